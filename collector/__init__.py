@@ -1,0 +1,3 @@
+"""Receive what logging.handlers.SocketHandler sends and write one rotating file per logger."""
+
+__version__ = "0.1.0"
