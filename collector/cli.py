@@ -1,0 +1,125 @@
+"""The command line: arguments and exit codes. How anything is done is told elsewhere.
+
+Exit codes of `run`: 0 drained; 2 whatever prevents starting; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING, NoReturn
+
+from collector import __version__, log
+from collector.config import Config, ConfigError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command `collector` and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = _parser()
+    if not arguments or (arguments[0] not in commands and arguments[0] not in ("-h", "--help", "--version")):
+        arguments.insert(0, "run")
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ConfigError as error:
+        _complain(str(error))
+        return EXIT_CANNOT_START
+    except OSError as error:
+        _complain(f"collector: {error}")
+        return EXIT_CANNOT_START
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = argparse.ArgumentParser(prog="collector", description=sys.modules["collector"].__doc__)
+    parser.add_argument("--version", action="version", version=f"collector {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    with_config = argparse.ArgumentParser(add_help=False)
+    with_config.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=os.environ.get("COLLECTOR_CONFIG") or None,
+        help="configuration (default: $COLLECTOR_CONFIG; with neither, the built-in defaults)",
+    )
+    run = commands.add_parser("run", parents=[with_config], help="collect, in the foreground (the default)")
+    run.set_defaults(command=_run)
+    check = commands.add_parser(
+        "check", parents=[with_config], help="check the configuration and what it needs"
+    )
+    check.set_defaults(command=_check)
+    send = commands.add_parser("send", help="send one record through a stock SocketHandler")
+    send.add_argument("--host", default="127.0.0.1")
+    send.add_argument("--port", type=int, default=9020)
+    send.add_argument("--logger", metavar="NAME", default="root")
+    send.add_argument("--level", default="INFO", help="name or number")
+    send.add_argument("message", metavar="MESSAGE", nargs="+")
+    send.set_defaults(command=_send)
+    return parser, list(commands.choices)
+
+
+def _run(options: argparse.Namespace) -> NoReturn:
+    config = load(options.config)
+    log.set_up(config.log.level)
+    # Only now, and not above: `check` and `send` need no gevent, and start faster without.
+    from collector import server, worker  # noqa: PLC0415
+
+    _try_directory(config)
+    try:
+        listener = server.open_listener(config.listen)
+    except OSError as error:
+        where = f"{config.listen.host}:{config.listen.port}"
+        raise OSError(
+            f"cannot listen on {where}: {error.strerror or error}; see [listen] host and port"
+        ) from error
+    worker.run(config, listener)
+
+
+def _check(options: argparse.Namespace) -> int:
+    _try_directory(load(options.config))
+    return EXIT_OK
+
+
+def _try_directory(config: Config) -> None:
+    """Make the directory if it is missing, and a file in it, as collecting would. Raises OSError."""
+    directory = config.files.directory
+    try:
+        os.makedirs(directory, 0o750, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=".collector.check.", dir=directory):
+            pass
+    except OSError as error:
+        why = f"{error.strerror}; see [files] directory, and who owns it"
+        raise OSError(f"cannot write in the directory {directory!r}: {why}") from error
+
+
+def _send(options: argparse.Namespace) -> int:
+    import logging.handlers  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
+
+    level = logging.getLevelName(options.level.upper())
+    if options.level.isdigit():
+        level = int(options.level)
+    if not isinstance(level, int):
+        _complain(f"collector send: --level {options.level}: must be DEBUG, INFO, ... CRITICAL or a number")
+        return EXIT_FAILED
+    handler = logging.handlers.SocketHandler(options.host, options.port)
+    message = " ".join(options.message)
+    record = logging.LogRecord(options.logger, level, __file__, 0, message, None, None, "send")
+    try:
+        # Not emit(): it would hide that nobody listens.
+        with handler.makeSocket() as sock:
+            sock.sendall(handler.makePickle(record))
+    except OSError as error:
+        _complain(f"collector send: cannot reach {options.host}:{options.port}: {error.strerror or error}")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level

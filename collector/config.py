@@ -1,0 +1,451 @@
+"""Read the configuration: TOML in, one frozen dataclass per table out.
+
+Every check of a setting is made here, in load(), and all faults are reported at once: inside the
+program a Config is true by construction, and nobody asks again. The dataclasses are the list of keys,
+one a line with type, check and default; etc/collector.toml is their manual, and a test holds the two
+together. This module does not know what the settings are used for.
+"""
+
+import codecs
+import difflib
+import functools
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+from collector import toml_text
+from collector.toml_text import shown
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Table = TypeVar("_Table", bound="DataclassInstance")
+
+MiB = 1024 * 1024
+DAY_SECONDS = 24 * 60 * 60
+# A thousand rules take 0.15 MiB; a path given by mistake may be that of a log file, or /dev/zero.
+MAX_FILE_BYTES = MiB
+
+# One conversion of a text format, or `%%`, whose group `name` is None. Width and precision are digits
+# and at most 1000: `%(name)999999999d` would make a gigabyte of every record.
+TEXT_FIELD = re.compile(
+    r"%(?:%|\((?P<name>[^()]+)\)(?P<flags>[-#0 +]*)(?P<width>1000|[0-9]{0,3})"
+    r"(?:\.(?P<precision>1000|[0-9]{0,3}))?(?P<type>[diouxXeEfFgGcrsa]))"
+)
+
+_HOST_LENGTH = 253
+_LOGGER_LENGTH = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+
+# Python calls these text encodings, but decodes them in time quadratic in what a client sent.
+_QUADRATIC_ENCODINGS = ("idna", "punycode")
+# What a client sends in ASCII must read the same. The first text is an escape in unicode_escape, utf-7
+# or hz; it comes first because unicode_escape warns about the backslash in the second.
+_ASCII = (rb"\u0041 +AGE- ~{", bytes(range(0x20, 0x7F)))
+
+# A part of a path has up to 255 bytes, of which a backup takes `.2026-11-22T10-00-00.99999.gz`, and
+# each field at most so many.
+_PART_BYTES = 255 - 30
+_PATH_BYTES = 1000
+_FIELD_BYTES = {"{logger}": 180, "{client}": 39}
+_FIELD = re.compile(r"\{logger\}|\{client\}")
+_BACKUP = re.compile(r"\.\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?(?:\.\d+)?(?:\.gz)?\Z", re.ASCII)
+# Ends that a name from the wire can complete to one of a backup: `{logger}.gz` by `a.gz.2026-11-22`.
+_BACKUP_END = re.compile(r"[-.T0-9]*(?:g?z)?", re.ASCII)
+_OVERFLOW = "_overflow.log"
+
+
+class ConfigError(ValueError):
+    """The operator's settings cannot be used: `faults` says why, a line for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+# A check takes a value as TOML gave it and returns what the program uses, or raises ValueError with the
+# rule and the remedy.
+
+
+def _must(rule: str, holds: Callable[[Any], object]) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if not holds(value):
+            raise ValueError(f"must be {rule}")
+        return value
+
+    return check
+
+
+def _number(low: int, high: int, *kinds: type, what: str = "a whole number") -> Callable[[object], object]:
+    # By type, for isinstance takes true for a number.
+    rule = f"{what} from {low} to {high}, without quotes"
+    return _must(rule, lambda value: type(value) in (int, *kinds) and low <= value <= high)
+
+
+def _one_of(rule: str, *allowed: str) -> Callable[[object], object]:
+    return _must(f"one of {rule}", lambda value: isinstance(value, str) and value in allowed)
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value != "" and not _CONTROL.search(value.replace("\t", " "))
+
+
+def _is_host(value: str) -> bool:
+    if not _is_line(value) or len(value) > _HOST_LENGTH or value.split() != [value] or value.count(":") == 1:
+        return False
+    try:  # what idna refuses would be a UnicodeError when the port is opened, where OSError is expected
+        return bool(value.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _is_encoding(value: str) -> bool:
+    try:
+        usable = _is_line(value) and codecs.lookup(value).name not in _QUADRATIC_ENCODINGS
+        return usable and all(text.decode(value) == text.decode("ascii") for text in _ASCII)
+    except (LookupError, ValueError):  # unknown, or not of text (hex, rot13); cannot read ASCII
+        return False
+
+
+def _is_datefmt(value: object) -> bool:
+    return _is_line(value) and _is_line(time.strftime(str(value), time.gmtime(0)))  # %n makes a newline
+
+
+def _is_logger(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _LOGGER_LENGTH and all(value.split("."))
+
+
+_FLAG = _must("true or false, without quotes", lambda value: isinstance(value, bool))
+_LINE = _must("text in quotes, not empty, without newline or control character but tab", _is_line)
+_HOST = _must("an IP address or a host name, without port; 0.0.0.0 is every IPv4 address", _is_host)
+_ENCODING = _must("a text encoding that Python knows and that extends ASCII, such as utf-8", _is_encoding)
+_DATEFMT = _must("text in quotes of which strftime makes one line, such as %Y-%m-%d %H:%M:%S", _is_datefmt)
+_LOGGER = _must(
+    "the name of a logger in quotes: up to 1000 characters, no dot at an end, no two in a row", _is_logger
+)
+_WEEKDAYS = ("W0", "W1", "W2", "W3", "W4", "W5", "W6")
+_WHEN = _one_of("S, M, H, midnight, W0-W6, never", "S", "M", "H", "midnight", *_WEEKDAYS, "never")
+_TABLES = _must(
+    "tables, each below a [[logger]] of its own",
+    lambda value: isinstance(value, list) and all(isinstance(table, dict) for table in value),
+)
+
+
+def _level(value: object) -> int:
+    if isinstance(value, str) and value in _LEVELS:
+        return int(getattr(logging, value))
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"must be one of {', '.join(_LEVELS)}, or a whole number from 0 up, without quotes")
+    return value
+
+
+def _mode(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch("0?[67][0-7][0-7]", value):
+        raise ValueError('must be octal digits in quotes that let the owner read and write, such as "0640"')
+    return int(value, 8)
+
+
+def _text(value: object) -> object:
+    text = str(_LINE(value))
+    rest = TEXT_FIELD.sub(lambda field: "x" * len(field[0]), text)
+    stray = [str(position) for position, character in enumerate(rest, 1) if character == "%"]
+    if stray:
+        raise ValueError(
+            f"has a stray % at position {', '.join(stray[:9])}; write %% for a percent sign, or %(name)s "
+            "with a type of diouxXeEfFgGcrsa and numbers up to 1000"
+        )
+    return text
+
+
+def _file_name(value: object) -> object:
+    """Check a path below the directory; {logger} and {client} are filled in for each record."""
+    name = str(_LINE(value))
+    end = name.rpartition("}")[2]
+    longest = _FIELD.sub(lambda field: "x" * _FIELD_BYTES[field[0]], name)
+    sizes = [len(part.encode()) for part in longest.split("/")]
+    like_a_backup = _BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
+    too_long = max(sizes) > _PART_BYTES or sum(sizes) > _PATH_BYTES
+    faults = {
+        "must have no braces but {logger} and {client}": "{" in longest or "}" in longest,
+        "must have no tab": "\t" in name,
+        "must lie below the directory, no part empty or with a dot first": re.search("//|/[.]", f"/{name}/"),
+        "must end in fixed text; add .log": not end,
+        "must not end as backups do, which get deleted; add .log": like_a_backup,
+        f"must have at most {_PART_BYTES} bytes a part, {_PATH_BYTES} in all, with full fields": too_long,
+        f"must not be {_OVERFLOW}, kept for names beyond max_files": f"{name}/".startswith(f"{_OVERFLOW}/"),
+    }
+    if any(faults.values()):
+        raise ValueError("; ".join(rule for rule, broken in faults.items() if broken))
+    return name
+
+
+def _rule_file(value: object) -> object:
+    if isinstance(value, str) and _FIELD.search(value):
+        raise ValueError("must be fixed text; only [files] name has the fields {logger} and {client}")
+    return value if value == "" else _file_name(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where records come in, and how much of them at a time."""
+
+    host: Annotated[str, _HOST] = "127.0.0.1"
+    port: Annotated[int, _number(0, 65_535)] = 9020
+    backlog: Annotated[int, _number(1, 65_535)] = 4096
+    max_clients: Annotated[int, _number(1, 1_000_000)] = 10_000
+    max_frame_bytes: Annotated[int, _number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
+    max_buffered_bytes: Annotated[int, _number(4, 2**40)] = 256 * MiB
+    when_full: Annotated[str, _one_of("wait, drop", "wait", "drop")] = "wait"
+    drain_seconds: Annotated[float | int, _number(0, DAY_SECONDS, float, what="a number of seconds")] = 8
+    python2_encoding: Annotated[str, _ENCODING] = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where records go. `level` and `mode` are numbers, whatever text the file gave for them."""
+
+    directory: Annotated[str, _LINE] = "logs"
+    name: Annotated[str, _file_name] = "{logger}.log"
+    dots: Annotated[str, _one_of('"_", ".", "/"', "_", ".", "/")] = "_"
+    level: Annotated[int, _level] = logging.NOTSET
+    mode: Annotated[int, _mode] = 0o640
+    max_files: Annotated[int, _number(1, 1_000_000)] = 4096
+    max_open: Annotated[int, _number(1, 1_000_000)] = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Rollover:
+    """When a file becomes a backup, and how many backups stay. 0: at no size; all of them."""
+
+    when: Annotated[str, _WHEN] = "midnight"
+    utc: Annotated[bool, _FLAG] = False
+    max_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
+    backup_count: Annotated[int, _number(0, 1_000_000)] = 7
+    compress: Annotated[bool, _FLAG] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a record becomes a line. `text` is TEXT_FIELD conversions and characters to copy, no other `%`."""
+
+    style: Annotated[str, _one_of("text, json", "text", "json")] = "text"
+    text: Annotated[str, _text] = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s"
+    datefmt: Annotated[str, _DATEFMT] = "%Y-%m-%d %H:%M:%S"
+    utc: Annotated[bool, _FLAG] = False
+    newlines: Annotated[str, _one_of("keep, escape", "keep", "escape")] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The collector's own log on stderr."""
+
+    level: Annotated[int, _level] = logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What holds for a logger and those below it, complete: nothing is left to look up elsewhere.
+
+    `root` holds for the root logger's own records and is above no other rule. `root.x` is an ordinary
+    name: in the client, too, that logger is not below one named `root`.
+    """
+
+    name: Annotated[str, _LOGGER]
+    level: Annotated[int, _level]
+    file: Annotated[str, _rule_file]  # a path below the directory; "": by files.name
+    rollover: Rollover
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. The longest names come first in `rules`, so that the first rule to fit holds."""
+
+    listen: Listen = Listen()
+    files: Files = Files()
+    rollover: Rollover = Rollover()
+    format: Format = Format()
+    log: Log = Log()
+    rules: Annotated[tuple[Rule, ...], _TABLES] = ()  # [[logger]] in the file
+
+
+def parse(text: str, file: str) -> dict[str, Any]:
+    """Return the tables of a TOML text, which *file* has; raise ConfigError."""
+    try:
+        return toml_text.parse(text)
+    except ValueError as fault:
+        raise ConfigError([f"{file}: {fault}"]) from fault
+
+
+def load(path: str | os.PathLike[str] | None) -> Config:
+    """Return the settings of a TOML file; None: the defaults.
+
+    Raises ConfigError, with all faults at once or the one that kept the file from being read.
+    """
+    if path is None:
+        return Config()
+    file = os.fspath(path)
+    reader = _Reader(file)
+    config = reader.config(parse(_read(file), file))
+    if reader.faults:
+        raise ConfigError(reader.faults)
+    return config
+
+
+class _Reader:
+    """Goes through the tables of one file and collects their faults."""
+
+    def __init__(self, file: str) -> None:
+        self.faults: list[str] = []
+        self._file = file
+        self._faulty: set[tuple[str, str]] = set()  # place and key of each
+
+    def config(self, given: dict[str, Any]) -> Config:
+        values = self._table(Config, given)
+        rules = values.pop("logger", [])
+        config = _merged(Config(), values)
+        listen = config.listen
+        frame, reserve = listen.max_frame_bytes, listen.max_buffered_bytes
+        # All partial frames together get a quarter of the reserve.
+        if reserve < 4 * frame and self._sound("[listen]", "max_buffered_bytes", "max_frame_bytes"):
+            rule = f"must be at least four times max_frame_bytes = {frame}; raise it to {4 * frame}"
+            self._fault("[listen]", "max_buffered_bytes", reserve, rule)
+        general = Rule("", config.files.level, "", config.rollover, config.format)
+        config = replace(config, rules=self._rules(rules, general))
+        if self._sound("[files]", "name", "dots"):
+            by_name = sorted(config.rules, key=lambda rule: rule.name)
+            self._check_paths(config.files, [replace(general, file=config.files.name), *by_name])
+        return config
+
+    def _sound(self, place: str, *keys: str) -> bool:
+        return self._faulty.isdisjoint((place, key) for key in keys)
+
+    def _fault(self, place: str, key: str, value: object, rule: str) -> None:
+        self._faulty.add((place, key))
+        is_table = not place and isinstance(value, dict)
+        what = f"[{key}]" if is_table else f"{place} {key} = {shown(value)}".strip()
+        self.faults.append(f"{self._file}: {what}: {rule}")
+
+    def _table(self, kind: type, given: dict[str, Any], place: str = "", prefix: str = "") -> dict[str, Any]:
+        """Return the checked values of the keys in *given*; for a table in it, a dict of these."""
+        values: dict[str, Any] = {}
+        for key, value in given.items():
+            check = _keys(kind).get(key)
+            if check is None:
+                self._fault(place, prefix + key, value, f"unknown; {_suggestion(key, kind, prefix)}")
+            elif not isinstance(check, type):
+                try:
+                    values[key] = check(value)
+                except ValueError as fault:
+                    self._fault(place, prefix + key, value, str(fault))
+            elif isinstance(value, dict):
+                values[key] = self._table(check, value, place or f"[{key}]", f"{key}." if place else "")
+            else:
+                self._fault(place, key, value, f"must be a table; write {key}.KEY = VALUE")
+        return values
+
+    def _rules(self, given: list[dict[str, Any]], general: Rule) -> tuple[Rule, ...]:
+        """Return the rules, each merged over the nearest above it or *general*; none that a fault touches."""
+        own: dict[str, dict[str, Any]] = {}
+        faulty: set[str] = set()
+        for number, table in enumerate(given, 1):
+            name = table.get("name", "")
+            place = _place(name) if _is_logger(name) and name not in own else f"[[logger]] number {number}"
+            before = len(self.faults)
+            values = self._table(Rule, table, place)
+            if "name" not in table:
+                self.faults.append(f"{self._file}: {place}: has no name; add the logger that it is for")
+            elif values.get("name") in own:
+                self._fault(place, "name", name, "has a rule already; join the two")
+            elif "name" in values:
+                own[name] = values
+                faulty |= {name} if len(self.faults) > before else set()
+        rules: dict[str, Rule] = {}
+        for name in sorted(own, key=len):
+            above = {name[: dot.start()] for dot in re.finditer(r"\.", name)} - {"root"}
+            if faulty.isdisjoint({name, *above}):
+                nearest = max(above & rules.keys(), key=len, default=None)
+                rules[name] = _merged(rules[nearest] if nearest else general, own[name])
+        return tuple(sorted(rules.values(), key=lambda rule: (-len(rule.name), rule.name)))
+
+    def _check_paths(self, files: Files, rules: list[Rule]) -> None:
+        """Refuse what is sure to fail: one file kept in two ways, a file where a directory is needed.
+
+        The first of *rules* is [files] itself. A rule's file may still be that of a logger outside the
+        rule: nobody can say yet whether there is one.
+        """
+        end = files.name.rpartition("}")[2] if "}" in files.name else ""
+        owners: dict[str, tuple[str, Rule]] = {}
+        for rule in rules:
+            place, key = (_place(rule.name), "file") if rule.name else ("[files]", "name")
+            path = rule.file or files.name.replace("{logger}", rule.name.replace(".", files.dots))
+            owner, other = owners.setdefault(path, (f"{place} {key}", rule))
+            mine, theirs = asdict(rule), asdict(other)
+            tables = ("rollover", "format")
+            differing = [f"{t}.{k}" for t in tables for k in mine[t] if mine[t][k] != theirs[t][k]]
+            if differing:
+                same = f"is the same file as {owner}, but differs in {', '.join(differing)}"
+                self._fault(place, key, path, f"{same}; set these alike, or name another file")
+        for rule in rules:
+            place, key = (_place(rule.name), "file") if rule.name else ("[files]", "name")
+            directories = [rule.file[: slash.start()] for slash in re.finditer("/", rule.file)]
+            for directory in directories:
+                if directory in owners:
+                    wrong = f"lies below the file of {owners[directory][0]}"
+                    self._fault(place, key, rule.file, f"{wrong}, no directory; name another file")
+                elif rule.name and end and directory.endswith(end):
+                    wrong = f"lies below {directory}, which may be the file of a logger"
+                    self._fault(place, key, rule.file, f"{wrong}; name another directory")
+            dotless = rule.file and "." not in re.split("[}/]", rule.file)[-1]
+            if dotless and files.dots == "/" and "{logger}" in files.name:
+                wrong = 'may be the directory of a logger, as dots = "/" makes directories of names'
+                self._fault(place, key, rule.file, f"{wrong}; add .log")
+
+
+@functools.cache
+def _keys(kind: type) -> dict[str, Any]:
+    """Return the keys of a table, each with its check or, where it is a table too, its dataclass."""
+    hints = get_type_hints(kind, include_extras=True)
+    checks = {key: hint if isinstance(hint, type) else hint.__metadata__[0] for key, hint in hints.items()}
+    return {"logger" if key == "rules" else key: check for key, check in checks.items()}
+
+
+def _suggestion(key: str, kind: type, prefix: str) -> str:
+    known = _keys(kind)
+    top, form = (Rule, "{}.{}") if kind is Rule or prefix else (Config, "[{}] {}")
+    tables = [(name, check) for name, check in _keys(top).items() if isinstance(check, type)]
+    same = [form.format(name, key) for name, table in tables if key in _keys(table)]
+    near = same or [prefix + name for name in difflib.get_close_matches(key, known, 1)]
+    return f"did you mean {' or '.join(near)}?" if near else f"remove it, or use one of {', '.join(known)}"
+
+
+def _merged(base: _Table, values: dict[str, Any]) -> _Table:
+    """Return *base* with *values* in it, key by key, inside its tables too."""
+    inner = {key: _merged(getattr(base, key), own) for key, own in values.items() if isinstance(own, dict)}
+    return replace(base, **{**values, **inner})
+
+
+def _place(name: str) -> str:
+    return f"[[logger]] {shown(name)}"
+
+
+def _read(file: str) -> str:
+    try:
+        with Path(file).open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise ConfigError([f"{file}: cannot be read: {reason}; give the path of a TOML file"]) from fault
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError([f"{file}: is larger than {MAX_FILE_BYTES} bytes; give the path of a TOML file"])
+    try:
+        return data.decode()
+    except UnicodeDecodeError as fault:
+        line = data.count(b"\n", 0, fault.start) + 1
+        raise ConfigError([f"{file}: line {line}: is not UTF-8; save the file in that encoding"]) from fault

@@ -1,0 +1,143 @@
+"""The handler cache: who owns a log file, guarded by semaphores.
+
+A handler takes the lines for its file at once and leaves the writing to the writer of its volume. Its
+semaphore is held while its lines are on their way, it rolls over, is reopened or closed: one of these at a
+time, and the greenlet that holds it may switch. Knows no socket and no pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from collector.backups import Chores
+from collector.rotating import Lines, RotatingFile
+from collector.writer import Writer, volume_of
+
+if TYPE_CHECKING:
+    from collector.config import Files, Rollover
+    from collector.reserve import Reserve
+    from collector.stats import Stats
+
+# Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
+_PORTION_BYTES = 4 * 1024 * 1024
+_POLL_SECONDS = 0.005
+
+
+class Handler:
+    """Owns one log file: the lines that wait for it, and whose turn it is."""
+
+    def __init__(self, file: RotatingFile, mode: int, writer: Writer) -> None:
+        self.file = file
+        self.mode = mode
+        self.writer = writer
+        self.semaphore = BoundedSemaphore(1)
+        self.records = 0
+        """Records that are not on disk."""
+        self.pause = 0.0
+        """Seconds between the last two tries to write; 0 while all is well."""
+        self.retry_at = 0.0
+        """When to try again, by the monotonic clock."""
+        self.chores = Chores([], [])
+        self._pending: deque[Lines] = deque()
+        self._on_their_way: Lines | None = None
+
+    def leave(self, lines: Lines) -> None:
+        """Take *lines*, to be written soon. Never waits."""
+        self._pending.append(lines)
+        self.records += lines.records
+        self.writer.submit(self, len(lines.data))
+
+    def take(self) -> Lines:
+        """Return what to write next: what failed before, or else what waits. There must be something."""
+        if self._on_their_way is None:
+            portion = [self._pending.popleft()]
+            size = len(portion[0].data)
+            while self._pending and size < _PORTION_BYTES:
+                portion.append(self._pending.popleft())
+                size += len(portion[-1].data)
+            self._on_their_way = Lines.join(portion)
+        return self._on_their_way
+
+    def settled(self) -> None:
+        """Forget what take() returned: it is on disk."""
+        if self._on_their_way is not None:
+            self.records -= self._on_their_way.records
+        self._on_their_way = None
+        self.pause = self.retry_at = 0.0
+
+
+class HandlerCache:
+    """Handlers by the path of their file, the least recently used first.
+
+    No method but drain() switches greenlets, so two that ask for one file get one handler.
+    """
+
+    def __init__(self, files: Files, reserve: Reserve, stats: Stats) -> None:
+        self._files = files
+        self._reserve = reserve
+        self._stats = stats
+        self._handlers: OrderedDict[str, Handler] = OrderedDict()
+        self._writers: dict[str, Writer] = {}
+        self._writer_by_directory: dict[str, Writer] = {}
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def get(self, path: str, rollover: Rollover) -> Handler:
+        """Return the handler of the file *path*, which is absolute. Opens nothing."""
+        handler = self._handlers.get(path)
+        if handler is None:
+            file = RotatingFile(path, rollover, self._files.mode)
+            handler = Handler(file, self._files.mode, self._writer(os.path.dirname(path)))
+            self._handlers[path] = handler
+        else:
+            self._handlers.move_to_end(path)
+        return handler
+
+    def _writer(self, directory: str) -> Writer:
+        writer = self._writer_by_directory.get(directory)
+        if writer is None:
+            volume = volume_of(directory)
+            writer = self._writers.get(volume)
+            if writer is None:
+                writer = self._writers[volume] = Writer(self._reserve, self._stats, self._trim)
+            self._writer_by_directory[directory] = writer
+        return writer
+
+    def _trim(self, out_of_files: bool) -> None:  # noqa: FBT001 - a callback, called in one place
+        """Close idle files above max_open, or all where the process has run out of descriptors."""
+        surplus = len(self._handlers) - (0 if out_of_files else self._files.max_open)
+        if surplus <= 0:
+            return
+        for path, handler in list(self._handlers.items()):
+            if not handler.records and handler.semaphore.acquire(blocking=False):
+                # Never released: whoever asks for this path from now on gets another handler.
+                del self._handlers[path]
+                handler.writer.close(handler)
+                surplus -= 1
+                if not surplus:
+                    return
+
+    def drain(self, deadline: float) -> list[Handler]:
+        """Write what waits and close every file; return the handlers that could not when time is up.
+
+        *deadline* is by the monotonic clock.
+        """
+        for writer in self._writers.values():
+            writer.hurry()
+        self._wait_for_writers(deadline)
+        for handler in self._handlers.values():
+            if not handler.records:
+                handler.writer.close(handler)
+        self._wait_for_writers(deadline)
+        return [handler for handler in self._handlers.values() if handler.records]
+
+    def _wait_for_writers(self, deadline: float) -> None:
+        while not all(writer.idle for writer in self._writers.values()) and time.monotonic() < deadline:
+            gevent.sleep(_POLL_SECONDS)

@@ -1,0 +1,49 @@
+"""A logger's name, as the wire has it, becomes a file inside the directory.
+
+The name is hostile until mapped here: whatever it is, the result is a relative path whose parts begin with
+no dot, hold no separator and fit every file system's limits. Different names give different paths, but for
+what `dots` brings together. Knows no socket, no file and no configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+from unicodedata import category
+
+OVERFLOW = "_overflow"
+"""Logger whose file takes the records of all further ones once there are `max_files`."""
+
+# NAME_MAX is 255 bytes: room for a suffix, a date, a number and ".gz" behind the mapped name.
+_MAX_NAME_BYTES = 180
+_KEPT_NAME_BYTES = 160
+_DIGEST_DIGITS = 16
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
+
+
+@lru_cache(maxsize=4096)
+def file_name(logger: str, dots: str) -> str:
+    """Map the name of a logger to what stands for `{logger}` in a path; *dots* is "_", "." or "/".
+
+    Letters and digits of any script, `_`, `-` and `.` stay; of all else each byte of the UTF-8 form becomes
+    `%XX`, and so do `%` itself and a leading dot.
+    """
+    name = logger if _PLAIN(logger) else "".join(c if _stays(c) else _escape(c) for c in logger) or "root"
+    if name[0] == "." or name == OVERFLOW:
+        name = _escape(name[0]) + name[1:]
+    encoded = name.encode()
+    if len(encoded) > _MAX_NAME_BYTES:
+        digest = sha256(logger.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+        name = f"{encoded[:_KEPT_NAME_BYTES].decode('utf-8', 'ignore')}~{digest}"
+    if dots == "/":
+        return "/".join(part or "_" for part in name.split("."))
+    return name.replace(".", dots)
+
+
+def _stays(c: str) -> bool:
+    return c in "_-." or category(c)[0] == "L" or category(c) == "Nd"
+
+
+def _escape(c: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,153 @@
+"""A batch of payloads becomes lines for files: which rule holds for a record, which file is its own.
+
+The batch is decoded, rendered and grouped by file here in one pass, and each file gets its lines in one
+piece. A payload that cannot be read costs itself, and nobody else anything. Knows no socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from collector.lines import escape, renderer
+from collector.paths import OVERFLOW, file_name
+from collector.pickles import RecordError
+from collector.records import Record, read_record
+from collector.rotating import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.config import Config, Rollover
+    from collector.handlers import Handler, HandlerCache
+    from collector.reserve import Reserve
+    from collector.stats import Stats
+
+log = logging.getLogger(__name__)
+
+# Routes are remembered by logger and client: past this many they are all forgotten, and found anew.
+_MAX_ROUTES = 16_384
+
+
+class Route(NamedTuple):
+    """Where the records of a logger go, and how."""
+
+    level: int
+    render: Callable[[Record, str], str]
+    path: str
+    rollover: Rollover
+
+
+class Router:
+    """Knows the rules and the files that names from the wire have made."""
+
+    def __init__(self, config: Config, handlers: HandlerCache, reserve: Reserve, stats: Stats) -> None:
+        self._config = config
+        self._handlers = handlers
+        self._reserve = reserve
+        self._stats = stats
+        self._directory = os.path.realpath(config.files.directory)
+        self._renderers = {
+            form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
+        }
+        self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
+        self._names: set[str] = set()
+        self._routes: dict[tuple[str, str], Route] = {}
+
+    def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
+        """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
+
+        Returns when their lines are with their handlers. Waits only while a volume has used up its part of
+        the reserve, and then only who has lines for that volume.
+        """
+        groups: dict[str, tuple[Route, list[str]]] = {}
+        dropped = self._stats.dropped_records_total
+        self._stats.received_records_total += len(payloads)
+        for payload in payloads:
+            try:
+                record, over = read_record(payload, self._config.listen.python2_encoding)
+            except RecordError as fault:
+                # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
+                # one's length said: so the connection lives on.
+                dropped["unreadable"] += 1
+                log.error("client %s: record of %d bytes dropped: %s", peer, len(payload), fault)
+                continue
+            if over:
+                log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
+            route = self._routes.get((record.name, host)) or self._find(record.name, host)
+            if route.level and record.levelno is not None and record.levelno < route.level:
+                dropped["level"] += 1
+                continue
+            line = route.render(record, peer)
+            group = groups.get(route.path)
+            if group is None:
+                groups[route.path] = (route, [line])
+            else:
+                group[1].append(line)
+        waiting = [self._leave(route, lines) for route, lines in groups.values()]
+        for handler in waiting:
+            if self._config.listen.when_full == "wait":
+                handler.writer.room.wait()
+
+    def _leave(self, route: Route, lines: list[str]) -> Handler:
+        handler = self._handlers.get(route.path, route.rollover)
+        if self._config.listen.when_full == "drop" and (handler.writer.room.full or self._reserve.full):
+            self._stats.dropped_records_total["reserve full"] += len(lines)
+            log.error("%s: %d records dropped: the reserve is full", route.path, len(lines))
+            return handler
+        # Lone surrogates are legal in a record and not in UTF-8.
+        data = "".join(lines).encode("utf-8", "backslashreplace")
+        ends = None
+        if route.rollover.max_bytes:
+            ascii_only = len(data) == sum(map(len, lines))
+            sizes = map(
+                len, lines if ascii_only else [line.encode("utf-8", "backslashreplace") for line in lines]
+            )
+            ends = list(accumulate(sizes))
+        handler.leave(Lines(data, len(lines), ends))
+        return handler
+
+    def _find(self, logger: str, host: str) -> Route:
+        """Find the rule that holds for a logger: the longest name that is its own or above it."""
+        config = self._config
+        rule = None
+        for candidate in config.rules:
+            if logger == candidate.name or (
+                candidate.name != "root" and logger.startswith(candidate.name + ".")
+            ):
+                rule = candidate
+                break
+        level, form, rollover, file = config.files.level, config.format, config.rollover, ""
+        if rule:
+            level, form, rollover, file = rule.level, rule.format, rule.rollover, rule.file
+        name = file or self._name(logger, host)
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        route = Route(
+            level,
+            self._renderers[form],
+            os.path.join(self._directory, name),
+            self._rollovers.get(
+                name, rollover
+            ),  # a file that a rule names has that rule's rollover for everybody
+        )
+        self._routes[logger, host] = route
+        return route
+
+    def _name(self, logger: str, host: str) -> str:
+        """Return the file for a logger that no rule gives one, within max_files."""
+        files = self._config.files
+        name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
+        if name not in self._names:
+            if len(self._names) >= files.max_files:
+                log.warning(
+                    "logger %s goes to %s.log: names from the wire have made max_files = %d files",
+                    escape(logger)[:200],
+                    OVERFLOW,
+                    files.max_files,
+                )
+                return f"{OVERFLOW}.log"
+            self._names.add(name)
+        return name

@@ -1,0 +1,202 @@
+"""The writer of a volume: takes the pending lines of all its files to the disk, in one hop to a thread.
+
+A write to a regular file blocks every greenlet, and a hop to a thread costs fifty times what it costs to
+write one more file once there. So whoever has lines leaves them with their handler and goes on; the writer
+fetches them again and again while there are any. Under load batches grow by themselves, and a lone record
+is written at once. gzip and deletion have a thread of their own, beside it. Knows no socket and no name.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+
+from collector import backups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.handlers import Handler
+    from collector.reserve import Reserve
+    from collector.rotating import Lines
+    from collector.stats import Stats
+
+log = logging.getLogger(__name__)
+
+# A disk that is full or gone is asked again soon, then ever more seldom.
+_FIRST_PAUSE_SECONDS = 0.1
+_LAST_PAUSE_SECONDS = 5.0
+# Whoever else holds a handler's semaphore has it for one short step.
+_LOCKED_SECONDS = 0.01
+# proc(5) writes blanks, tabs, newlines and backslashes of a path so.
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def volume_of(directory: str) -> str:
+    """Return what tells the volume of *directory* from others, without touching a disk that may hang.
+
+    It is the device number where /proc/self/mountinfo tells it (proc(5)), else what stat says. The directory
+    need not exist.
+    """
+    best, volume = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                _, _, device, _, mount_point = line.split(" ", 5)[:5]
+                point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), mount_point)
+                inside = f"{directory}/".startswith(point.rstrip("/") + "/")
+                # Of two mounts at one place the later one hides the earlier.
+                if inside and len(point) >= len(best):
+                    best, volume = point, device
+    except OSError:
+        while not os.path.isdir(directory):
+            directory = os.path.dirname(directory)
+        volume = str(os.stat(directory).st_dev)
+    return volume
+
+
+class Writer:
+    """Writes the files of one volume. `room` is its part of the reserve."""
+
+    def __init__(self, reserve: Reserve, stats: Stats, on_idle: Callable[[bool], None]) -> None:
+        """*on_idle* is called after each hop, with whether open files have run out."""
+        self.room = reserve.share()
+        self._reserve = reserve
+        self._stats = stats
+        self._on_idle = on_idle
+        self._ready: dict[Handler, None] = {}
+        self._closing: list[Handler] = []
+        self._wake = Event()
+        self._last_pause = _LAST_PAUSE_SECONDS
+        self._thread = ThreadPool(1)
+        self._beside = ThreadPool(1)
+        self._greenlet = gevent.spawn(self._run)
+        self._greenlet.rawlink(
+            lambda ended: log.critical("the writer of a volume ended: %r", ended.exception)
+        )
+
+    def submit(self, handler: Handler, size: int) -> None:
+        """Take note that *handler* holds *size* bytes more to write."""
+        self.room.take(size)
+        self._reserve.take(size)
+        self._ready[handler] = None
+        self._wake.set()
+
+    def close(self, handler: Handler) -> None:
+        """Close the file of *handler*, which the caller has locked and forgotten."""
+        self._closing.append(handler)
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was submitted is on disk or closed."""
+        return not self.room.held and not self._closing
+
+    def hurry(self) -> None:
+        """Retry more often from now on: the end is near."""
+        self._last_pause = _FIRST_PAUSE_SECONDS
+        for handler in self._ready:
+            handler.retry_at = 0.0
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(self._next_retry())
+            self._wake.clear()
+            closing, self._closing = self._closing, []
+            batch = self._lock_due()
+            if not batch and not closing:
+                continue
+            self._thread.apply(_work, (closing, batch))
+            for job in batch:
+                self._settle(job)
+                job.handler.semaphore.release()
+            self._on_idle(any(job.error and job.error.errno == errno.EMFILE for job in batch))
+
+    def _next_retry(self) -> float | None:
+        """Return for how many seconds there is nothing to do but for what is submitted meanwhile."""
+        if not self._ready:
+            return None
+        return max(0.0, min(handler.retry_at for handler in self._ready) - time.monotonic())
+
+    def _lock_due(self) -> list[_Job]:
+        now = time.monotonic()
+        batch: list[_Job] = []
+        for handler in list(self._ready):
+            if handler.retry_at > now:
+                continue
+            if handler.semaphore.acquire(blocking=False):
+                del self._ready[handler]
+                batch.append(_Job(handler, handler.take()))
+            else:
+                handler.retry_at = now + _LOCKED_SECONDS
+        return batch
+
+    def _settle(self, job: _Job) -> None:
+        """Back on the hub: count what is on disk, see that the rest is tried again."""
+        handler, lines, error = job.handler, job.lines, job.error
+        file = handler.file
+        for trouble in file.trouble:
+            log.warning("%s: %s", file.path, trouble)
+        file.trouble.clear()
+        self._stats.rollovers_total += file.rollovers
+        file.rollovers = 0
+        if file.chores:
+            handler.chores.extend(file.chores)
+            file.chores = None
+            gevent.spawn(self._do_chores, handler)
+        if error is None:
+            size = len(lines.data)
+            self.room.give_back(size)
+            self._reserve.give_back(size)
+            self._stats.written_records_total += lines.records
+            self._stats.written_bytes_total += size
+            if handler.pause:
+                log.info("%s: can be written again", file.path)
+            handler.settled()
+        else:
+            handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
+            handler.retry_at = time.monotonic() + handler.pause
+            log.error("%s: cannot be written, %d records wait: %s", file.path, handler.records, error)
+        if handler.records:
+            self._ready[handler] = None
+
+    def _do_chores(self, handler: Handler) -> None:
+        chores, handler.chores = handler.chores, backups.Chores([], [])
+        left, errors = self._beside.apply(backups.do, (chores, handler.mode))
+        handler.chores.extend(left)
+        for error in errors:
+            log.error("%s: a backup cannot be compressed or deleted: %s", handler.file.path, error)
+
+
+class _Job:
+    """One file's part of a hop: what to write, and how that failed."""
+
+    __slots__ = ("error", "handler", "lines")
+
+    def __init__(self, handler: Handler, lines: Lines) -> None:
+        self.handler = handler
+        self.lines = lines
+        self.error: OSError | None = None
+
+
+def _work(closing: list[Handler], batch: list[_Job]) -> None:
+    """In the thread: one file after the other, so that none can stop the others."""
+    for handler in closing:
+        try:
+            handler.file.close()
+        except OSError as error:
+            log.error("%s: closed with an error, the last lines may be lost: %s", handler.file.path, error)
+    for job in batch:
+        try:
+            job.handler.file.write(job.lines)
+        except OSError as error:
+            job.error = error

@@ -1,0 +1,126 @@
+"""What tests share: a real collector in a process of its own, and waiting for conditions with a deadline."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+START_SECONDS = 20
+STOP_SECONDS = 30
+
+
+def within(seconds: float, condition: Callable[[], object], what: str = "") -> None:
+    """Return as soon as *condition* is true; fail when it is not within *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.01)
+
+
+class Collector:
+    """A collector as an operator runs it: `python -m collector run -c FILE`."""
+
+    def __init__(self, home: Path, config: str, directory: Path | None = None) -> None:
+        self.directory = directory or home / "logs"
+        self.config = home / "collector.toml"
+        self.log = home / "stderr.txt"
+        self.configure(config)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def configure(self, config: str) -> None:
+        """Write *config*, with a free port and the test's directory where it names none."""
+        for table, line in (("listen", "port = 0"), ("files", f'directory = "{self.directory}"')):
+            if f"[{table}]" not in config:
+                config += f"\n[{table}]\n"
+            if not re.search(rf"^{line.split()[0]} =", config, re.MULTILINE):
+                config = config.replace(f"[{table}]\n", f"[{table}]\n{line}\n")
+        self.config.write_text(config)
+
+    def start(self, **how: object) -> Collector:
+        """Start it and return once it can accept."""
+        before = self.stderr.count("listening on")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # type: ignore[call-overload]
+                [sys.executable, "-m", "collector", "run", "-c", str(self.config)], stderr=log, **how
+            )
+        within(
+            START_SECONDS, lambda: self.stderr.count("listening on") > before or not self.running, "listening"
+        )
+        assert self.running, self.stderr
+        self.port = int(re.findall(r"listening on \S+:(\d+)", self.stderr)[-1])
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def stderr(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def send(self, data: bytes) -> None:
+        """Send *data* over a connection of its own; return when the collector has read it or hung up."""
+        with self.connect() as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def files(self) -> dict[str, bytes]:
+        """Return all files of the directory by relative path, without the collector's own."""
+        return {
+            str(path.relative_to(self.directory)): path.read_bytes()
+            for path in sorted(self.directory.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of one file, none if it is not there."""
+        path = self.directory / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def make_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+    """Return a function that makes collectors; those still running at the end of the test are killed."""
+    made: list[Collector] = []
+
+    def make(config: str = "", **how: object) -> Collector:
+        home = tmp_path / f"collector{len(made)}"
+        home.mkdir()
+        made.append(Collector(home, config, **how))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for collector in made:
+        if collector.running:
+            assert collector.process is not None
+            os.kill(collector.process.pid, signal.SIGKILL)
+            collector.process.wait()
+
+
+@pytest.fixture
+def collector(make_collector: Callable[..., Collector]) -> Collector:
+    """Return a running collector with the defaults."""
+    return make_collector().start()

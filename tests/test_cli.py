@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collector import __version__
+from tests.conftest import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Collector
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "collector", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (0, f"collector {__version__}\n") == (result.returncode, result.stdout)
+
+
+def test_send_writes_one_record_through_a_stock_handler(collector: Collector) -> None:
+    sent = run("send", "--port", str(collector.port), "--logger", "a.b", "--level", "warning", "two", "words")
+    assert (0, "", "") == (sent.returncode, sent.stdout, sent.stderr)
+    within(5, lambda: collector.lines("a_b.log"), "the record is in its file")
+    assert collector.lines("a_b.log")[0].endswith("]: a.b WARNING 0 two words")
+
+
+def test_send_exits_with_1_if_nobody_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        result = run("send", "--port", str(unused.getsockname()[1]), "x")
+    assert result.returncode == 1
+    assert result.stderr.startswith("collector send: cannot reach 127.0.0.1:")
+
+
+def test_without_a_command_it_runs(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector()
+    with collector.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collector", "-c", str(collector.config)], stderr=log
+        )
+    collector.process = process
+    within(20, lambda: "listening on 127.0.0.1:" in collector.stderr, "listening")
+
+
+def test_the_configuration_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[files]\ndirectory = 5\n")
+    result = run("check", COLLECTOR_CONFIG=str(config))
+    assert result.returncode == 2
+    assert str(config) in result.stderr
+
+
+def test_check_exits_with_0_beside_a_running_collector(collector: Collector) -> None:
+    result = run("check", "-c", str(collector.config))
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {} == collector.files()
+
+
+def test_every_fault_of_a_configuration_is_listed_at_once(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[listen]\nport = 70000\n[rollover]\nwhen = "noon"\n[fils]\n')
+    for command in ("check", "run"):
+        result = run(command, "-c", str(config))
+        assert result.returncode == 2
+        assert 3 == len(result.stderr.splitlines()), result.stderr
+        assert 'when = "noon"' in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_missing_configuration_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
+    result = run(command, "-c", str(tmp_path / "missing.toml"))
+    assert result.returncode == 2
+    assert 1 == len(result.stderr.splitlines())
+    assert "missing.toml" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "c.toml"
+    config.write_text(f'[files]\ndirectory = "{tmp_path}/file/logs"\n')
+    result = run(command, "-c", str(config))
+    assert result.returncode == 2
+    assert 1 == len(result.stderr.splitlines())
+    assert f"{tmp_path}/file/logs" in result.stderr
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'[listen]\nport = {collector.port}\n[files]\ndirectory = "{tmp_path}/logs"\n')
+    result = run("run", "-c", str(config))
+    assert result.returncode == 2
+    assert 1 == len(result.stderr.splitlines())
+    assert f"127.0.0.1:{collector.port}" in result.stderr
+
+
+def test_nothing_that_collects_loads_pickle() -> None:
+    code = "import sys, collector.worker, collector.cli, collector.server; print('pickle' in sys.modules)"
+    assert "False" in run_python(code)
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    ).stdout

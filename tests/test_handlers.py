@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import gevent
+import pytest
+
+from collector.config import Config, load
+from collector.handlers import Handler, HandlerCache
+from collector.reserve import Reserve
+from collector.rotating import Lines
+from collector.stats import Stats
+from collector.writer import volume_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULTS: Config = load(None)
+
+
+class Cache:
+    """A handler cache over a directory of the test's, and what it counts."""
+
+    def __init__(self, directory: Path, **files: int) -> None:
+        self.directory = directory
+        self.stats = Stats()
+        self.reserve = Reserve(1_000_000)
+        self.handlers = HandlerCache(replace(DEFAULTS.files, **files), self.reserve, self.stats)  # type: ignore[arg-type]
+
+    def get(self, name: str) -> Handler:
+        return self.handlers.get(str(self.directory / name), DEFAULTS.rollover)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            self.get(name).leave(Lines(f"to {name}\n".encode(), 1))
+
+    def settle(self) -> None:
+        with gevent.Timeout(5):
+            while self.reserve.held:
+                gevent.sleep(0.001)
+            gevent.sleep(0.01)
+
+    def open_files(self) -> set[str]:
+        paths = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        return {os.path.basename(path) for path in paths if os.path.dirname(path) == str(self.directory)}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path)
+
+
+def test_who_asks_for_one_file_gets_one_handler(cache: Cache) -> None:
+    assert cache.get("a.log") is cache.get("a.log")
+    assert cache.get("a.log") is not cache.get("b.log")
+
+
+def test_greenlets_that_write_to_one_file_lose_and_tear_nothing(cache: Cache, tmp_path: Path) -> None:
+    def write(who: int) -> None:
+        for n in range(50):
+            cache.get("a.log").leave(Lines(f"{who} {n}\n".encode(), 1))
+            gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(write, who) for who in range(20)], raise_error=True)
+    cache.settle()
+    lines = (tmp_path / "a.log").read_text().splitlines()
+    assert sorted(f"{who} {n}" for who in range(20) for n in range(50)) == sorted(lines)
+    for who in range(20):
+        assert [f"{who} {n}" for n in range(50)] == [line for line in lines if line.split()[0] == str(who)]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5], ids=["below", "at", "above"])
+def test_idle_files_above_max_open_are_closed_the_least_recently_used_first(
+    tmp_path: Path, count: int
+) -> None:
+    cache = Cache(tmp_path, max_open=4)
+    for n in range(count):
+        cache.write(f"{n}.log")
+        cache.settle()
+    assert {f"{n}.log" for n in range(max(0, count - 4), count)} == cache.open_files()
+
+
+def test_a_handler_with_lines_is_never_evicted(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=1)
+    kept = cache.get("kept.log")
+    kept.leave(Lines(b"1\n", 1))
+    cache.write(*(f"{n}.log" for n in range(10)))
+    assert kept is cache.get("kept.log")
+    cache.settle()
+    assert (tmp_path / "kept.log").read_text() == "1\n"
+
+
+def test_a_handler_whose_semaphore_is_held_is_never_evicted(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=1)
+    kept = cache.get("kept.log")
+    with kept.semaphore:
+        cache.write("a.log", "b.log", "c.log")
+        cache.settle()
+        assert kept is cache.get("kept.log")
+
+
+def test_lines_wait_while_somebody_else_has_the_semaphore(cache: Cache, tmp_path: Path) -> None:
+    handler = cache.get("a.log")
+    with handler.semaphore:
+        handler.leave(Lines(b"1\n", 1))
+        cache.write("b.log")
+        with gevent.Timeout(5):
+            while not (tmp_path / "b.log").exists():
+                gevent.sleep(0.001)
+        assert not (tmp_path / "a.log").exists()
+    cache.settle()
+    assert (tmp_path / "a.log").read_text() == "1\n"
+
+
+def test_an_evicted_file_is_opened_again_where_it_ended(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=1)
+    for name in ("a.log", "b.log", "a.log"):
+        cache.write(name)
+        cache.settle()
+    assert (tmp_path / "a.log").read_text() == "to a.log\nto a.log\n"
+
+
+def test_the_cache_does_not_grow_with_the_files_it_has_seen(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=3)
+    for n in range(50):
+        cache.write(f"{n}.log")
+        cache.settle()
+    assert 3 == len(cache.handlers)
+
+
+def test_what_is_on_disk_is_no_longer_held(cache: Cache) -> None:
+    cache.write("a.log", "b.log")
+    assert 18 == cache.reserve.held
+    cache.settle()
+    assert (0, 2, 18) == (
+        cache.reserve.held,
+        cache.stats.written_records_total,
+        cache.stats.written_bytes_total,
+    )
+
+
+def test_a_volume_is_told_without_touching_it() -> None:
+    assert volume_of("/proc/self") != volume_of("/tmp")  # noqa: S108 - any directory will do
+    device = os.stat("/proc").st_dev
+    assert f"{os.major(device)}:{os.minor(device)}" == volume_of("/proc/does/not/exist")
+
+
+def test_mounts_are_told_by_whole_names() -> None:
+    assert volume_of("/procession") == volume_of("/")

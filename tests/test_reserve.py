@@ -1,0 +1,147 @@
+"""What happens while files cannot be written: a limit on the size of files (EFBIG) stands in for a full disk."""
+
+from __future__ import annotations
+
+import re
+import resource
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import within
+from tests.test_server import make_frame, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
+
+LIMIT_BYTES = 200_000
+MiB = 1024 * 1024
+SMALL = f"[listen]\nmax_frame_bytes = {MiB}\nmax_buffered_bytes = {4 * MiB}\ndrain_seconds = 1\n"
+
+pytestmark = pytest.mark.slow
+
+
+def start_limited(make_collector: Callable[..., Collector], config: str) -> Collector:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, resource.RLIM_INFINITY))
+
+    return make_collector(config).start(preexec_fn=limit)
+
+
+def free(collector: Collector) -> None:
+    assert collector.process
+    infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, infinite)
+
+
+def numbered(count: int) -> list[str]:
+    return [f"{n:06} {'x' * 1000}" for n in range(count)]
+
+
+def sent_in_background(client: socket.socket, texts: list[str]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: client.sendall(b"".join(map(make_frame, texts))))
+    thread.start()
+    return thread
+
+
+def rss(collector: Collector) -> int:
+    assert collector.process
+    status = Path(f"/proc/{collector.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def test_a_short_write_is_completed_and_never_repeated(make_collector: Callable[..., Collector]) -> None:
+    collector = start_limited(make_collector, SMALL)
+    texts = numbered(1000)
+    with collector.connect() as client:
+        client.sendall(b"".join(map(make_frame, texts)))
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        assert LIMIT_BYTES == len(collector.files()["app.log"])
+        free(collector)
+        within(10, lambda: messages(collector) == texts, "every record is there, once and whole")
+    within(5, lambda: "app.log: can be written again" in collector.stderr)
+
+
+def test_a_file_that_cannot_be_written_holds_up_no_other(make_collector: Callable[..., Collector]) -> None:
+    collector = start_limited(make_collector, SMALL)
+    with collector.connect() as client:
+        client.sendall(b"".join(map(make_frame, numbered(500))))
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        client.sendall(make_frame("not held up", "other"))
+        within(1, lambda: messages(collector, "other.log") == ["not held up"])
+
+
+def test_reading_stops_when_the_reserve_is_full_and_goes_on_when_it_is_not(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = start_limited(make_collector, SMALL)
+    texts = numbered(15_000)
+    with collector.connect() as client:
+        sender = sent_in_background(client, texts)
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        sender.join(1)
+        assert sender.is_alive()
+        assert rss(collector) < 80 * MiB
+        free(collector)
+        sender.join(20)
+        within(20, lambda: len(collector.lines("app.log")) == len(texts))
+        assert texts == messages(collector)
+
+
+def test_drop_reads_on_drops_and_counts(make_collector: Callable[..., Collector]) -> None:
+    collector = start_limited(make_collector, SMALL + 'when_full = "drop"\n')
+    texts = numbered(15_000)
+    with collector.connect() as client:
+        client.sendall(b"".join(map(make_frame, texts)))
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    free(collector)
+    within(10, lambda: "app.log: can be written again" in collector.stderr)
+    assert collector.stop() == 0
+    received, written, dropped = map(
+        int, re.findall(r"(\d+) (?:records received|written|dropped \(reserve full\))", collector.stderr)
+    )
+    assert (15_000, 15_000) == (received, written + dropped)
+    assert texts[:written] == messages(collector)
+    assert dropped > 5000
+
+
+def test_what_cannot_be_written_in_time_is_counted_per_file_and_the_exit_code_is_1(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = start_limited(make_collector, SMALL)
+    with collector.connect() as client:
+        client.sendall(b"".join(map(make_frame, numbered(500))) + make_frame("good", "other"))
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        begun = time.monotonic()
+        assert collector.stop() == 1
+        assert time.monotonic() - begun < 3
+    assert re.search(
+        r"ERROR \S+app.log: \d+ records are lost, they could not be written in time", collector.stderr
+    )
+    received, written, lost = map(
+        int,
+        re.findall(r"(\d+) (?:records received|written|dropped \(not written in time\))", collector.stderr),
+    )
+    assert received == written + lost
+
+
+def test_incomplete_frames_take_no_more_than_a_quarter_and_the_oldest_pays(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector(SMALL).start()
+    half_a_frame = make_frame("x" * (900 * 1024))[: 600 * 1024]
+    with collector.connect() as oldest, collector.connect() as second:
+        oldest.sendall(half_a_frame)
+        within(5, lambda: collector.stderr.count(" connected") == 2)
+        second.sendall(half_a_frame)
+        assert oldest.recv(1) == b""
+        within(5, lambda: "its was the oldest" in collector.stderr)
+        second.sendall(make_frame("x" * (900 * 1024))[600 * 1024 :])
+        within(5, lambda: len(collector.lines("app.log")) == 1)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import signal
+import socket
+import threading
+import time
+from logging.handlers import SocketHandler
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import within
+from tests.corpus import frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
+
+
+def make_frame(message: str, logger: str = "app", level: int = logging.INFO) -> bytes:
+    record = logging.LogRecord(logger, level, "/srv/app.py", 7, message, None, None)
+    return SocketHandler("", 0).makePickle(record)
+
+
+def messages(collector: Collector, name: str = "app.log") -> list[str]:
+    return [line.split(" 7 ", 1)[1] for line in collector.lines(name)]
+
+
+def test_a_record_sent_alone_is_written_at_once(collector: Collector) -> None:
+    with collector.connect() as client:
+        client.sendall(make_frame("hello"))
+        within(2, lambda: messages(collector) == ["hello"])
+
+
+def test_a_frame_may_arrive_byte_by_byte(collector: Collector) -> None:
+    with collector.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in make_frame("slow") + make_frame("too"):
+            client.sendall(bytes([byte]))
+        within(5, lambda: messages(collector) == ["slow", "too"])
+
+
+def test_clients_come_and_go_in_the_log_with_records_and_bytes(collector: Collector) -> None:
+    data = make_frame("one") + make_frame("two")
+    collector.send(data)
+    within(5, lambda: "disconnected" in collector.stderr)
+    _, came, went = collector.stderr.splitlines()
+    assert came.split(" client ")[1].endswith(" connected")
+    assert went.endswith(f"disconnected after 2 records, {len(data)} bytes")
+
+
+def test_an_end_inside_a_frame_is_logged_with_its_bytes_and_costs_nothing_else(collector: Collector) -> None:
+    collector.send(make_frame("whole") + make_frame("cut")[:100])
+    within(5, lambda: "went away inside a frame, of which 100 bytes had come" in collector.stderr)
+    assert ["whole"] == messages(collector)
+
+
+@pytest.mark.parametrize("payload", [b"not a pickle", b"N.", b"}.", b"\x80\x02."], ids=repr)
+def test_a_payload_that_cannot_be_read_costs_itself_and_not_its_connection(
+    collector: Collector, payload: bytes
+) -> None:
+    with collector.connect() as client:
+        bad = len(payload).to_bytes(4, "big") + payload
+        client.sendall(make_frame("before") + bad + make_frame("after"))
+        within(5, lambda: messages(collector) == ["before", "after"])
+        client.sendall(make_frame("later"))
+        within(5, lambda: messages(collector) == ["before", "after", "later"])
+    assert f"record of {len(payload)} bytes dropped" in collector.stderr
+
+
+def test_a_million_bad_payloads_do_not_flood_the_log(collector: Collector) -> None:
+    collector.send(b"\0\0\0\1N" * 100_000 + make_frame("after"))
+    within(10, lambda: messages(collector) == ["after"])
+    assert 20 == collector.stderr.count("dropped")
+    assert collector.stop() == 0
+    assert "100000 dropped (unreadable)" in collector.stderr
+
+
+def test_a_frame_over_the_limit_ends_its_own_connection_only(collector: Collector) -> None:
+    with collector.connect() as good:
+        collector.send(make_frame("before") + b"GET / HTTP/1.1\r\n\r\n")
+        good.sendall(make_frame("after"))
+        within(5, lambda: messages(collector) == ["before", "after"])
+    assert "frame of 1195725856 bytes exceeds max_frame_bytes = 16777216; closing" in collector.stderr
+
+
+def test_a_busy_client_does_not_starve_others(collector: Collector) -> None:
+    blob = make_frame("busy", "busy") * 5000
+    delays = []
+
+    def keep_sending(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client.sendall(blob)
+
+    with collector.connect() as busy, collector.connect() as quiet:
+        sender = threading.Thread(target=keep_sending, args=(busy,))
+        sender.start()
+        for n in range(20):
+            begun = time.monotonic()
+            quiet.sendall(make_frame(str(n)))
+            within(5, lambda n=n: len(messages(collector)) > n)  # type: ignore[misc]
+            delays.append(time.monotonic() - begun)
+        busy.shutdown(socket.SHUT_RDWR)
+        sender.join()
+    assert sorted(delays)[10] < 0.1
+    assert len(collector.lines("busy.log")) > 1000
+
+
+def test_at_max_clients_further_ones_wait_in_the_backlog(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector("[listen]\nmax_clients = 2\n").start()
+    first, second = collector.connect(), collector.connect()
+    with second, collector.connect() as third:
+        with first:
+            third.sendall(make_frame("patient"))
+            first.sendall(make_frame("first"))
+            second.sendall(make_frame("second"))
+            within(5, lambda: sorted(messages(collector)) == ["first", "second"])
+            assert 2 == collector.stderr.count(" connected")
+        within(5, lambda: "patient" in messages(collector))
+
+
+def test_the_soft_limit_on_open_files_is_raised_to_the_hard_one(
+    make_collector: Callable[..., Collector],
+) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+
+    collector = make_collector().start(preexec_fn=lower)
+    assert collector.process
+    assert (hard, hard) == resource.prlimit(collector.process.pid, resource.RLIMIT_NOFILE)
+
+
+def test_a_hard_limit_too_low_for_max_clients_is_warned_of(make_collector: Callable[..., Collector]) -> None:
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
+
+    collector = make_collector().start(preexec_fn=lower)
+    assert "the limit on open files is 1000: only about 424 clients can be served" in collector.stderr
+
+
+def test_running_out_of_descriptors_is_survived(make_collector: Callable[..., Collector]) -> None:
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    collector = make_collector().start(preexec_fn=lower)
+    clients = [collector.connect() for _ in range(60)]
+    try:
+        within(10, lambda: "cannot accept a client, trying again" in collector.stderr)
+        assert "Traceback" not in collector.stderr
+    finally:
+        for client in clients:
+            client.close()
+    collector.send(make_frame("served again"))
+    within(10, lambda: messages(collector) == ["served again"])
+
+
+# --- stopping ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_received_before_a_signal_is_on_disk_after_exit_0(collector: Collector, number: int) -> None:
+    with collector.connect() as client:
+        client.sendall(make_frame("kept") * 5000)
+        assert collector.stop(number) == 0
+    assert 5000 == len(messages(collector))
+    assert "stopped: 5000 records received from 1 clients, 5000 written, 0 dropped" in collector.stderr
+
+
+def test_what_waits_in_the_backlog_is_accepted_and_read_before_the_end(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[listen]\nmax_clients = 1\n").start()
+    with collector.connect() as first, collector.connect() as second:
+        first.sendall(make_frame("first"))
+        second.sendall(make_frame("second"))
+        within(5, lambda: messages(collector) == ["first"])
+        assert collector.stop() == 0
+    assert ["first", "second"] == messages(collector)
+
+
+def test_an_idle_client_does_not_delay_the_end(collector: Collector) -> None:
+    with collector.connect():
+        within(5, lambda: " connected" in collector.stderr)
+        begun = time.monotonic()
+        assert collector.stop() == 0
+        assert time.monotonic() - begun < 2
+
+
+def test_a_client_that_never_stops_sending_does_not_delay_the_end(collector: Collector) -> None:
+    blob = make_frame("endless") * 1000
+    with collector.connect() as client:
+        client.settimeout(0.05)
+        client.sendall(blob)
+        assert collector.process
+        collector.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while collector.running:
+            assert time.monotonic() < deadline
+            try:
+                client.send(blob)
+            except OSError:
+                pass
+    assert collector.process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_signals_without_a_meaning_yet_are_ignored_with_a_line(collector: Collector, number: int) -> None:
+    assert collector.process
+    collector.process.send_signal(number)
+    within(5, lambda: f"{signal.Signals(number).name} is ignored" in collector.stderr)
+    collector.send(make_frame("still here"))
+    within(5, lambda: messages(collector) == ["still here"])
+
+
+def test_the_frames_of_a_python_2_client_are_read(collector: Collector) -> None:
+    collector.send(frame("2.7", "typical"))
+    within(5, lambda: collector.lines("app_web_request.log"))
+    assert collector.lines("app_web_request.log")[0].endswith("GET /api/v1/items/42 200 OK in 12.5 ms")
