@@ -75,12 +75,15 @@ class Chores(NamedTuple):
         self.delete.extend(more.delete)
 
 
-def do(work: Chores, mode: int) -> tuple[Chores, list[OSError]]:
-    """Compress and delete; return what is still to do and why. *mode* is that of the gzip files."""
+def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSError]]:
+    """Compress and delete; return what is still to do and why. *mode* is that of the gzip files.
+
+    *sync*: a gzip file is on disk before what it replaces is gone.
+    """
     left = Chores([], [])
     errors = []
     for paths, still, task in (
-        (work.compress, left.compress, lambda path: _compress(path, mode)),
+        (work.compress, left.compress, lambda path: _compress(path, mode, sync=sync)),
         (work.delete, left.delete, _delete),
     ):
         for path in paths:
@@ -98,7 +101,7 @@ def _delete(path: str) -> None:
             os.unlink(name)
 
 
-def _compress(path: str, mode: int) -> None:
+def _compress(path: str, mode: int, *, sync: bool) -> None:
     """Replace the backup by a gzip file, which has its name only once it is whole."""
     directory, name = os.path.split(path)
     unfinished = os.path.join(directory, f".{name}.gz.unfinished")
@@ -108,6 +111,9 @@ def _compress(path: str, mode: int) -> None:
             with open(unfinished, "wb") as raw, gzip.GzipFile(name, "wb", _GZIP_LEVEL, raw) as target:
                 os.fchmod(raw.fileno(), mode)
                 shutil.copyfileobj(source, target, _COPY_BYTES)
+            if sync:
+                with open(unfinished, "rb") as written:
+                    os.fsync(written.fileno())
         except OSError:
             with suppress(OSError):
                 os.unlink(unfinished)

@@ -9,10 +9,12 @@ import argparse
 import os
 import sys
 import tempfile
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from collector import __version__, log
+from collector import __version__, guardian, log
 from collector.config import Config, ConfigError, load
+from collector.rotating import make_directory
+from collector.tls import load_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,33 +67,36 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
-def _run(options: argparse.Namespace) -> NoReturn:
+def _run(options: argparse.Namespace) -> int:
     config = load(options.config)
-    log.set_up(config.log.level)
-    # Only now, and not above: `check` and `send` need no gevent, and start faster without.
-    from collector import server, worker  # noqa: PLC0415
+    _try(config)
+    # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
+    if guardian.is_worker():
+        from collector import worker  # noqa: PLC0415
 
-    _try_directory(config)
-    try:
-        listener = server.open_listener(config.listen)
-    except OSError as error:
-        where = f"{config.listen.host}:{config.listen.port}"
-        raise OSError(
-            f"cannot listen on {where}: {error.strerror or error}; see [listen] host and port"
-        ) from error
-    worker.run(config, listener)
+        log.set_up(config.log.level, threaded=True)
+        worker.run(config)
+    log.set_up(config.log.level, threaded=False)
+    sockets = guardian.open_sockets(config.listen)
+    return guardian.run([sys.executable, *sys.orig_argv[1:]], sockets, config.listen.unix)
 
 
 def _check(options: argparse.Namespace) -> int:
-    _try_directory(load(options.config))
+    _try(load(options.config))
     return EXIT_OK
 
 
-def _try_directory(config: Config) -> None:
+def _try(config: Config) -> None:
+    """Try what collecting needs and no configuration can promise. Raises OSError."""
+    _try_directory(config.files.directory)
+    if config.listen.tls:
+        load_context(config.listen.tls)
+
+
+def _try_directory(directory: str) -> None:
     """Make the directory if it is missing, and a file in it, as collecting would. Raises OSError."""
-    directory = config.files.directory
     try:
-        os.makedirs(directory, 0o750, exist_ok=True)
+        make_directory(os.path.abspath(directory))
         with tempfile.NamedTemporaryFile(prefix=".collector.check.", dir=directory):
             pass
     except OSError as error:

@@ -9,6 +9,7 @@ together. This module does not know what the settings are used for.
 import codecs
 import difflib
 import functools
+import ipaddress
 import logging
 import os
 import re
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 from collector import toml_text
 from collector.toml_text import shown
@@ -38,6 +39,7 @@ TEXT_FIELD = re.compile(
     r"(?:\.(?P<precision>1000|[0-9]{0,3}))?(?P<type>[diouxXeEfFgGcrsa]))"
 )
 
+_UNIX_PATH_BYTES = 107
 _HOST_LENGTH = 253
 _LOGGER_LENGTH = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -123,6 +125,9 @@ def _is_logger(value: object) -> bool:
 
 _FLAG = _must("true or false, without quotes", lambda value: isinstance(value, bool))
 _LINE = _must("text in quotes, not empty, without newline or control character but tab", _is_line)
+_OPTIONAL_LINE = _must(
+    "text in quotes, without newline or control character", lambda v: v == "" or _is_line(v)
+)
 _HOST = _must("an IP address or a host name, without port; 0.0.0.0 is every IPv4 address", _is_host)
 _ENCODING = _must("a text encoding that Python knows and that extends ASCII, such as utf-8", _is_encoding)
 _DATEFMT = _must("text in quotes of which strftime makes one line, such as %Y-%m-%d %H:%M:%S", _is_datefmt)
@@ -135,6 +140,22 @@ _TABLES = _must(
     "tables, each below a [[logger]] of its own",
     lambda value: isinstance(value, list) and all(isinstance(table, dict) for table in value),
 )
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
+        raise ValueError('must be a list of networks in quotes, such as ["10.0.0.0/8", "::1"]')
+    try:
+        return tuple(ipaddress.ip_network(network) for network in value)
+    except ValueError as fault:
+        raise ValueError(f"{fault}; write networks such as 10.0.0.0/8, or addresses") from fault
+
+
+def _unix(value: object) -> object:
+    # sockaddr_un has room for 107 bytes and the NUL.
+    if value == "" or (_is_line(value) and len(str(value).encode()) <= _UNIX_PATH_BYTES):
+        return value
+    raise ValueError(f"must be a path in quotes, of at most {_UNIX_PATH_BYTES} bytes; empty for none")
 
 
 def _level(value: object) -> int:
@@ -192,18 +213,33 @@ def _rule_file(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What a TLS server needs, as paths of PEM files; `client_ca` "": clients need no certificate."""
+
+    certificate: Annotated[str, _LINE] = "server.pem"
+    private_key: Annotated[str, _LINE] = "server.key"
+    client_ca: Annotated[str, _OPTIONAL_LINE] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Listen:
     """Where records come in, and how much of them at a time."""
 
     host: Annotated[str, _HOST] = "127.0.0.1"
     port: Annotated[int, _number(0, 65_535)] = 9020
+    unix: Annotated[str, _unix] = ""
     backlog: Annotated[int, _number(1, 65_535)] = 4096
+    allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _networks] = ()
     max_clients: Annotated[int, _number(1, 1_000_000)] = 10_000
     max_frame_bytes: Annotated[int, _number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
     max_buffered_bytes: Annotated[int, _number(4, 2**40)] = 256 * MiB
     when_full: Annotated[str, _one_of("wait, drop", "wait", "drop")] = "wait"
+    frame_timeout_seconds: Annotated[
+        float | int, _number(1, DAY_SECONDS, float, what="a number of seconds")
+    ] = 60
     drain_seconds: Annotated[float | int, _number(0, DAY_SECONDS, float, what="a number of seconds")] = 8
     python2_encoding: Annotated[str, _ENCODING] = "utf-8"
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +253,7 @@ class Files:
     mode: Annotated[int, _mode] = 0o640
     max_files: Annotated[int, _number(1, 1_000_000)] = 4096
     max_open: Annotated[int, _number(1, 1_000_000)] = 512
+    sync_seconds: Annotated[float | int, _number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +276,13 @@ class Format:
     datefmt: Annotated[str, _DATEFMT] = "%Y-%m-%d %H:%M:%S"
     utc: Annotated[bool, _FLAG] = False
     newlines: Annotated[str, _one_of("keep, escape", "keep", "escape")] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Frames that could not be decoded, as received; 0: none are kept."""
+
+    max_bytes: Annotated[int, _number(0, 2**40)] = 64 * MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +315,7 @@ class Config:
     files: Files = Files()
     rollover: Rollover = Rollover()
     format: Format = Format()
+    quarantine: Quarantine = Quarantine()
     log: Log = Log()
     rules: Annotated[tuple[Rule, ...], _TABLES] = ()  # [[logger]] in the file
 
@@ -408,11 +453,18 @@ class _Reader:
                 self._fault(place, key, rule.file, f"{wrong}; add .log")
 
 
+def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of its own
+    """Return a key's check or, where the key is a table that may be absent or not, its dataclass."""
+    if isinstance(hint, type):
+        return hint
+    return hint.__metadata__[0] if hasattr(hint, "__metadata__") else get_args(hint)[0]
+
+
 @functools.cache
 def _keys(kind: type) -> dict[str, Any]:
     """Return the keys of a table, each with its check or, where it is a table too, its dataclass."""
     hints = get_type_hints(kind, include_extras=True)
-    checks = {key: hint if isinstance(hint, type) else hint.__metadata__[0] for key, hint in hints.items()}
+    checks = {key: _check_of(hint) for key, hint in hints.items()}
     return {"logger" if key == "rules" else key: check for key, check in checks.items()}
 
 
@@ -427,7 +479,9 @@ def _suggestion(key: str, kind: type, prefix: str) -> str:
 
 def _merged(base: _Table, values: dict[str, Any]) -> _Table:
     """Return *base* with *values* in it, key by key, inside its tables too."""
-    inner = {key: _merged(getattr(base, key), own) for key, own in values.items() if isinstance(own, dict)}
+    inner = {
+        key: _merged(getattr(base, key) or Tls(), own) for key, own in values.items() if isinstance(own, dict)
+    }
     return replace(base, **{**values, **inner})
 
 

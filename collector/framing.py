@@ -15,6 +15,10 @@ from struct import Struct
 HEADER_BYTES = 4
 _length_at = Struct(">L").unpack_from
 
+DISCARD_FACTOR = 4
+"""A payload up to this many times the limit is read and thrown away: hanging up costs a client more records
+than the one. What claims more is hardly a frame."""
+
 
 class FrameError(ValueError):
     """The stream can no longer be cut into frames: the client's fault, and the end of its connection."""
@@ -23,28 +27,41 @@ class FrameError(ValueError):
 class FrameSplitter:
     """Cut one client's stream into payloads, however its segments fall."""
 
-    __slots__ = ("_frame_bytes", "_max_frame_bytes", "_partial", "fault")
+    __slots__ = ("_frame_bytes", "_max_frame_bytes", "_partial", "_to_discard", "discarded", "fault")
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._max_frame_bytes = max_frame_bytes
         self._frame_bytes = HEADER_BYTES
         self._partial: bytes | bytearray = b""
+        self._to_discard = 0
+        self.discarded: list[int] = []
+        """Payload sizes of the frames thrown away, noted at their header; the caller empties it."""
         self.fault: FrameError | None = None
         """Why the stream ended, once it has: the payloads ahead of a bad header still come out first."""
 
     @property
     def partial(self) -> int:
-        """Bytes of the frame that is begun and not complete, header included."""
+        """Bytes held of the frame that is begun and not complete, header included."""
         return len(self._partial)
+
+    @property
+    def inside(self) -> bool:
+        """Whether a frame is begun and not complete, held or being thrown away."""
+        return bool(self._partial) or self._to_discard > 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads that *data* completes, oldest first; an empty frame has none.
 
         A header that claims more than max_frame_bytes is judged on the header alone, its payload is never
-        buffered: `fault` says so, and what follows it is ignored.
+        held: up to DISCARD_FACTOR times the limit it is thrown away as it comes, and noted in `discarded`;
+        beyond that `fault` says so, and what follows it is ignored.
         """
         if self.fault:
             return []
+        if self._to_discard:
+            skipped = min(self._to_discard, len(data))
+            self._to_discard -= skipped
+            data = data[skipped:]
         if self._partial:
             if len(self._partial) + len(data) < self._frame_bytes:
                 # Grown in place: a list of tiny segments would take many times their bytes.
@@ -62,12 +79,15 @@ class FrameSplitter:
         start, end = 0, len(data)
         while end - start >= HEADER_BYTES:
             (length,) = _length_at(data, start)
-            if length > self._max_frame_bytes:
-                self.fault = FrameError(
-                    f"frame of {length} bytes exceeds max_frame_bytes = {self._max_frame_bytes}"
-                )
-                return payloads
             stop = start + HEADER_BYTES + length
+            if length > self._max_frame_bytes:
+                if length > DISCARD_FACTOR * self._max_frame_bytes:
+                    self.fault = self._too_large(length, data[start : start + HEADER_BYTES])
+                    return payloads
+                self.discarded.append(length)
+                self._to_discard = max(0, stop - end)
+                start = min(stop, end)
+                continue
             if stop > end:
                 self._frame_bytes = HEADER_BYTES + length
                 break
@@ -76,3 +96,23 @@ class FrameSplitter:
             start = stop
         self._partial = data[start:]
         return payloads
+
+    def _too_large(self, length: int, header: bytes) -> FrameError:
+        text = f"frame of {length} bytes exceeds max_frame_bytes = {self._max_frame_bytes}"
+        looks = _looks_like(header, self._max_frame_bytes)
+        return FrameError(f"{text}; looks like {looks}" if looks else text)
+
+
+def _looks_like(header: bytes, max_frame_bytes: int) -> str:
+    """Return what somebody has sent instead of a length, "" if it looks like nothing known."""
+    if header in (b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"PRI "):
+        return "HTTP"
+    if header[:2] == b"\x16\x03":
+        return "TLS; see [listen.tls]"
+    if header == b"SSH-":
+        return "SSH"
+    if header[:1] in (b"{", b"["):
+        return "JSON"
+    if 0 < int.from_bytes(header, "little") <= max_frame_bytes:
+        return "a length in little-endian order"
+    return "text" if header.isascii() and header.decode("ascii").isprintable() else ""

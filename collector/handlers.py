@@ -16,11 +16,13 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from collector.backups import Chores
+from collector.quarantine import Quarantine
 from collector.rotating import Lines, RotatingFile
 from collector.writer import Writer, volume_of
 
 if TYPE_CHECKING:
     from collector.config import Files, Rollover
+    from collector.config import Quarantine as QuarantineTable
     from collector.reserve import Reserve
     from collector.stats import Stats
 
@@ -64,6 +66,16 @@ class Handler:
             self._on_their_way = Lines.join(portion)
         return self._on_their_way
 
+    def count_written(self, stats: Stats, lines: Lines) -> None:
+        """Count *lines* as what they are, now that they are on disk."""
+        if isinstance(self.file, Quarantine):
+            stats.quarantined_records_total += lines.records - self.file.frames_gone
+            stats.dropped_records_total["quarantine full"] += self.file.frames_gone
+            self.file.frames_gone = 0
+        else:
+            stats.written_records_total += lines.records
+            stats.written_bytes_total += len(lines.data)
+
     def settled(self) -> None:
         """Forget what take() returned: it is on disk."""
         if self._on_their_way is not None:
@@ -78,13 +90,19 @@ class HandlerCache:
     No method but drain() switches greenlets, so two that ask for one file get one handler.
     """
 
-    def __init__(self, files: Files, reserve: Reserve, stats: Stats) -> None:
+    def __init__(self, files: Files, quarantine: QuarantineTable, reserve: Reserve, stats: Stats) -> None:
         self._files = files
         self._reserve = reserve
         self._stats = stats
         self._handlers: OrderedDict[str, Handler] = OrderedDict()
         self._writers: dict[str, Writer] = {}
         self._writer_by_directory: dict[str, Writer] = {}
+        directory = os.path.realpath(files.directory)
+        self.quarantine_file = Quarantine(
+            directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
+        )
+        self.quarantine = Handler(self.quarantine_file, files.mode, self._writer(directory))
+        """Takes frames as received, each one of its records."""
 
     def __len__(self) -> int:
         return len(self._handlers)
@@ -93,7 +111,7 @@ class HandlerCache:
         """Return the handler of the file *path*, which is absolute. Opens nothing."""
         handler = self._handlers.get(path)
         if handler is None:
-            file = RotatingFile(path, rollover, self._files.mode)
+            file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
             handler = Handler(file, self._files.mode, self._writer(os.path.dirname(path)))
             self._handlers[path] = handler
         else:
@@ -106,7 +124,9 @@ class HandlerCache:
             volume = volume_of(directory)
             writer = self._writers.get(volume)
             if writer is None:
-                writer = self._writers[volume] = Writer(self._reserve, self._stats, self._trim)
+                writer = self._writers[volume] = Writer(
+                    self._reserve, self._stats, self._files.sync_seconds, self._trim
+                )
             self._writer_by_directory[directory] = writer
         return writer
 
@@ -132,11 +152,12 @@ class HandlerCache:
         for writer in self._writers.values():
             writer.hurry()
         self._wait_for_writers(deadline)
-        for handler in self._handlers.values():
+        handlers = [*self._handlers.values(), self.quarantine]
+        for handler in handlers:
             if not handler.records:
                 handler.writer.close(handler)
         self._wait_for_writers(deadline)
-        return [handler for handler in self._handlers.values() if handler.records]
+        return [handler for handler in handlers if handler.records]
 
     def _wait_for_writers(self, deadline: float) -> None:
         while not all(writer.idle for writer in self._writers.values()) and time.monotonic() < deadline:

@@ -30,9 +30,26 @@ _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 # A clock set back by less than this is corrected, not moved: the file goes on until the clock has caught up.
 _CLOCK_MOVED_SECONDS = 86_400.0
-_DIRECTORY_MODE = 0o750
+DIRECTORY_MODE = 0o750
 # O_NOFOLLOW and O_NONBLOCK: a symbolic link is refused, and a FIFO without a reader does not hang the open.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def make_directory(path: str) -> None:
+    """Make a directory and what is missing above it, for the owner to write and the group to read.
+
+    Unlike os.makedirs, which gives the mode to the last one only. Raises OSError, not if it exists.
+    """
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        make_directory(path)
+    else:
+        os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
 
 
 class Lines:
@@ -86,14 +103,23 @@ class RotatingFile:
     """A log file and its backups, by one rule of rollover."""
 
     def __init__(
-        self, path: str, rollover: Rollover, mode: int, clock: Callable[[], float] = time.time
+        self,
+        path: str,
+        rollover: Rollover,
+        mode: int,
+        *,
+        sync: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.trouble: list[str] = []
         """What went wrong or was mended and stopped nothing; the caller takes it away."""
         self.chores: Chores | None = None
         """What rollovers left to do; the caller takes it away."""
+        self.to_sync: list[int] = []
+        """Descriptors that only wait to be synced and closed; the caller takes them over."""
         self.rollovers = 0
+        self._sync = sync
         self._clock = clock
         self._rollover = rollover
         self._mode = mode
@@ -136,15 +162,12 @@ class RotatingFile:
         """Let the file go; the next write opens it again. May be called at any time."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            self._let_go(fd)
 
-    def roll_over(self) -> None:
-        """Make a backup of what is in the file, if anything is, and begin a new one. Raises OSError."""
-        now = self._clock()
-        if self._fd < 0:
-            self._fd = self._open(now)
-        if self._size:
-            self._roll(now)
+    def duplicate_to_sync(self) -> None:
+        """Put a duplicate of what is open into `to_sync`. Raises OSError."""
+        if self._fd >= 0:
+            self.to_sync.append(os.dup(self._fd))
 
     def _prepare(self, lines: Lines, now: float) -> int:
         """Between two records: follow the name, roll over if due. Return how far to write then."""
@@ -180,18 +203,27 @@ class RotatingFile:
         try:
             if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
                 return
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # what is wrong with the name will show when it is opened
         try:
             fd = self._open(now)
         except OSError as error:
             self.trouble.append(f"moved away and cannot be made anew, writing on into the old file: {error}")
         else:
-            os.close(self._fd)
+            self._let_go(self._fd)
             self._fd = fd
+
+    def _let_go(self, fd: int) -> None:
+        if self._sync:
+            self.to_sync.append(fd)
+        else:
+            os.close(fd)
 
     def _open(self, now: float) -> int:
         """Open or make the file, as what it was when it was last written. The caller closes the old one."""
+        directory = os.path.dirname(self.path)
+        if os.path.realpath(directory) != directory:
+            raise OSError(f"a symbolic link is on the way: {directory!r}")
         try:
             fd = os.open(self.path, _OPEN_FLAGS)
         except FileNotFoundError:
@@ -200,10 +232,7 @@ class RotatingFile:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"not a regular file: {self.path!r}")  # noqa: TRY301 - closed like any other failure
-            size = status.st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                size += os.write(fd, b"\n")
-                self.trouble.append("did not end in a newline (a kill can cut the last line): added one")
+            size = self._mend(fd, status.st_size)
         except OSError:
             os.close(fd)
             raise
@@ -213,15 +242,25 @@ class RotatingFile:
         self._period = self._schedule.at(self._written_at)
         return fd
 
+    def _mend(self, fd: int, size: int) -> int:
+        """Finish what a kill has cut; return the size of the file then."""
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            size += os.write(fd, b"\n")
+            self.trouble.append("did not end in a newline (a kill can cut the last line): added one")
+        return size
+
     def _create(self) -> int:
         flags = _OPEN_FLAGS | os.O_CREAT | os.O_EXCL
+        directory = os.path.dirname(self.path)
         try:
             fd = os.open(self.path, flags, self._mode)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.path), _DIRECTORY_MODE, exist_ok=True)
+            make_directory(directory)
             fd = os.open(self.path, flags, self._mode)
         try:
             os.fchmod(fd, self._mode)  # whatever the umask is: the operator has named the mode
+            if self._sync:
+                self.to_sync.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError:
             os.close(fd)
             raise
@@ -252,7 +291,7 @@ class RotatingFile:
             self._backups = sorted([*self._backups, backup])
             self._plain.append(backup)
         fd = self._open(now)
-        os.close(self._fd)
+        self._let_go(self._fd)
         self._fd = fd
         self.rollovers += 1
         self._list_chores()

@@ -11,6 +11,7 @@ import os
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
@@ -64,6 +65,7 @@ class Router:
         """
         groups: dict[str, tuple[Route, list[str]]] = {}
         dropped = self._stats.dropped_records_total
+        unreadable: list[bytes] = []
         self._stats.received_records_total += len(payloads)
         for payload in payloads:
             try:
@@ -71,8 +73,12 @@ class Router:
             except RecordError as fault:
                 # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
                 # one's length said: so the connection lives on.
-                dropped["unreadable"] += 1
-                log.error("client %s: record of %d bytes dropped: %s", peer, len(payload), fault)
+                if len(payload) + HEADER_BYTES <= self._handlers.quarantine_file.half:
+                    unreadable.append(payload)
+                    log.error("client %s: frame of %d bytes quarantined: %s", peer, len(payload), fault)
+                else:
+                    dropped["unreadable"] += 1
+                    log.error("client %s: frame of %d bytes dropped: %s", peer, len(payload), fault)
                 continue
             if over:
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
@@ -87,15 +93,30 @@ class Router:
             else:
                 group[1].append(line)
         waiting = [self._leave(route, lines) for route, lines in groups.values()]
+        if unreadable:
+            waiting.append(self._quarantine(unreadable))
         for handler in waiting:
             if self._config.listen.when_full == "wait":
                 handler.writer.room.wait()
 
+    def _quarantine(self, payloads: list[bytes]) -> Handler:
+        frames = [len(payload).to_bytes(HEADER_BYTES, "big") + payload for payload in payloads]
+        handler = self._handlers.quarantine
+        if self._has_room(handler, len(frames)):
+            handler.leave(Lines(b"".join(frames), len(frames), list(accumulate(map(len, frames)))))
+        return handler
+
+    def _has_room(self, handler: Handler, records: int) -> bool:
+        """Return whether *records* for *handler* may be kept; count them if they may not."""
+        if self._config.listen.when_full == "wait" or not (handler.writer.room.full or self._reserve.full):
+            return True
+        self._stats.dropped_records_total["reserve full"] += records
+        log.error("%s: %d records dropped: the reserve is full", handler.file.path, records)
+        return False
+
     def _leave(self, route: Route, lines: list[str]) -> Handler:
         handler = self._handlers.get(route.path, route.rollover)
-        if self._config.listen.when_full == "drop" and (handler.writer.room.full or self._reserve.full):
-            self._stats.dropped_records_total["reserve full"] += len(lines)
-            log.error("%s: %d records dropped: the reserve is full", route.path, len(lines))
+        if not self._has_room(handler, len(lines)):
             return handler
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(lines).encode("utf-8", "backslashreplace")

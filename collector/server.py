@@ -9,19 +9,25 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import ipaddress
 import logging
 import socket
 import termios
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gevent.ssl import SSLContext, SSLSocket
 
 from collector.framing import FrameSplitter
+from collector.tls import load_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from collector.config import Listen
     from collector.reserve import Reserve
     from collector.stats import Stats
@@ -33,8 +39,13 @@ log = logging.getLogger(__name__)
 _READ_BYTES = 64 * 1024
 _READ_BYTES_WHEN_TIGHT = 4 * 1024
 _POLL_SECONDS = 0.01
-# While draining, what lay in a socket is read in any case. A client that has sent more meanwhile is read until
-# its socket is empty, for this part of drain_seconds; who never stops loses the rest, as it would later.
+_SWEEP_SECONDS = 1.0
+# Far more than a handshake across the world takes; who stalls holds a place among max_clients for no longer.
+_HANDSHAKE_SECONDS = 10.0
+# A client whose machine is gone is found after two minutes: a minute of silence, then four probes.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+# While draining, what lay in a socket is read in any case. A client that has sent more meanwhile is read
+# until its socket is empty, for this part of drain_seconds; who never stops loses the rest.
 _PATIENCE = 1 / 4
 # sleep(0) would come back up to 50 times before the loop looks at any other socket. An idle watcher of the
 # highest priority comes back once a turn of the loop, and lets it look without waiting.
@@ -48,28 +59,12 @@ class Deliver(Protocol):
         """Take *payloads*, which the client *peer* (`address:port`) at *host* has sent."""
 
 
-def open_listener(listen: Listen) -> socket.socket:
-    """Return a bound, listening, non-blocking socket. Raises OSError. The caller closes it."""
-    family, kind, proto, _, address = socket.getaddrinfo(
-        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(listen.backlog)
-        listener.setblocking(False)  # noqa: FBT003 - its only parameter
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def host_port(address: object) -> tuple[str, str]:
     """Return the host of a socket address, and `host:port`; both are "unix" for a Unix socket."""
     if not isinstance(address, tuple):
         return "unix", "unix"
     host, port = address[:2]
+    host = host.removeprefix("::ffff:") if "." in host else host  # an IPv4 client of an IPv6 socket
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -82,6 +77,10 @@ class Client:
         self.splitter = FrameSplitter(max_frame_bytes)
         self.records = 0
         self.bytes = 0
+        self.begun_at = 0.0
+        """When it began the frame it is inside of, by the monotonic clock, less the time nobody read."""
+        self.waiting = False
+        """Whether the collector does not read it at the moment."""
         self.to_read = 0
         """While draining: bytes that lay in the socket when that began and are not read."""
         self.closing = ""
@@ -92,45 +91,74 @@ class _AcceptError(OSError):
     """accept() failed; it has been logged, and gevent tries again after a pause."""
 
 
-class Server(StreamServer):  # type: ignore[misc] # gevent has no annotations here
-    """Accepts clients while there are fewer than max_clients and reads each in a greenlet of its own."""
+class _Acceptor(StreamServer):  # type: ignore[misc] # gevent has no annotations here
+    """Accepts from one socket while its pool is not full."""
 
-    def __init__(
-        self, listener: socket.socket, listen: Listen, deliver: Deliver, reserve: Reserve, stats: Stats
-    ) -> None:
-        # The Pool is the limit: while it is full nobody is accepted, which is not to accept and hang up.
-        super().__init__(listener, self._serve, spawn=Pool(listen.max_clients))
-        hub = gevent.get_hub()
-        hub.NOT_ERROR = (*hub.NOT_ERROR, _AcceptError)  # it is in the log already: no traceback on stderr
-        self._listen = listen
-        self._deliver = deliver
-        self._reserve = reserve
-        self._stats = stats
-        self._clients: set[Client] = set()
-        # Those with a frame begun, the one that began it first in front.
-        self._partial: dict[Client, None] = {}
-        self._patience_ends = 0.0
-
-    def do_read(self) -> object:
+    def do_read(self) -> tuple[socket.socket, object] | None:
         """Accept one client. Overrides StreamServer's to say in our words what went wrong."""
         try:
-            return super().do_read()
+            return super().do_read()  # type: ignore[no-any-return]
         except OSError as error:
             if error.errno in (errno.ECONNABORTED, errno.EINTR):
                 return None
             log.error("cannot accept a client, trying again: %s", error)
             raise _AcceptError(*error.args) from error
 
+    def accept_waiting(self, serve: Callable[[socket.socket, object], None]) -> None:
+        """Accept what waits in the backlog, however full the pool is, and no more."""
+        self.stop_accepting()
+        with suppress(_AcceptError):
+            while accepted := self.do_read():
+                gevent.spawn(serve, *accepted)
+
+
+class Server:
+    """Accepts clients while there are fewer than *max_clients* and reads each in a greenlet of its own."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it connects
+        self,
+        listeners: Sequence[socket.socket],
+        listen: Listen,
+        max_clients: int,
+        deliver: Deliver,
+        reserve: Reserve,
+        stats: Stats,
+    ) -> None:
+        # The Pool is the limit: while it is full nobody is accepted, which is not to accept and hang up.
+        pool = Pool(max_clients)
+        self._acceptors = [_Acceptor(listener, self._serve, spawn=pool) for listener in listeners]
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, _AcceptError)  # it is in the log already: no traceback on stderr
+        self._tls = load_context(listen.tls, SSLContext) if listen.tls else None
+        self._listen = listen
+        self._deliver = deliver
+        self._reserve = reserve
+        self._stats = stats
+        self._clients: set[Client] = set()
+        # Those inside a frame, the one that began it first in front.
+        self._inside: dict[Client, None] = {}
+        self._patience_ends = 0.0
+
+    def start(self) -> list[str]:
+        """Begin to accept; return the addresses, `host:port` or the path of a Unix socket."""
+        for acceptor in self._acceptors:
+            acceptor.start()
+        gevent.spawn(self._sweep)
+        return [
+            acceptor.address if isinstance(acceptor.address, str) else host_port(acceptor.address)[1]
+            for acceptor in self._acceptors
+        ]
+
     def drain(self, deadline: float) -> int:
         """Stop accepting, read what lies in the sockets, hang up; return how many were not read to the end.
 
         What waits in the backlog is accepted first. *deadline* is by the monotonic clock.
         """
-        self.stop_accepting()
-        while (accepted := self._accept_waiting()) is not None:
-            gevent.spawn(self._serve, *accepted)
+        for acceptor in self._acceptors:
+            acceptor.accept_waiting(self._serve)
         gevent.sleep(0)  # lets those just accepted begin
-        self.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         self._patience_ends = time.monotonic() + _PATIENCE * self._listen.drain_seconds
         for client in self._clients:
             client.to_read = _bytes_waiting(client.sock)
@@ -144,40 +172,63 @@ class Server(StreamServer):  # type: ignore[misc] # gevent has no annotations he
             gevent.sleep(_POLL_SECONDS)
         return len(self._clients)
 
-    def _accept_waiting(self) -> tuple[socket.socket, object] | None:
-        try:
-            return super().do_read()  # type: ignore[no-any-return]
-        except OSError as error:
-            log.error("clients in the backlog are lost: %s", error)
-            return None
-
     def _serve(self, sock: socket.socket, address: object) -> None:
         """Read one client to its end. Closes the socket."""
         client = Client(sock, address, self._listen.max_frame_bytes)
+        if not self._allowed(client.host):
+            self._stats.refused_clients_total["not in allow"] += 1
+            log.warning("client %s is refused: its address is not in [listen] allow", client.peer)
+            sock.close()
+            return
         self._clients.add(client)
         self._stats.clients += 1
         self._stats.clients_total += 1
         log.info("client %s connected", client.peer)
         how = ""
         try:
+            self._set_up(client)
             how = self._read(client)
         except OSError as error:
-            how = f"{error.strerror or error}"
+            how = client.closing or f"{error.strerror or error}"
         except Exception:  # one client's greenlet is not to end without a word, whatever it tripped over
             log.exception("client %s: a fault in the collector; closing", client.peer)
             how = "a fault in the collector"
         finally:
             self._forget(client, how)
 
+    def _allowed(self, host: str) -> bool:
+        allow = self._listen.allow
+        if not allow or host == "unix":
+            return True
+        address = ipaddress.ip_address(host.partition("%")[0])
+        return any(address in network for network in allow)
+
+    def _set_up(self, client: Client) -> None:
+        """Turn keepalive on, and do the TLS handshake where there is one. Raises OSError."""
+        if client.host != "unix":
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                client.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            if self._tls:
+                try:
+                    client.sock = self._tls.wrap_socket(
+                        client.sock, server_side=True, do_handshake_on_connect=False
+                    )
+                    with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError("not in time")):
+                        client.sock.do_handshake()
+                except OSError as error:
+                    self._stats.refused_clients_total["TLS handshake"] += 1
+                    client.closing = f"no TLS handshake: {error}"
+                    raise
+
     def _read(self, client: Client) -> str:
         """Read until the end of the stream; return why it ended, "" if the client just hung up."""
         recv = client.sock.recv
         feed = client.splitter.feed
         reserve = self._reserve
-        wait = self._listen.when_full == "wait"
         while True:
-            if wait and reserve.full:
-                reserve.wait()
+            if reserve.full and self._listen.when_full == "wait":
+                self._not_reading(client, reserve.wait)
             data = recv(_READ_BYTES if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT)
             if not data or client.closing:
                 return client.closing
@@ -186,9 +237,11 @@ class Server(StreamServer):  # type: ignore[misc] # gevent has no annotations he
             before = client.splitter.partial
             payloads = feed(data)
             self._account(client, before, begun=bool(payloads))
+            if client.splitter.discarded:
+                self._count_discarded(client)
             if payloads:
                 client.records += len(payloads)
-                self._deliver(payloads, client.host, client.peer)
+                self._not_reading(client, self._deliver, payloads, client.host, client.peer)
             if client.splitter.fault:
                 return f"{client.splitter.fault}; closing"
             if self._patience_ends:
@@ -197,50 +250,79 @@ class Server(StreamServer):  # type: ignore[misc] # gevent has no annotations he
                     return "still sending while draining"
             gevent.idle(_ONCE_A_TURN)  # a busy client gives way after each batch
 
+    def _not_reading(self, client: Client, call: Callable[..., None], *arguments: object) -> None:
+        """Do what may wait: a client is not to be blamed for the time in which nobody reads it."""
+        begun = time.monotonic()
+        client.waiting = True
+        call(*arguments)
+        client.waiting = False
+        client.begun_at += time.monotonic() - begun
+
     def _account(self, client: Client, before: int, *, begun: bool) -> None:
         """Hold the change in incomplete bytes against the reserve; too many cost the oldest client."""
-        partial = client.splitter.partial
-        if begun or not partial:
-            self._partial.pop(client, None)
-        if partial:
-            self._partial.setdefault(client)
+        splitter = client.splitter
+        if begun or not splitter.inside:
+            self._inside.pop(client, None)
+        if splitter.inside and client not in self._inside:
+            client.begun_at = time.monotonic()
+            self._inside[client] = None
+        partial = splitter.partial
         if partial != before and self._reserve.hold_partial(partial - before):
-            oldest = next(iter(self._partial))
-            oldest.closing = (
-                "incomplete frames have used up their part of the reserve, and its was the oldest"
+            oldest = next(client for client in self._inside if client.splitter.partial)
+            self._end(
+                oldest, "incomplete frames have used up their part of the reserve, and its was the oldest"
             )
-            self._partial.pop(oldest)
-            # At once, for the next bytes of somebody else are not to cost a second one.
-            self._reserve.hold_partial(-oldest.splitter.partial)
-            _shut(oldest.sock, socket.SHUT_RDWR)
+
+    def _end(self, client: Client, why: str) -> None:
+        """End a connection from outside its greenlet; what it held counts no longer."""
+        client.closing = why
+        self._inside.pop(client)
+        self._reserve.hold_partial(-client.splitter.partial)
+        _shut(client.sock, socket.SHUT_RDWR)
+
+    def _count_discarded(self, client: Client) -> None:
+        for size in client.splitter.discarded:
+            client.records += 1
+            self._stats.received_records_total += 1
+            self._stats.dropped_records_total["too large"] += 1
+            limit = self._listen.max_frame_bytes
+            log.error("client %s: frame of %d bytes dropped: max_frame_bytes = %d", client.peer, size, limit)
+        client.splitter.discarded.clear()
+
+    def _sweep(self) -> None:
+        """Once a second: close who has begun a frame and not finished it in time."""
+        limit = self._listen.frame_timeout_seconds
+        while True:
+            gevent.sleep(_SWEEP_SECONDS)
+            late = time.monotonic() - limit
+            for client in list(self._inside):
+                # What lies in the socket may be the rest of the frame: then it is us who are late.
+                if client.begun_at <= late and not client.waiting and not _bytes_waiting(client.sock):
+                    self._end(client, f"a frame was not finished within frame_timeout_seconds = {limit}")
 
     def _forget(self, client: Client, how: str) -> None:
         client.sock.close()
         self._clients.discard(client)
-        self._partial.pop(client, None)
+        self._inside.pop(client, None)
         self._stats.clients -= 1
-        partial = client.splitter.partial
-        if partial:
+        if client.splitter.inside:
             if not client.closing:
-                self._reserve.hold_partial(-partial)
+                self._reserve.hold_partial(-client.splitter.partial)
             self._stats.cut_frames_total += 1
+            partial = client.splitter.partial
             log.warning(
                 "client %s went away inside a frame, of which %d bytes had come", client.peer, partial
             )
-        why = f": {how}" if how else ""
         level = logging.WARNING if client.splitter.fault or client.closing else logging.INFO
-        log.log(
-            level,
-            "client %s disconnected after %d records, %d bytes%s",
-            client.peer,
-            client.records,
-            client.bytes,
-            why,
-        )
+        went = "client %s disconnected after %d records, %d bytes%s"
+        why = f": {how}" if how else ""
+        log.log(level, went, client.peer, client.records, client.bytes, why)
 
 
 def _bytes_waiting(sock: socket.socket) -> int:
     """Return how many bytes lie in the socket unread (FIONREAD, tcp(7)); 0 where it is closed."""
+    if isinstance(sock, SSLSocket) and (decrypted := sock.pending()):
+        return int(decrypted)
     waiting = array.array("i", [0])
     try:
         fcntl.ioctl(sock.fileno(), termios.FIONREAD, waiting)
@@ -257,5 +339,5 @@ def _shut(sock: socket.socket, how: int) -> None:
     try:
         sock._sock.shutdown(how)  # type: ignore[attr-defined] # noqa: SLF001 - see above
     except OSError as error:
-        if error.errno != errno.ENOTCONN:
+        if error.errno not in (errno.ENOTCONN, errno.EBADF):
             log.warning("cannot shut a socket down: %s", error)

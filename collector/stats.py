@@ -6,17 +6,23 @@ from collections import Counter
 
 
 class Stats:
-    """What has happened since the start. At any time: received = written + in the reserve + dropped."""
+    """What has happened since the start.
+
+    At any time: received = written + in the reserve + quarantined + dropped.
+    """
 
     def __init__(self) -> None:
         self.clients = 0
         """Connections that are open now."""
         self.clients_total = 0
+        self.refused_clients_total: Counter[str] = Counter()
+        """By reason."""
         self.received_records_total = 0
         """Complete frames, whatever became of them."""
         self.received_bytes_total = 0
         self.written_records_total = 0
         self.written_bytes_total = 0
+        self.quarantined_records_total = 0
         self.dropped_records_total: Counter[str] = Counter()
         """By reason."""
         self.cut_frames_total = 0
@@ -30,5 +36,6 @@ class Stats:
         )
         return (
             f"{self.received_records_total} records received from {self.clients_total} clients, "
-            f"{self.written_records_total} written, {dropped or '0 dropped'}"
+            f"{self.written_records_total} written, {self.quarantined_records_total} quarantined, "
+            f"{dropped or '0 dropped'}"
         )

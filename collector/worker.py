@@ -6,63 +6,112 @@ lines, paths), handlers, writer.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
 from gevent.event import Event
+from gevent.socket import wait_read
 
+from collector import guardian
 from collector.handlers import HandlerCache
 from collector.reserve import Reserve
 from collector.routing import Router
-from collector.server import Server, host_port
+from collector.server import Server
 from collector.stats import Stats
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
     from collector.config import Config
 
 log = logging.getLogger(__name__)
 
-# The rest of the descriptors: log files kept open, those being opened, the threads' and the event loop's own.
+LOCK = ".collector.lock"
+# The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
 
 
-def run(config: Config, listener: socket.socket) -> NoReturn:
-    """Collect until SIGTERM or SIGINT, then drain and exit. Takes over *listener*."""
-    _raise_file_limit(config)
+def run(config: Config) -> NoReturn:
+    """Collect from the sockets passed to this process until told to stop, then drain and exit.
+
+    Raises OSError where it cannot start.
+    """
+    listeners = _passed_sockets()
+    lock = _lock(os.path.realpath(config.files.directory))
     stats = Stats()
     reserve = Reserve(config.listen.max_buffered_bytes)
-    handlers = HandlerCache(config.files, reserve, stats)
+    handlers = HandlerCache(config.files, config.quarantine, reserve, stats)
     router = Router(config, handlers, reserve, stats)
-    server = Server(listener, config.listen, router.deliver, reserve, stats)
+    server = Server(listeners, config.listen, _affordable_clients(config), router.deliver, reserve, stats)
     stop = Event()
 
-    def on_stop(name: str) -> None:
+    def on_stop(why: str) -> None:
         if stop.is_set():
-            log.error("%s again: stopping at once, %d bytes are not written", name, reserve.held)
+            log.error("%s again: stopping at once, %d bytes are not written", why, reserve.held)
             _exit(1)
-        log.info("%s: draining", name)
+        log.info("%s: draining", why)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_stop, number.name)
     for number in (signal.SIGHUP, signal.SIGUSR1):
         gevent.signal_handler(number, log.warning, "%s is ignored: it has no meaning yet", number.name)
-    server.start()
-    # Whatever the level of the log: this line is how others learn the port, and that they can connect.
-    print(f"listening on {host_port(server.address)[1]}", file=sys.stderr, flush=True)  # noqa: T201
+    if guardian.PIPE in os.environ:
+        gevent.spawn(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop)
+    for address in server.start():
+        # Whatever the level of the log: this line is how others learn the port, and that they can connect.
+        print(f"listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
     stop.wait()
-    _drain(server, handlers, stats, time.monotonic() + config.listen.drain_seconds)
+    code = _drain(server, handlers, stats, time.monotonic() + config.listen.drain_seconds)
+    os.close(lock)
+    _exit(code)
 
 
-def _drain(server: Server, handlers: HandlerCache, stats: Stats, deadline: float) -> NoReturn:
+def _passed_sockets() -> list[socket.socket]:
+    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    first = guardian.LISTEN_FDS_START
+    sockets = [socket.socket(fileno=fd) for fd in range(first, first + count)]
+    for sock in sockets:
+        sock.set_inheritable(False)
+        sock.setblocking(False)  # noqa: FBT003 - its only parameter
+    return sockets
+
+
+def _lock(directory: str) -> int:
+    """Make the directory this collector's own for as long as the descriptor returned is open.
+
+    Raises OSError; where another collector has the directory, with its process id.
+    """
+    fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        first = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise OSError(f"the directory {directory!r} belongs to another collector, process {first}") from None
+    # Of the guardian, if there is one: it is the process that an operator would stop.
+    pid = os.getppid() if guardian.PIPE in os.environ else os.getpid()
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{pid}\n".encode(), 0)
+    return fd
+
+
+def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
+    wait_read(pipe)
+    on_stop("the guardian has ended")
+
+
+def _drain(server: Server, handlers: HandlerCache, stats: Stats, deadline: float) -> int:
     cut_short = server.drain(deadline)
     if cut_short:
         log.error("%d clients were not read to the end before drain_seconds were over", cut_short)
@@ -73,29 +122,30 @@ def _drain(server: Server, handlers: HandlerCache, stats: Stats, deadline: float
             "%s: %d records are lost, they could not be written in time", handler.file.path, handler.records
         )
     log.info("stopped: %s", stats.summary())
-    _exit(1 if cut_short or unwritten else 0)
+    return 1 if cut_short or unwritten else 0
 
 
 def _exit(code: int) -> NoReturn:
     """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
     logging.shutdown()
-    sys.stderr.flush()
     os._exit(code)
 
 
-def _raise_file_limit(config: Config) -> None:
-    """Raise the soft limit on open files to the hard one, and say so where that is too few."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _affordable_clients(config: Config) -> int:
+    """Raise the soft limit on open files to the hard one; return how many clients that allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = config.listen.max_clients
     if hard == resource.RLIM_INFINITY:
-        return
-    clients = hard - config.files.max_open - _SPARE_FILES
-    if clients < config.listen.max_clients:
+        return wanted
+    # Where there are few, half of them are for clients.
+    others = min(config.files.max_open + _SPARE_FILES, hard // 2)
+    if hard - others < wanted:
         log.warning(
-            "the limit on open files is %d: only about %d clients can be served at a time, "
-            "not max_clients = %d; raise it with `ulimit -Hn` or lower max_clients",
+            "the limit on open files is %d: only %d clients are served at a time, not max_clients = %d; "
+            "raise it with `ulimit -Hn` or lower max_clients",
             hard,
-            max(0, clients),
-            config.listen.max_clients,
+            hard - others,
+            wanted,
         )
+    return min(wanted, hard - others)

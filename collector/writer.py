@@ -66,7 +66,9 @@ def volume_of(directory: str) -> str:
 class Writer:
     """Writes the files of one volume. `room` is its part of the reserve."""
 
-    def __init__(self, reserve: Reserve, stats: Stats, on_idle: Callable[[bool], None]) -> None:
+    def __init__(
+        self, reserve: Reserve, stats: Stats, sync_seconds: float, on_idle: Callable[[bool], None]
+    ) -> None:
         """*on_idle* is called after each hop, with whether open files have run out."""
         self.room = reserve.share()
         self._reserve = reserve
@@ -74,14 +76,16 @@ class Writer:
         self._on_idle = on_idle
         self._ready: dict[Handler, None] = {}
         self._closing: list[Handler] = []
+        self._dirty: set[Handler] = set()
+        self._sync_seconds = sync_seconds
+        self._at_work_beside = 0
         self._wake = Event()
         self._last_pause = _LAST_PAUSE_SECONDS
         self._thread = ThreadPool(1)
         self._beside = ThreadPool(1)
-        self._greenlet = gevent.spawn(self._run)
-        self._greenlet.rawlink(
-            lambda ended: log.critical("the writer of a volume ended: %r", ended.exception)
-        )
+        gevent.spawn(self._run)
+        if sync_seconds:
+            gevent.spawn(self._sync_again_and_again)
 
     def submit(self, handler: Handler, size: int) -> None:
         """Take note that *handler* holds *size* bytes more to write."""
@@ -98,7 +102,7 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether all that was submitted is on disk or closed."""
-        return not self.room.held and not self._closing
+        return not (self.room.held or self._closing or self._at_work_beside)
 
     def hurry(self) -> None:
         """Retry more often from now on: the end is near."""
@@ -116,6 +120,7 @@ class Writer:
             if not batch and not closing:
                 continue
             self._thread.apply(_work, (closing, batch))
+            self._sync_beside([*closing, *(job.handler for job in batch)])
             for job in batch:
                 self._settle(job)
                 job.handler.semaphore.release()
@@ -152,13 +157,14 @@ class Writer:
         if file.chores:
             handler.chores.extend(file.chores)
             file.chores = None
-            gevent.spawn(self._do_chores, handler)
+            self._beside_the_writer(self._do_chores, handler)
         if error is None:
             size = len(lines.data)
             self.room.give_back(size)
             self._reserve.give_back(size)
-            self._stats.written_records_total += lines.records
-            self._stats.written_bytes_total += size
+            handler.count_written(self._stats, lines)
+            if self._sync_seconds:
+                self._dirty.add(handler)
             if handler.pause:
                 log.info("%s: can be written again", file.path)
             handler.settled()
@@ -171,10 +177,37 @@ class Writer:
 
     def _do_chores(self, handler: Handler) -> None:
         chores, handler.chores = handler.chores, backups.Chores([], [])
-        left, errors = self._beside.apply(backups.do, (chores, handler.mode))
+        sync = bool(self._sync_seconds)
+        left, errors = self._beside.apply(backups.do, (chores, handler.mode), {"sync": sync})
         handler.chores.extend(left)
         for error in errors:
             log.error("%s: a backup cannot be compressed or deleted: %s", handler.file.path, error)
+
+    def _sync_again_and_again(self) -> None:
+        """Sync what was written, all files at once; a write never waits for it."""
+        while True:
+            gevent.sleep(self._sync_seconds)
+            dirty, self._dirty = list(self._dirty), set()
+            if dirty:
+                self._thread.apply(_duplicate, (dirty,))
+                self._sync_beside(dirty)
+
+    def _sync_beside(self, handlers: list[Handler]) -> None:
+        given = [(handler.file.path, fd) for handler in handlers for fd in handler.file.to_sync]
+        if given:
+            for handler in handlers:
+                handler.file.to_sync.clear()
+            self._beside_the_writer(self._beside.apply, _sync, (given,))
+
+    def _beside_the_writer(self, call: Callable[..., object], *arguments: object) -> None:
+        def work() -> None:
+            try:
+                call(*arguments)
+            finally:
+                self._at_work_beside -= 1
+
+        self._at_work_beside += 1
+        gevent.spawn(work)
 
 
 class _Job:
@@ -200,3 +233,26 @@ def _work(closing: list[Handler], batch: list[_Job]) -> None:
             job.handler.file.write(job.lines)
         except OSError as error:
             job.error = error
+        except Exception as error:  # a fault of ours in one file is not to stop the others
+            log.exception("%s: a fault in the collector", job.handler.file.path)
+            job.error = OSError(repr(error))
+
+
+def _duplicate(handlers: list[Handler]) -> None:
+    """In the thread, where no file is closed meanwhile."""
+    for handler in handlers:
+        try:
+            handler.file.duplicate_to_sync()
+        except OSError as error:
+            log.error("%s: cannot be synced: %s", handler.file.path, error)
+
+
+def _sync(given: list[tuple[str, int]]) -> None:
+    """Beside the writer: sync and close each of the descriptors *given*, which are of those paths."""
+    for path, fd in given:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            log.error("%s: cannot be synced, its last lines may not survive a machine crash: %s", path, error)
+        finally:
+            os.close(fd)

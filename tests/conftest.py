@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 START_SECONDS = 20
 STOP_SECONDS = 30
@@ -68,6 +68,13 @@ class Collector:
         return self.process is not None and self.process.poll() is None
 
     @property
+    def worker(self) -> int:
+        """The process id of the worker: the guardian's only child."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return int(children.split()[0])
+
+    @property
     def stderr(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
@@ -77,9 +84,12 @@ class Collector:
     def send(self, data: bytes) -> None:
         """Send *data* over a connection of its own; return when the collector has read it or hung up."""
         with self.connect() as sock:
-            sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
-            assert sock.recv(1) == b""
+            try:
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(1) == b""
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # hung up before all was read
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

@@ -24,8 +24,10 @@ from collector.config import (
     Format,
     Listen,
     Log,
+    Quarantine,
     Rollover,
     Rule,
+    Tls,
     load,
     parse,
 )
@@ -37,8 +39,16 @@ if TYPE_CHECKING:
     Faults = Callable[[str], list[str]]
 
 MANUAL = Path(__file__).parent.parent / "etc" / "collector.toml"
-TABLES = {"listen": Listen, "files": Files, "rollover": Rollover, "format": Format, "log": Log}
+TABLES = {
+    "listen": Listen,
+    "files": Files,
+    "rollover": Rollover,
+    "format": Format,
+    "quarantine": Quarantine,
+    "log": Log,
+}
 KEYS = [(table, field.name) for table, kind in TABLES.items() for field in dataclasses.fields(kind)]
+KEYS.remove(("listen", "tls"))  # a table, absent by default
 
 
 @pytest.fixture
@@ -80,9 +90,20 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             when_full="wait",
             drain_seconds=8,
             python2_encoding="utf-8",
+            unix="",
+            allow=(),
+            frame_timeout_seconds=60,
+            tls=None,
         ),
         files=Files(
-            directory="logs", name="{logger}.log", dots="_", level=0, mode=0o640, max_files=4096, max_open=512
+            directory="logs",
+            name="{logger}.log",
+            dots="_",
+            level=0,
+            mode=0o640,
+            max_files=4096,
+            max_open=512,
+            sync_seconds=0,
         ),
         rollover=Rollover(when="midnight", utc=False, max_bytes=0, backup_count=7, compress=False),
         format=Format(
@@ -92,6 +113,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             utc=False,
             newlines="keep",
         ),
+        quarantine=Quarantine(max_bytes=67_108_864),
         log=Log(level=20),
         rules=(),
     )
@@ -109,6 +131,42 @@ def test_the_manual_shows_every_key_and_no_other() -> None:
     shown = parse(MANUAL.read_text(encoding="utf-8"), "manual")
 
     assert sorted(KEYS) == sorted((table, key) for table, keys in shown.items() for key in keys)
+
+
+def test_the_table_for_tls_that_the_manual_shows_has_its_defaults(config: Load) -> None:
+    lines = MANUAL.read_text(encoding="utf-8").split("\n")
+    begin = lines.index("# [listen.tls]")
+    shown = "\n".join(line[2:] for line in lines[begin : begin + 4])
+    assert Tls("server.pem", "server.key", "") == config(shown).listen.tls
+    assert config("[listen.tls]").listen.tls == config(shown).listen.tls
+
+
+def test_networks_and_addresses_may_be_allowed(config: Load) -> None:
+    allow = config('[listen]\nallow = ["10.0.0.0/8", "::1", "192.0.2.7"]').listen.allow
+    assert ["10.0.0.0/8", "::1/128", "192.0.2.7/32"] == [str(network) for network in allow]
+
+
+@pytest.mark.parametrize(
+    "value", ['"10.0.0.0/8"', '["10.0.0.1/8"]', '["localhost"]', '["10.0.0.0/33"]', "{}"]
+)
+def test_what_is_no_list_of_networks_is_refused(faults: Faults, value: str) -> None:
+    (fault,) = faults(f"[listen]\nallow = {value}")
+    assert fault.startswith("[listen] allow = ")
+
+
+def test_an_array_left_open_at_the_end_of_the_file_does_not_let_everybody_in(faults: Faults) -> None:
+    (fault,) = faults('[listen]\nallow = ["10.0.0.0/8"')
+    assert fault.startswith("line 2: ")
+
+
+@pytest.mark.parametrize(
+    ("size", "valid"), [(106, True), (107, True), (108, False)], ids=["below", "at", "above"]
+)
+def test_the_path_of_a_unix_socket_fits_the_kernels_structure(
+    config: Load, faults: Faults, size: int, valid: bool
+) -> None:
+    text = f'[listen]\nunix = "{"x" * size}"'
+    assert config(text).listen.unix if valid else faults(text)
 
 
 def test_the_manual_explains_every_key() -> None:
@@ -265,8 +323,8 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
         backlog = "many"
         max_frame_bytes = 100
         max_buffered_bytes = 399
-        [quarantine]
-        max_bytes = 1
+        [retention]
+        max_age_days = 1
         [rollover]
         backup_count = -1
         [[logger]]
@@ -284,7 +342,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     expected = [
         "[listen] prot = 9020: unknown; did you mean port?",
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
-        "[quarantine]: unknown; remove it, or use one of listen, files, rollover, format, log, logger",
+        "[retention]: unknown; remove it, or use one of listen, files, rollover, format, quarantine, log, logger",
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
         "[listen] max_buffered_bytes = 399: must be at least four times max_frame_bytes = 100; raise it to 400",  # noqa: E501 - as it is shown
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same
@@ -294,7 +352,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     assert expected == faults(text)
 
 
-@pytest.mark.parametrize(("table", "key"), KEYS)
+@pytest.mark.parametrize(("table", "key"), [key for key in KEYS if key != ("listen", "allow")])
 @pytest.mark.parametrize("value", ["[]", "{}", '["a"]', "nan"])
 def test_a_value_of_the_wrong_type_is_refused_for_every_key(
     faults: Faults, table: str, key: str, value: str
@@ -421,7 +479,10 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
         ("[listne]\nport = 1", "[listne]: unknown; did you mean listen?"),
         ("port = 1", "port = 1: unknown; did you mean [listen] port?"),
         ("utc = true", "utc = true: unknown; did you mean [rollover] utc or [format] utc?"),
-        ("[files]\nmax_bytes = 1", "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes?"),
+        (
+            "[files]\nmax_bytes = 1",
+            "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes or [quarantine] max_bytes?",
+        ),
         ("[log]\nxyz = 1", "[log] xyz = 1: unknown; remove it, or use one of level"),
         (
             "[[logger]]\nname = 'a'\nmax_bytes = 1",
@@ -456,12 +517,6 @@ def test_a_misplaced_or_misspelt_key_is_refused_with_the_likely_one(
 @pytest.mark.parametrize(
     "text",
     [
-        "[listen]\nunix = 'a'",
-        "[listen]\nallow = []",
-        "[listen]\nframe_timeout_seconds = 60",
-        "[listen.tls]\ncertificate = 'a'",
-        "[files]\nsync_seconds = 0",
-        "[quarantine]\nmax_bytes = 0",
         "[retention]",
         "[admin]",
     ],

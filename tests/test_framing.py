@@ -53,7 +53,7 @@ def test_any_bytes_give_payloads_within_the_limit_or_a_fault_and_every_byte_is_a
     splitter = FrameSplitter(limit)
     payloads = splitter.feed(data)
     assert all(len(payload) <= limit for payload in payloads)
-    if not splitter.fault:
+    if not splitter.fault and not splitter.discarded:
         empty_frames, rest = divmod(len(data) - splitter.partial - len(framed(*payloads)), 4)
         assert (empty_frames >= 0, rest) == (True, 0)
         assert splitter.partial < limit + 4
@@ -64,18 +64,56 @@ def test_an_empty_frame_has_no_payload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "faulty"), [(9, False), (10, False), (11, True)], ids=["below", "at", "above"]
+    ("size", "taken"), [(9, True), (10, True), (11, False)], ids=["below", "at", "above"]
 )
-def test_a_length_over_the_limit_is_refused(size: int, faulty: bool) -> None:
+def test_a_payload_over_the_limit_is_thrown_away_and_noted(size: int, taken: bool) -> None:
+    splitter = FrameSplitter(10)
+    payload = b"x" * size
+    assert ([payload] if taken else []) + [b"next"] == splitter.feed(framed(payload, b"next"))
+    assert ([] if taken else [size]) == splitter.discarded
+    assert splitter.fault is None
+
+
+def test_a_payload_over_the_limit_is_never_held() -> None:
+    splitter = FrameSplitter(10)
+    for byte in framed(b"x" * 40)[:-1]:
+        splitter.feed(bytes([byte]))
+        assert splitter.partial < 4
+        assert splitter.inside
+    assert [b"next"] == splitter.feed(b"x" + framed(b"next"))
+    assert not splitter.inside
+
+
+@pytest.mark.parametrize(
+    ("size", "faulty"), [(39, False), (40, False), (41, True)], ids=["below", "at", "above"]
+)
+def test_a_length_over_four_times_the_limit_is_refused(size: int, faulty: bool) -> None:
     splitter = FrameSplitter(10)
     splitter.feed(size.to_bytes(4, "big"))
     assert faulty == (splitter.fault is not None)
 
 
-def test_a_length_over_the_limit_is_refused_before_its_payload_arrives() -> None:
+def test_such_a_length_is_refused_before_its_payload_arrives() -> None:
     splitter = FrameSplitter(10)
     assert splitter.feed(b"\xff\xff\xff\xff") == []
     assert str(splitter.fault) == "frame of 4294967295 bytes exceeds max_frame_bytes = 10"
+
+
+@pytest.mark.parametrize(
+    ("first", "what"),
+    [
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+        (b"\x16\x03\x01\x02\x00", "TLS; see [listen.tls]"),
+        (b"SSH-2.0-x\r\n", "SSH"),
+        (b'{"message": 1}', "JSON"),
+        (b"\x05\0\0\0hello", "a length in little-endian order"),
+        (b"<13>Nov 22", "text"),
+    ],
+)
+def test_a_fault_names_what_the_header_looks_like(first: bytes, what: str) -> None:
+    splitter = FrameSplitter(10)
+    splitter.feed(first)
+    assert str(splitter.fault).endswith(f"; looks like {what}")
 
 
 def test_good_frames_ahead_of_a_bad_header_are_still_delivered() -> None:

@@ -27,7 +27,12 @@ class Cache:
         self.directory = directory
         self.stats = Stats()
         self.reserve = Reserve(1_000_000)
-        self.handlers = HandlerCache(replace(DEFAULTS.files, **files), self.reserve, self.stats)  # type: ignore[arg-type]
+        self.handlers = HandlerCache(
+            replace(DEFAULTS.files, directory=str(directory), **files),  # type: ignore[arg-type]
+            DEFAULTS.quarantine,
+            self.reserve,
+            self.stats,
+        )
 
     def get(self, name: str) -> Handler:
         return self.handlers.get(str(self.directory / name), DEFAULTS.rollover)

@@ -41,8 +41,7 @@ def lines_of(collector: Collector) -> list[dict[str, Any]]:
 
 def peak_kb(collector: Collector) -> int:
     """Return the peak of resident memory, and start a new one."""
-    assert collector.process
-    process = Path(f"/proc/{collector.process.pid}")
+    process = Path(f"/proc/{collector.worker}")
     status = (process / "status").read_text()
     (process / "clear_refs").write_text("5")
     return int(status.split("VmHWM:")[1].split()[0])

@@ -35,9 +35,8 @@ def start_limited(make_collector: Callable[..., Collector], config: str) -> Coll
 
 
 def free(collector: Collector) -> None:
-    assert collector.process
     infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, infinite)
+    resource.prlimit(collector.worker, resource.RLIMIT_FSIZE, infinite)
 
 
 def numbered(count: int) -> list[str]:
@@ -51,8 +50,7 @@ def sent_in_background(client: socket.socket, texts: list[str]) -> threading.Thr
 
 
 def rss(collector: Collector) -> int:
-    assert collector.process
-    status = Path(f"/proc/{collector.process.pid}/status").read_text()
+    status = Path(f"/proc/{collector.worker}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 

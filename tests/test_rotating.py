@@ -38,7 +38,7 @@ class Clock:
 
 
 def open_file(directory: Path, rollover: Rollover, clock: Clock | None = None) -> RotatingFile:
-    return RotatingFile(str(directory / "app.log"), rollover, 0o640, clock or Clock())
+    return RotatingFile(str(directory / "app.log"), rollover, 0o640, clock=clock or Clock())
 
 
 def write(file: RotatingFile, *records: str) -> Lines:
@@ -98,7 +98,7 @@ def test_what_is_no_regular_file_is_refused_not_followed(tmp_path: Path, kind: s
         "link": lambda: path.symlink_to(outside),
         "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
         "fifo": lambda: os.mkfifo(path),
-        "directory": lambda: path.mkdir(),
+        "directory": lambda: os.mkdir(path),
     }[kind]()
     with pytest.raises(OSError, match=r"app\.log"):
         write(open_file(tmp_path / "logs", NEVER), "x\n")

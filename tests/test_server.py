@@ -69,15 +69,15 @@ def test_a_payload_that_cannot_be_read_costs_itself_and_not_its_connection(
         within(5, lambda: messages(collector) == ["before", "after"])
         client.sendall(make_frame("later"))
         within(5, lambda: messages(collector) == ["before", "after", "later"])
-    assert f"record of {len(payload)} bytes dropped" in collector.stderr
+    assert f"frame of {len(payload)} bytes quarantined" in collector.stderr
 
 
 def test_a_million_bad_payloads_do_not_flood_the_log(collector: Collector) -> None:
     collector.send(b"\0\0\0\1N" * 100_000 + make_frame("after"))
     within(10, lambda: messages(collector) == ["after"])
-    assert 20 == collector.stderr.count("dropped")
+    assert 20 == collector.stderr.count("bytes quarantined")
     assert collector.stop() == 0
-    assert "100000 dropped (unreadable)" in collector.stderr
+    assert "1 written, 100000 quarantined, 0 dropped" in collector.stderr
 
 
 def test_a_frame_over_the_limit_ends_its_own_connection_only(collector: Collector) -> None:
@@ -85,7 +85,10 @@ def test_a_frame_over_the_limit_ends_its_own_connection_only(collector: Collecto
         collector.send(make_frame("before") + b"GET / HTTP/1.1\r\n\r\n")
         good.sendall(make_frame("after"))
         within(5, lambda: messages(collector) == ["before", "after"])
-    assert "frame of 1195725856 bytes exceeds max_frame_bytes = 16777216; closing" in collector.stderr
+    assert (
+        "frame of 1195725856 bytes exceeds max_frame_bytes = 16777216; looks like HTTP; closing"
+        in collector.stderr
+    )
 
 
 def test_a_busy_client_does_not_starve_others(collector: Collector) -> None:
@@ -133,8 +136,7 @@ def test_the_soft_limit_on_open_files_is_raised_to_the_hard_one(
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 
     collector = make_collector().start(preexec_fn=lower)
-    assert collector.process
-    assert (hard, hard) == resource.prlimit(collector.process.pid, resource.RLIMIT_NOFILE)
+    assert (hard, hard) == resource.prlimit(collector.worker, resource.RLIMIT_NOFILE)
 
 
 def test_a_hard_limit_too_low_for_max_clients_is_warned_of(make_collector: Callable[..., Collector]) -> None:
@@ -142,23 +144,25 @@ def test_a_hard_limit_too_low_for_max_clients_is_warned_of(make_collector: Calla
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
 
     collector = make_collector().start(preexec_fn=lower)
-    assert "the limit on open files is 1000: only about 424 clients can be served" in collector.stderr
+    assert "the limit on open files is 1000: only 500 clients are served at a time" in collector.stderr
 
 
-def test_running_out_of_descriptors_is_survived(make_collector: Callable[..., Collector]) -> None:
+def test_where_descriptors_are_few_fewer_clients_are_served_and_the_others_wait(
+    make_collector: Callable[..., Collector],
+) -> None:
     def lower() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 
     collector = make_collector().start(preexec_fn=lower)
-    clients = [collector.connect() for _ in range(60)]
+    clients = [collector.connect() for _ in range(30)]
     try:
-        within(10, lambda: "cannot accept a client, trying again" in collector.stderr)
-        assert "Traceback" not in collector.stderr
+        for n, client in enumerate(clients):
+            client.sendall(make_frame(str(n)))
+        within(10, lambda: len(messages(collector)) == 20)
     finally:
         for client in clients:
             client.close()
-    collector.send(make_frame("served again"))
-    within(10, lambda: messages(collector) == ["served again"])
+    within(10, lambda: len(messages(collector)) == 30)
 
 
 # --- stopping ---
@@ -170,7 +174,10 @@ def test_what_was_received_before_a_signal_is_on_disk_after_exit_0(collector: Co
         client.sendall(make_frame("kept") * 5000)
         assert collector.stop(number) == 0
     assert 5000 == len(messages(collector))
-    assert "stopped: 5000 records received from 1 clients, 5000 written, 0 dropped" in collector.stderr
+    assert (
+        "stopped: 5000 records received from 1 clients, 5000 written, 0 quarantined, 0 dropped"
+        in collector.stderr
+    )
 
 
 def test_what_waits_in_the_backlog_is_accepted_and_read_before_the_end(
@@ -203,10 +210,8 @@ def test_a_client_that_never_stops_sending_does_not_delay_the_end(collector: Col
         deadline = time.monotonic() + 5
         while collector.running:
             assert time.monotonic() < deadline
-            try:
+            with contextlib.suppress(OSError):
                 client.send(blob)
-            except OSError:
-                pass
     assert collector.process.returncode == 0
 
 

@@ -1,0 +1,197 @@
+"""The parent process: opens the sockets, starts the worker and replaces it when it dies.
+
+The sockets outlive the worker, so nobody is refused while there is none: a stock client that is refused
+drops everything for up to 30 seconds. They are passed on by systemd's protocol (sd_listen_fds(3)), so the
+same worker runs under systemd's socket activation without a guardian. Works as PID 1: it reaps
+whatever it inherits and passes signals on. Knows no record and no file, and loads no gevent.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collector.config import Listen
+
+log = logging.getLogger(__name__)
+
+LISTEN_FDS_START = 3
+"""The first descriptor that systemd's protocol passes."""
+PIPE = "COLLECTOR_GUARDIAN_FD"
+"""Names, in the worker's environment, the descriptor of a pipe that ends when the guardian does."""
+EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_AWAITED = (*_PASSED_ON, signal.SIGCHLD)
+# A worker that has lived for so long did start: its successor may do so at once.
+_SETTLED_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LAST_PAUSE_SECONDS = 5.0
+
+
+def open_sockets(listen: Listen) -> list[socket.socket]:
+    """Return listening sockets, TCP and, where it is set, Unix. Raises OSError. The caller closes them."""
+    opened: list[socket.socket] = []
+    where = f"{listen.host}:{listen.port}"
+    try:
+        opened.append(_open_tcp(listen))
+        if listen.unix:
+            where = listen.unix
+            opened.append(_open_unix(listen))
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        why = f"{error.strerror or error}; see [listen] {'unix' if where == listen.unix else 'host and port'}"
+        raise OSError(error.errno, f"cannot listen on {where}: {why}") from error
+    return opened
+
+
+def _open_tcp(listen: Listen) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(
+        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(listen.backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(listen: Listen) -> socket.socket:
+    """Open the Unix socket; what a collector that was killed left at its path is replaced, nothing else."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(listen.unix).st_mode) and not _somebody_listens(listen.unix):
+            os.unlink(listen.unix)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(listen.unix)
+        # Who may connect is decided by the directory the socket is in, and here: the owner and the group.
+        os.chmod(listen.unix, 0o660)
+        sock.listen(listen.backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return error.errno != errno.ECONNREFUSED
+    return True
+
+
+def is_worker() -> bool:
+    """Whether a guardian or systemd has passed listening sockets to this very process."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> int:
+    """Keep a worker running until one ends by itself or is told to; return the exit code.
+
+    *command* starts a worker; *sockets* are closed at the end; *unix* is the
+    path of the Unix socket, to remove at the end, or "".
+    """
+    # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    read_end, write_end = os.pipe()
+    try:
+        return _keep_running(command, sockets, read_end)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+        for sock in sockets:
+            sock.close()
+        if unix:
+            with suppress(OSError):
+                os.unlink(unix)
+
+
+def _keep_running(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:
+    pause = 0.0
+    while True:
+        begun = time.monotonic()
+        worker = _start(command, sockets, read_end)
+        status, stopping = _wait(worker)
+        code = os.waitstatus_to_exitcode(status)
+        if stopping or code in (EXIT_OK, EXIT_CANNOT_START):
+            return code if code >= 0 else EXIT_FAILED
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        settled = time.monotonic() - begun >= _SETTLED_SECONDS
+        pause = 0.0 if settled else min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
+        log.error("the worker, process %d, %s; what it had not written is lost; another starts", worker, how)
+        if _told_to_stop(pause):
+            return EXIT_OK
+
+
+def _start(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:
+    """Start a worker with the sockets from descriptor 3 on; return its process id."""
+    worker = os.fork()
+    if worker:
+        return worker
+    try:
+        # A group of its own: Ctrl-C on a terminal reaches the guardian alone, which passes it on once.
+        os.setpgid(0, 0)
+        # First out of the way, for a descriptor that is still needed may stand where another one goes.
+        last = LISTEN_FDS_START + len(sockets)
+        given = [*(sock.fileno() for sock in sockets), read_end]
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, last + 1) for fd in given]
+        for number, fd in enumerate(moved, LISTEN_FDS_START):
+            os.dup2(fd, number, inheritable=True)
+        names = ":".join("unix" if sock.family == socket.AF_UNIX else "tcp" for sock in sockets)
+        environment = os.environ | {
+            "LISTEN_FDS": str(len(sockets)),
+            "LISTEN_PID": str(os.getpid()),
+            "LISTEN_FDNAMES": names,
+            PIPE: str(last),
+        }
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
+    except OSError as error:
+        os.write(sys.stderr.fileno(), f"cannot start the worker: {error}\n".encode())
+    finally:
+        os._exit(EXIT_FAILED)
+
+
+def _wait(worker: int) -> tuple[int, bool]:
+    """Pass signals on until *worker* has ended; return its wait status, and whether it was told to."""
+    stopping = False
+    while True:
+        number = signal.sigwait(_AWAITED)
+        if number in _PASSED_ON:
+            stopping = stopping or number in (signal.SIGTERM, signal.SIGINT)
+            with suppress(ProcessLookupError):
+                os.kill(worker, number)
+        # One SIGCHLD may stand for several children; as PID 1 there are others' orphans among them.
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == worker:
+                    return ended[1], stopping
+
+
+def _told_to_stop(seconds: float) -> bool:
+    """Wait so long between two workers; return whether a signal to stop came meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        info = signal.sigtimedwait(_AWAITED, left)
+        if info and info.si_signo in (signal.SIGTERM, signal.SIGINT):
+            return True
+    return False

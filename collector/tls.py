@@ -1,0 +1,29 @@
+"""What a TLS server needs, loaded from its files: by the server to use it, and by `check` to try it."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collector.config import Tls
+
+
+def load_context(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context of a *kind*: the server's is gevent's, which this module does not load.
+
+    Raises OSError, with the keys and the files that were at fault.
+    """
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.private_key)
+    except OSError as error:  # ssl.SSLError is one
+        what = f"certificate = {tls.certificate!r}, private_key = {tls.private_key!r}"
+        raise OSError(f"[listen.tls] {what} cannot be loaded: {error}") from error
+    if tls.client_ca:
+        try:
+            context.load_verify_locations(tls.client_ca)
+        except OSError as error:
+            raise OSError(f"[listen.tls] client_ca = {tls.client_ca!r} cannot be loaded: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

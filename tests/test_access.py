@@ -1,0 +1,235 @@
+"""Who may connect: networks, TLS, the Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import time
+from logging.handlers import SocketHandler
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import within
+from tests.test_server import make_frame, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Collector
+
+
+def test_a_client_outside_allow_is_refused_with_a_line(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector('[listen]\nallow = ["10.0.0.0/8", "::1"]\n').start()
+    collector.send(make_frame("refused"))
+    assert "is refused: its address is not in [listen] allow" in collector.stderr
+    assert {} == collector.files()
+
+
+def test_a_client_inside_allow_is_served(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector('[listen]\nallow = ["192.0.2.0/24", "127.0.0.0/8"]\n').start()
+    collector.send(make_frame("served"))
+    within(5, lambda: messages(collector) == ["served"])
+
+
+def test_ipv6_is_served_and_an_ipv4_client_of_it_is_known_by_its_own_address(
+    make_collector: Callable[..., Collector],
+) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    collector = make_collector('[listen]\nhost = "::"\nallow = ["127.0.0.1", "::1"]\n').start()
+    collector.send(make_frame("from IPv4"))
+    with socket.create_connection(("::1", collector.port)) as client:
+        client.sendall(make_frame("from IPv6"))
+        within(5, lambda: sorted(messages(collector)) == ["from IPv4", "from IPv6"])
+    assert "client 127.0.0.1:" in collector.stderr
+    assert "client [::1]:" in collector.stderr
+
+
+# --- Unix ---
+
+
+def test_a_stock_handler_may_use_the_unix_socket(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    path = tmp_path / "collector.sock"
+    collector = make_collector(f'[listen]\nunix = "{path}"\nallow = ["192.0.2.1"]\n').start()
+    handler = SocketHandler(str(path), None)
+    handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, "by path", None, None))
+    handler.close()
+    within(5, lambda: messages(collector) == ["by path"])
+    assert "client unix connected" in collector.stderr
+    assert 0o140660 == path.stat().st_mode
+    assert f"listening on {path}" in collector.stderr
+    assert collector.stop() == 0
+    assert not path.exists()
+
+
+def test_what_a_killed_collector_left_at_the_path_is_replaced(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    path = tmp_path / "collector.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    make_collector(f'[listen]\nunix = "{path}"\n').start()
+
+
+def test_what_is_no_socket_at_the_path_is_left_alone(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    collector = make_collector(f'[listen]\nunix = "{path}"\n')
+    with pytest.raises(AssertionError, match="cannot listen on"):
+        collector.start()
+    assert collector.process
+    assert collector.process.wait() == 2
+    assert path.read_text() == "data"
+
+
+def test_the_fields_of_a_unix_client_are_named_unix(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    path = tmp_path / "collector.sock"
+    collector = make_collector(
+        f'[listen]\nunix = "{path}"\n[files]\nname = "{{client}}/{{logger}}.log"\n'
+    ).start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(make_frame("here"))
+        within(5, lambda: messages(collector, "unix/app.log") == ["here"])
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with a CA and certificates of a server and a client that it signed."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    directory = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
+    openssl(*new, "/CN=ca", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
+    for name in ("server", "client"):
+        (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        openssl(*new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        sign = ("x509", "-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+        openssl(*sign, "-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "names")
+    return directory
+
+
+def tls_table(certificates: Path, client_ca: str = "") -> str:
+    return (
+        f'[listen.tls]\ncertificate = "{certificates}/server.pem"\nprivate_key = "{certificates}/server.key"\n'
+        f'client_ca = "{client_ca}"\n'
+    )
+
+
+class TlsHandler(SocketHandler):
+    """The ten lines that README shows."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(host, port)
+        self.context = context
+
+    def makeSocket(self, timeout: float = 1) -> socket.socket:  # noqa: N802 - logging's name
+        sock = super().makeSocket(timeout)
+        return self.context.wrap_socket(sock, server_hostname=str(self.host))
+
+
+def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates)).start()
+    collector.send(make_frame("in the clear"))
+    within(5, lambda: "no TLS handshake" in collector.stderr)
+    handler = TlsHandler(
+        "127.0.0.1", collector.port, ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    )
+    for n in range(100):
+        handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, f"{n}", None, None))
+    within(5, lambda: messages(collector) == [f"{n}" for n in range(100)])
+    assert collector.stop() == 0
+    handler.close()
+
+
+def test_what_a_tls_client_sent_before_the_signal_is_on_disk(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates)).start()
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
+        client.sendall(make_frame("kept") * 3000)
+        assert collector.stop() == 0
+    assert 3000 == len(messages(collector))
+
+
+def test_with_client_ca_only_clients_with_a_certificate_are_served(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates, f"{certificates}/ca.pem")).start()
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
+        with contextlib.suppress(OSError):
+            client.sendall(make_frame("nobody"))
+            client.recv(1)
+        within(5, lambda: "no TLS handshake" in collector.stderr)
+    context.load_cert_chain(str(certificates / "client.pem"), str(certificates / "client.key"))
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
+        client.sendall(make_frame("somebody"))
+        within(5, lambda: messages(collector) == ["somebody"])
+
+
+@pytest.mark.slow
+def test_a_handshake_that_stalls_ends_after_10_seconds_and_delays_nobody(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates)).start()
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    begun = time.monotonic()
+    with collector.connect() as stalled:
+        with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
+            client.sendall(make_frame("not delayed"))
+            within(2, lambda: messages(collector) == ["not delayed"])
+        stalled.settimeout(15)
+        assert stalled.recv(1) == b""
+    assert 9 < time.monotonic() - begun < 12
+
+
+@pytest.mark.parametrize("missing", ["server.pem", "server.key", "ca.pem"])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_certificate_that_cannot_be_loaded_is_one_line_and_exit_2(
+    make_collector: Callable[..., Collector], certificates: Path, missing: str, command: str
+) -> None:
+    from tests.test_cli import run
+
+    table = tls_table(certificates, f"{certificates}/ca.pem").replace(f"/{missing}", "/missing.pem")
+    result = run(command, "-c", str(make_collector(table).config))
+    assert result.returncode == 2
+    assert 1 == len(result.stderr.splitlines())
+    assert "[listen.tls]" in result.stderr
+    assert "missing.pem" in result.stderr
+
+
+def test_the_mode_of_a_directory_and_of_files_lets_the_group_read_and_nobody_else(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector('[files]\nname = "{client}/{logger}.log"\n')
+    collector.directory = collector.directory / "deep"
+    collector.configure('[files]\nname = "{client}/{logger}.log"\n')
+    collector.start()
+    collector.send(make_frame("x"))
+    within(5, lambda: collector.files())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in collector.directory.parent.rglob("*")}
+    assert {"deep": 0o750, "127.0.0.1": 0o750, "app.log": 0o640, ".collector.lock": 0o640} == modes

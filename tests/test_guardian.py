@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import within
+from tests.test_server import make_frame, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_a_worker_that_dies_is_replaced_at_once_on_the_same_port(collector: Collector) -> None:
+    before = collector.worker
+    os.kill(before, signal.SIGKILL)
+    collector.send(make_frame("sent to nobody yet"))
+    within(5, lambda: messages(collector) == ["sent to nobody yet"])
+    assert before != collector.worker
+    assert "was killed by signal 9" in collector.stderr
+
+
+def test_no_connection_is_refused_while_workers_die(collector: Collector) -> None:
+    for n in range(5):
+        os.kill(collector.worker, signal.SIGKILL)
+        for _ in range(20):
+            collector.connect().close()
+        within(10, lambda n=n: collector.stderr.count("listening on") > n + 1)  # type: ignore[misc]
+
+
+def test_a_worker_that_keeps_dying_is_started_after_growing_pauses(collector: Collector) -> None:
+    begun = time.monotonic()
+    for n in range(4):
+        within(10, lambda n=n: collector.stderr.count("listening on") > n)  # type: ignore[misc]
+        os.kill(collector.worker, signal.SIGKILL)
+    within(10, lambda: collector.stderr.count("listening on") == 5)
+    assert time.monotonic() - begun > 0.1 + 0.2 + 0.4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_passed_on_and_the_workers_exit_code_comes_back(
+    collector: Collector, number: int
+) -> None:
+    worker = collector.worker
+    assert collector.stop(number) == 0
+    assert gone(worker)
+    assert "stopped: 0 records received" in collector.stderr
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_worker_once(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector().start(start_new_session=True)
+    assert collector.process
+    assert os.getpgid(collector.worker) != os.getpgid(collector.process.pid)
+    os.killpg(collector.process.pid, signal.SIGINT)
+    assert collector.process.wait(10) == 0
+    assert 1 == collector.stderr.count("SIGINT: draining")
+
+
+def test_a_second_signal_stops_at_once_with_1(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector("[listen]\ndrain_seconds = 60\n").start()
+    with collector.connect() as client:
+        client.sendall(make_frame("begun")[:50])
+        within(5, lambda: " connected" in collector.stderr)
+        assert collector.process
+        stopped = collector.worker
+        os.kill(stopped, signal.SIGSTOP)
+        collector.process.send_signal(signal.SIGTERM)
+        collector.process.send_signal(signal.SIGINT)
+        os.kill(stopped, signal.SIGCONT)
+        assert collector.process.wait(10) in (0, 1)
+
+
+def test_when_the_guardian_is_killed_the_worker_drains_and_leaves_port_and_lock_free(
+    collector: Collector,
+) -> None:
+    worker = collector.worker
+    assert collector.process
+    with collector.connect() as client:
+        client.sendall(make_frame("not lost") * 1000)
+        os.kill(collector.process.pid, signal.SIGKILL)
+        within(10, lambda: gone(worker))
+    assert 1000 == len(messages(collector))
+    assert "the guardian has ended: draining" in collector.stderr
+    collector.process.wait()
+    collector.configure(f"[listen]\nport = {collector.port}\n")
+    collector.start()
+    assert "stopped: 1000 records received" in collector.stderr
+
+
+def test_a_second_collector_on_the_directory_refuses_to_start_and_names_the_first(
+    collector: Collector, make_collector: Callable[..., Collector]
+) -> None:
+    assert collector.process
+    second = make_collector(f'[files]\ndirectory = "{collector.directory}"\n')
+    result = subprocess.run(
+        [sys.executable, "-m", "collector", "run", "-c", str(second.config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert [f"process {collector.process.pid}"] == re.findall(
+        r"belongs to another collector, (process \d+)", result.stderr
+    )
+    collector.send(make_frame("undisturbed"))
+    within(5, lambda: messages(collector) == ["undisturbed"])
+
+
+def test_a_stale_lock_is_no_hindrance(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector()
+    collector.directory.mkdir()
+    (collector.directory / ".collector.lock").write_text("1\n")
+    collector.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a process namespace of its own")
+def test_as_the_first_process_of_a_container_it_reaps_and_passes_signals_on(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector()
+    with collector.log.open("ab") as log:
+        unshare = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+            + [sys.executable, "-m", "collector", "run", "-c", str(collector.config)],
+            stderr=log,
+        )
+    collector.process = unshare
+    within(20, lambda: "listening on" in collector.stderr)
+    first = collector.worker  # of unshare: the guardian
+    orphan = ["nsenter", "--target", str(first), "--pid", "--mount", "sh", "-c", "sleep 0.1 & exit"]
+    for _ in range(3):
+        subprocess.run(orphan, check=True)
+    children = Path(f"/proc/{first}/task/{first}/children")
+    within(5, lambda: len(children.read_text().split()) == 1, "only the worker is left")
+    os.kill(first, signal.SIGTERM)
+    assert unshare.wait(10) == 0
+    assert "stopped: 0 records received" in collector.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="needs systemd-socket-activate")
+def test_under_systemds_socket_activation_the_worker_runs_without_a_guardian(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        collector.port = free.getsockname()[1]
+    activate = ["systemd-socket-activate", "--listen", f"127.0.0.1:{collector.port}", "--fdname", "collector"]
+    with collector.log.open("ab") as log:
+        collector.process = subprocess.Popen(
+            [*activate, sys.executable, "-m", "collector", "run", "-c", str(collector.config)], stderr=log
+        )
+    within(10, lambda: "Listening on" in collector.stderr)
+    collector.send(make_frame("activated"))
+    within(5, lambda: messages(collector) == ["activated"])
+    children = Path(f"/proc/{collector.process.pid}/task/{collector.process.pid}/children").read_text()
+    assert children == ""
+    assert collector.stop() == 0
