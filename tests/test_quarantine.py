@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collector.quarantine import Quarantine
+from collector.rotating import Lines
+from tests.conftest import within
+from tests.test_server import make_frame, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Collector
+
+
+def framed(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def write(quarantine: Quarantine, *payloads: bytes) -> None:
+    frames = [framed(payload) for payload in payloads]
+    ends = [sum(map(len, frames[: i + 1])) for i in range(len(frames))]
+    quarantine.write(Lines(b"".join(frames), len(frames), ends))
+
+
+def kept(directory: Path) -> list[bytes]:
+    return [
+        (directory / name).read_bytes() if (directory / name).exists() else b""
+        for name in (".quarantine.1", ".quarantine")
+    ]
+
+
+def test_frames_that_cannot_be_decoded_are_kept_as_received(collector: Collector) -> None:
+    bad = [b"not a pickle", b"N.", b"\x80\x04" + b"x" * 1000]
+    collector.send(framed(bad[0]) + make_frame("good") + framed(bad[1]) + framed(bad[2]))
+    file = collector.directory / ".quarantine"
+    within(5, lambda: file.exists() and file.read_bytes() == b"".join(map(framed, bad)))
+    assert ["good"] == messages(collector)
+    lines = [line for line in collector.stderr.splitlines() if "quarantined" in line]
+    assert ["frame of 12 bytes", "frame of 2 bytes", "frame of 1002 bytes"] == [
+        line.split(": ")[1].removesuffix(" quarantined") for line in lines
+    ]
+
+
+def test_sending_the_file_to_the_port_replays_it(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector('[listen]\npython2_encoding = "ascii"\n').start()
+    collector.send(framed(b"N."))
+    file = collector.directory / ".quarantine"
+    within(5, lambda: file.exists() and file.stat().st_size)
+    collector.send(file.read_bytes() + make_frame("the stream is still in step"))
+    within(5, lambda: messages(collector) == ["the stream is still in step"])
+    within(5, lambda: file.read_bytes() == 2 * framed(b"N."))
+
+
+def test_with_max_bytes_0_they_are_dropped_and_counted(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector("[quarantine]\nmax_bytes = 0\n").start()
+    collector.send(framed(b"N.") * 3)
+    assert collector.stop() == 0
+    assert (
+        "3 records received from 1 clients, 0 written, 0 quarantined, 3 dropped (unreadable)"
+        in collector.stderr
+    )
+    assert not (collector.directory / ".quarantine").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"), [(45, True), (46, True), (47, False)], ids=["below", "at", "above"]
+)
+def test_a_frame_larger_than_half_is_dropped(
+    make_collector: Callable[..., Collector], size: int, taken: bool
+) -> None:
+    collector = make_collector("[quarantine]\nmax_bytes = 100\n").start()
+    collector.send(framed(b"x" * size))
+    assert collector.stop() == 0
+    assert (
+        "1 quarantined, 0 dropped" if taken else "0 quarantined, 1 dropped (unreadable)"
+    ) in collector.stderr
+
+
+def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) -> None:
+    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    frames = [bytes([n]) * 6 for n in range(7)]
+    for frame in frames:
+        write(quarantine, frame)
+    assert [b"".join(map(framed, frames[4:6])), framed(frames[6])] == kept(tmp_path)
+    assert 4 == quarantine.frames_gone
+
+
+def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> None:
+    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    frames = [bytes([n]) * 6 for n in range(3)]
+    write(quarantine, *frames)
+    assert [b"".join(map(framed, frames[:2])), framed(frames[2])] == kept(tmp_path)
+
+
+def test_what_a_kill_left_of_a_frame_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / ".quarantine").write_bytes(framed(b"whole") + framed(b"cut")[:-1])
+    quarantine = Quarantine(str(tmp_path), 1000, 0o640, sync=False)
+    write(quarantine, b"next")
+    assert framed(b"whole") + framed(b"next") == kept(tmp_path)[1]
+    assert "cut 6 bytes" in quarantine.trouble[0]
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    os.symlink(tmp_path / "outside", tmp_path / ".quarantine")
+    with pytest.raises(OSError, match="quarantine"):
+        write(Quarantine(str(tmp_path), 1000, 0o640, sync=False), b"x")
+    assert not (tmp_path / "outside").exists()
