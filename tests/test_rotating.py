@@ -98,7 +98,7 @@ def test_what_is_no_regular_file_is_refused_not_followed(tmp_path: Path, kind: s
         "link": lambda: path.symlink_to(outside),
         "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
         "fifo": lambda: os.mkfifo(path),
-        "directory": lambda: path.mkdir(),
+        "directory": lambda: os.mkdir(path),
     }[kind]()
     with pytest.raises(OSError, match=r"app\.log"):
         write(open_file(tmp_path / "logs", NEVER), "x\n")
