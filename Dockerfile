@@ -1,4 +1,4 @@
-# Two stages: the first one has a compiler's worth of pip, the second one only what runs.
+# Two stages: the first one makes the wheels, the second one has only what runs.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY . .
@@ -6,8 +6,6 @@ RUN pip wheel --no-cache-dir --wheel-dir /wheels . \
  && pip install --no-cache-dir --no-index --find-links /wheels --prefix /install gevent-collector
 
 FROM python:3.13-slim
-COPY --from=build /install /usr/local
-COPY etc/container.toml /etc/collector/collector.toml
 # A number, so that Kubernetes can see that it is not root, and a bind mount can be given to it: chown 10001.
 RUN mkdir -m 0750 /var/log/collector && chown 10001:10001 /var/log/collector
 USER 10001:10001
@@ -19,3 +17,5 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
 # PID 1 takes SIGTERM itself: `docker stop` drains.
 ENTRYPOINT ["collector"]
 CMD ["run"]
+COPY --from=build /install /usr/local
+COPY etc/container.toml /etc/collector/collector.toml

@@ -1,4 +1,4 @@
-"""The image as an operator runs it: built from the Dockerfile, read-only, without capabilities, at its own port.
+"""The image as an operator runs it: from the Dockerfile, read-only, without capabilities, at its own port.
 
 It is tested with the configuration that it ships with, on the host's network, so at the port that its
 HEALTHCHECK asks. Skipped where that port is taken or no engine answers.
@@ -75,7 +75,7 @@ def image() -> str:
 
 
 def build(tag: str, *options: str) -> None:
-    """Build an image, or a stage of it. What it replaces is removed: images of former sources would fill the disk."""
+    """Build an image, or a stage of it, and remove what it replaces: in time that would fill the disk."""
     before = docker("images", "--quiet", tag).decode().strip()
     source = str(Path(__file__).parent.parent)
     docker("build", "--network=host", f"--tag={tag}", *options, source, seconds=BUILD_SECONDS)
@@ -108,7 +108,7 @@ def ran(image: str) -> Iterator[Ran]:
 
 
 def files_in_volume() -> dict[str, str]:
-    """Return the files by name, without the collector's own. Asks the engine: the volume is not ours to read."""
+    """Return the files by name, without the collector's own. The engine copies them: they are not ours."""
     files = {}
     with tarfile.open(fileobj=BytesIO(docker("cp", f"{NAME}:{LOGS}", "-"))) as archive:
         for member in archive:

@@ -1,4 +1,4 @@
-"""What happens while files cannot be written: a limit on the size of files (EFBIG) stands in for a full disk."""
+"""While files cannot be written: a limit on the size of files (EFBIG) stands in for a full disk."""
 
 from __future__ import annotations
 
