@@ -1,8 +1,10 @@
 """One record becomes one line: text as logging.Formatter would lay it out, or a JSON object.
 
-A record is never lost to its own contents: a conversion that does not fit its value falls back to text, and
-what JSON cannot hold becomes bounded text. Text from the wire is an argument, never a format. Knows no
-socket and no file.
+A format is compiled at start into pieces. What is constant for a fragment of a record (the logger, the call
+site, the thread) is rendered once and kept with the fragment, the time of day once a second; so a line costs
+little more than putting its pieces together. A record is never lost to its own contents: a conversion that
+does not fit its value falls back to text, and what JSON cannot hold becomes bounded text. Text from the wire
+is an argument, never a format. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -10,24 +12,30 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from json.encoder import encode_basestring
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.config import TEXT_FIELD
 from collector.pickles import brief
-from collector.records import STANDARD
+from collector.records import HEAD, SITE, STANDARD, TAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from collector.config import Format
-    from collector.records import Record
+    from collector.records import Fragment, Record
+
+    Render = Callable[[Record, str], str]
+    Pieces = Callable[[Fragment], tuple[str, ...]]
 
 ABSENT = "-"
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
+_NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
 
 
-def renderer(form: Format) -> Callable[[Record, str], str]:
+def renderer(form: Format) -> Render:
     """Return the function that renders a record, from a given `address:port`, as *form* says.
 
     Its result ends in a newline, and may hold others and lone surrogates: encode it with "backslashreplace".
@@ -40,78 +48,6 @@ def escape(text: str) -> str:
     if text.isprintable() and "\\" not in text:  # both run in C: nearly every text ends here
         return text
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-# --- text ---------------------------------------------------------------------------------------------------
-
-
-def _text_renderer(form: Format) -> Callable[[Record, str], str]:
-    """Compile the text format: the literal text becomes a template of %s, each conversion a function."""
-    asctime = _clock(form.datefmt, time.gmtime if form.utc else time.localtime)
-    free_text = escape if form.newlines == "escape" else str
-    line_break = "\\n" if form.newlines == "escape" else "\n"
-    conversions: list[Callable[[Record, str], str]] = []
-
-    def compiled(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name is None:
-            return "%%"
-        precision = "" if match["precision"] is None else f".{match['precision']}"
-        spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
-        conversions.append(_conversion(name, spec, asctime, free_text))
-        return "%s"
-
-    template = TEXT_FIELD.sub(compiled, form.text)
-
-    def render(record: Record, client: str) -> str:
-        line = template % tuple([convert(record, client) for convert in conversions])
-        fields = record.fields
-        for name in ("exc_text", "stack_info"):
-            text = fields.get(name)
-            if text:
-                # As logging.Formatter joins them.
-                line += free_text(text) if line.endswith("\n") else line_break + free_text(text)  # type: ignore[arg-type]
-        return line + "\n"
-
-    return render
-
-
-def _conversion(
-    name: str, spec: str, asctime: Callable[[float], str], free_text: Callable[[str], str]
-) -> Callable[[Record, str], str]:
-    as_text = _as_text(spec)
-    if name == "asctime":
-        return lambda record, _: as_text(asctime(record.created))
-    if name == "message":
-        return lambda record, _: free_text(as_text(record.message))
-    if name == "client":
-        return lambda _, client: as_text(client)
-    if name in ("msg", "exc_text", "stack_info"):
-        return lambda record, _: free_text(as_text(str(record.fields.get(name) or ABSENT)))
-    absent = (None, ABSENT) if name in STANDARD else (ABSENT,)
-
-    def convert(record: Record, _: str) -> str:
-        value = record.fields.get(name, ABSENT)
-        if value in absent:
-            return as_text(ABSENT)
-        if spec[-1] not in "sra" and isinstance(value, (int, float)):
-            try:
-                return escape(spec % value)
-            except (TypeError, ValueError, OverflowError):
-                pass  # %x of 1.5, %d of infinity: the value is shown as text
-        return escape(as_text(value if isinstance(value, str) else brief(value)))
-
-    return convert
-
-
-def _as_text(spec: str) -> Callable[[str], str]:
-    """Return how *spec* shows text: one that asks for a number keeps its width and nothing else."""
-    if spec == "%s":
-        return str
-    if spec[-1] not in "sra":
-        width = re.match(r"%[-#0 +]*(\d*)", spec)
-        spec = f"%{'-' if '-' in spec else ''}{width[1].lstrip('0') if width else ''}s"
-    return lambda text: spec % text
 
 
 def _clock(datefmt: str, zone: Callable[[float], time.struct_time]) -> Callable[[float], str]:
@@ -128,55 +64,201 @@ def _clock(datefmt: str, zone: Callable[[float], time.struct_time]) -> Callable[
     return asctime
 
 
+def _kept(render: Callable[[Mapping[str, Any]], tuple[str, ...]]) -> Pieces:
+    """Return a function that renders the fields of a fragment once, and keeps the pieces with it."""
+
+    def pieces(fragment: Fragment) -> tuple[str, ...]:
+        try:
+            return fragment.rendered[render]  # type: ignore[no-any-return]
+        except KeyError:
+            made = fragment.rendered[render] = render(fragment.fields)
+            return made
+
+    return pieces
+
+
+# --- text ---------------------------------------------------------------------------------------------------
+
+
+class _Conversion(NamedTuple):
+    """One conversion of a text format."""
+
+    name: str
+    spec: str
+    """As `%` takes it: "%s", "%03d"."""
+    safe: Callable[[str], str]
+    """Escapes what came off the wire."""
+
+    def apply(self, value: object) -> str:
+        """Return *value* converted, or as text where it does not fit."""
+        if value is None and self.name in STANDARD:
+            value = ABSENT
+        if self.spec[-1] not in "sra" and isinstance(value, (int, float)):
+            try:
+                return self.safe(self.spec % value)
+            except (TypeError, ValueError, OverflowError):
+                pass  # %x of 1.5, %d of infinity: the value is shown as text
+        return self.as_text(value if isinstance(value, str) else brief(value))
+
+    def as_text(self, text: str) -> str:
+        """Return *text* converted; a conversion that asks for a number keeps its width and nothing else."""
+        spec = self.spec
+        if spec == "%s":
+            return self.safe(text)
+        if spec[-1] not in "sra":
+            width = _NUMBER_WIDTH.match(spec)
+            spec = f"%{'-' if '-' in spec else ''}{width[1] if width else ''}s"
+        return self.safe(spec % text)
+
+
+def _text_renderer(form: Format) -> Render:
+    """Compile the text format: a template, and for each place in it the piece that goes there."""
+    free_text = escape if form.newlines == "escape" else str
+    line_break = "\\n" if form.newlines == "escape" else "\n"
+    asctime = _clock(form.datefmt, time.gmtime if form.utc else time.localtime)
+    heads: list[_Conversion] = []
+    sites: list[_Conversion] = []
+    tails: list[_Conversion] = []
+    changing: list[Render] = []
+    places: list[tuple[int, int]] = []
+
+    def compiled(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is None:
+            return "%%"
+        precision = "" if match["precision"] is None else f".{match['precision']}"
+        spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
+        is_free = name in ("message", "msg", "exc_text", "stack_info")
+        conversion = _Conversion(name, spec, free_text if is_free else escape)
+        for number, (keys, conversions) in enumerate(((HEAD, heads), (SITE, sites), (TAIL, tails))):
+            if name in keys:
+                places.append((number, len(conversions)))
+                conversions.append(conversion)
+                break
+        else:
+            places.append((3, len(changing)))
+            changing.append(_changing(conversion, asctime))
+        return "%s"
+
+    template = TEXT_FIELD.sub(compiled, form.text)
+    lengths = (len(heads), len(sites), len(tails))
+    order = [sum(lengths[:number]) + index for number, index in places]
+    in_order: Callable[[tuple[str, ...]], Any] = itemgetter(*order) if order else tuple
+    head_pieces, site_pieces, tail_pieces = _constant(heads), _constant(sites), _constant(tails)
+    needs_tail = bool(tails)
+    exception_pieces = _kept(
+        lambda fields: tuple(
+            free_text(str(fields[key])) for key in ("exc_text", "stack_info") if fields.get(key)
+        )
+    )
+
+    def render(record: Record, client: str) -> str:
+        pieces = head_pieces(record.head) + site_pieces(record.site)
+        if needs_tail:
+            pieces += tail_pieces(record.tail)
+        pieces += tuple([change(record, client) for change in changing])
+        line: str = template % in_order(pieces)
+        for text in exception_pieces(record.site):
+            # On lines of their own, as logging.Formatter has them.
+            line += text if line.endswith("\n") else line_break + text
+        return line + "\n"
+
+    return render
+
+
+def _constant(conversions: Sequence[_Conversion]) -> Pieces:
+    return _kept(lambda fields: tuple(one.apply(fields.get(one.name)) for one in conversions))
+
+
+def _changing(conversion: _Conversion, asctime: Callable[[float], str]) -> Render:  # noqa: PLR0911 - a case each
+    """Return what renders a conversion whose value changes with the record."""
+    name, as_it_is = conversion.name, conversion.spec == "%s"
+    if name == "asctime":
+        if as_it_is:
+            return lambda record, _: asctime(record.created)
+        return lambda record, _: conversion.as_text(asctime(record.created))
+    if name == "message":
+        if as_it_is and conversion.safe is str:
+            return lambda record, _: record.message
+        return lambda record, _: conversion.as_text(record.message)
+    if name == "client":
+        return lambda _, client: conversion.as_text(client)
+    if name == "msg":
+        return lambda record, _: conversion.as_text(record.message)
+    if name in STANDARD:
+        return lambda record, _: conversion.apply(record.fields.get(name))
+    return lambda record, _: conversion.apply(record.extra.get(name, ABSENT))
+
+
 # --- JSON ---------------------------------------------------------------------------------------------------
 
-# Keys in the order of a line, with the attribute of a LogRecord that each one shows.
-_JSON_FIELDS = (
-    ("exception", "exc_text"),
-    ("stack", "stack_info"),
-    ("process", "process"),
-    ("process_name", "processName"),
-    ("thread", "thread"),
-    ("thread_name", "threadName"),
-    ("task_name", "taskName"),
-    ("file", "pathname"),
-    ("line", "lineno"),
-    ("function", "funcName"),
-)
 # A few references can stand for gigabytes (2**60 leaves in 200 bytes): past these an extra is brief text.
 # The numbers are those of the largest value a frame can hold without references.
 _MAX_JSON_NODES = 100_000
 _MAX_JSON_CHARACTERS = 16 * 1024 * 1024
 _MAX_JSON_DEPTH = 100
 
+# Groups of members that stand together in a line, by the fragment they are constant in: key, attribute.
+_JSON_HEAD = ((("logger", "name"),),)
+_JSON_SITE = (
+    (("level", "levelname"),),
+    (("exception", "exc_text"), ("stack", "stack_info")),
+    (("file", "pathname"), ("line", "lineno"), ("function", "funcName")),
+)
+_JSON_TAIL = (
+    (
+        ("process", "process"),
+        ("process_name", "processName"),
+        ("thread", "thread"),
+        ("thread_name", "threadName"),
+        ("task_name", "taskName"),
+    ),
+)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
-def _json_renderer() -> Callable[[Record, str], str]:
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+def _json_renderer() -> Render:
     seconds = _clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
+    head_pieces, site_pieces, tail_pieces = _members(_JSON_HEAD), _members(_JSON_SITE), _members(_JSON_TAIL)
 
     def render(record: Record, client: str) -> str:
-        fields = record.fields
         whole, micros = divmod(round(record.created * 1_000_000), 1_000_000)
-        line: dict[str, object] = {
-            "timestamp": f"{seconds(whole)}.{micros:06d}Z",
-            "level": fields.get("levelname"),
-            "logger": record.name,
-            "message": record.message,
-            "client": client,
-        }
-        for key, name in _JSON_FIELDS:
-            line[key] = fields.get(name)
-        line = {key: value for key, value in line.items() if value is not None}
-        extra = {_key(key): jsonable(value) for key, value in fields.items() if key not in STANDARD}
-        if extra:
-            line["extra"] = extra
-        text = encode(line)
-        if not text.isprintable():
-            # One line under every splitter, not only those that split at "\n".
-            text = _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-        return text + "\n"
+        message = encode_basestring(record.message)
+        if not record.message.isprintable():
+            message = _one_line(message)
+        (logger,) = head_pieces(record.head)
+        level, exception, place = site_pieces(record.site)
+        (origin,) = tail_pieces(record.tail)
+        extra = f',"extra":{_extra(record.extra)}' if record.extra else ""
+        return (
+            f'{{"timestamp":"{seconds(whole)}.{micros:06d}Z"{level}{logger},"message":{message}{exception}'
+            f',"client":"{client}"{origin}{place}{extra}}}\n'
+        )
 
     return render
+
+
+def _members(groups: Sequence[Sequence[tuple[str, str]]]) -> Pieces:
+    """Return what renders, for each group, the members that are not absent, a comma before each."""
+    return _kept(
+        lambda fields: tuple(
+            "".join(
+                f',"{key}":{_one_line(_encode(fields[name]))}'
+                for key, name in group
+                if fields.get(name) is not None
+            )
+            for group in groups
+        )
+    )
+
+
+def _one_line(text: str) -> str:
+    """Return JSON as one line under every splitter, not only those that split at newlines."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _extra(extras: Mapping[object, object]) -> str:
+    return _one_line(_encode({_key(key): jsonable(value) for key, value in extras.items()}))
 
 
 def jsonable(value: object) -> object:

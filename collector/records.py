@@ -1,93 +1,401 @@
 """One payload becomes one record: the fields of a LogRecord, each of the type it should have.
 
+In the frame of a stock client everything but the message, the three times and the extras is constant: the
+logger's name (the head of the frame), the call site, the thread and process (the tail). Each of these
+fragments is read once and found again by its exact bytes. What has another form is read whole by `pickles`,
+and a record is the same either way.
+
 A field that cannot be what it should be is replaced, by bounded text where it is shown, and the record lives
 on. No LogRecord is built from the wire: a key named like a method is only a key. Knows no socket and no file.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - as a class is named
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.pickles import RecordError, brief, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# `message` and `asctime` are left behind by formatters that ran in the client before the SocketHandler did.
-STANDARD = frozenset(
+HEAD = frozenset({"name"})
+SITE = frozenset(
     (
-        *("name", "msg", "args", "levelname", "levelno", "pathname", "filename", "module", "exc_info"),
-        *("exc_text", "stack_info", "lineno", "funcName", "created", "msecs", "relativeCreated", "thread"),
-        *("threadName", "processName", "process", "taskName", "message", "asctime"),
+        *("args", "levelname", "levelno", "pathname", "filename", "module", "exc_info", "exc_text"),
+        *("stack_info", "lineno", "funcName"),
     )
 )
+TAIL = frozenset({"thread", "threadName", "processName", "process", "taskName"})
+TIMES = frozenset({"created", "msecs", "relativeCreated"})
+# `message` and `asctime` are left behind by formatters that ran in the client before the SocketHandler did.
+STANDARD = HEAD | SITE | TAIL | TIMES | {"msg", "message", "asctime"}
 """Attributes that logging itself puts into a record; any other key is an extra."""
 
 _END_OF_TIME = 253_402_214_400.0
 """9999-12-31: a day short of what strftime can print, for the time zones east of Greenwich."""
 
+_TEXTS = frozenset(
+    (
+        *("levelname", "exc_text", "stack_info", "pathname", "filename", "module", "funcName"),
+        *("threadName", "processName", "taskName"),
+    )
+)
+_INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
+
+
+class Fragment:
+    """Fields that frames have in common, and what lines have made of them."""
+
+    __slots__ = ("fields", "rendered")
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self.fields = fields
+        self.rendered: dict[object, Any] = {}
+        """By renderer: what it keeps for the next record with this fragment."""
+
 
 class Record(NamedTuple):
-    """A record as lines are made of it."""
+    """A record as lines are made of it: checked fields, by the fragments they are constant in."""
 
-    name: str
-    levelno: int | None
-    """None where the client sent no integer: such a record is below no level."""
+    head: Fragment
+    site: Fragment
+    tail: Fragment
     message: str
     created: float
-    fields: Mapping[str, object]
-    """All of its attributes, checked; what is not in STANDARD is an extra."""
+    msecs: object
+    relative_created: object
+    extra: Mapping[object, object]
+
+    @property
+    def name(self) -> str:
+        """The logger's name."""
+        return self.head.fields["name"]  # type: ignore[return-value]
+
+    @property
+    def levelno(self) -> int | None:
+        """None where the client sent no integer: such a record is below no level."""
+        level = self.site.fields.get("levelno")
+        return level if type(level) is int else None
+
+    @property
+    def fields(self) -> dict[Any, object]:
+        """All of its attributes in one dict; the extras too."""
+        fields: dict[Any, object] = {"message": self.message, "created": self.created, "msecs": self.msecs}
+        fields["relativeCreated"] = self.relative_created
+        for part in (self.head.fields, self.site.fields, self.tail.fields, self.extra):
+            fields.update(part)
+        return fields
 
 
-def read_record(payload: bytes, encoding: str = "utf-8") -> tuple[Record, str]:
-    """Return the record in *payload*, and "" or the reason why only a part of it could be decoded.
-
-    *encoding* is that of byte strings from Python 2. Raises RecordError where there is no record to be had.
-    """
-    value, over, _ = read(payload, encoding)
-    if not isinstance(value, dict) or not ("msg" in value or "name" in value):
-        raise RecordError(f"not the fields of a LogRecord but {brief(value)[:200]}")
-    return _checked(value), over
+# tuple.__new__(Record, ...) takes half as long as Record(...).
+_new: Any = tuple.__new__
+_NO_EXTRA: Mapping[object, object] = {}
 
 
-def _checked(fields: dict[str, object]) -> Record:
+def checked(fields: dict[Any, object]) -> Record:
+    """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
+    if not ("msg" in fields or "name" in fields):
+        raise RecordError(f"not the fields of a LogRecord but {brief(fields)[:200]}")
     name = fields.get("name")
     if not isinstance(name, str):
-        fields["name"] = name = "root" if name is None else brief(name)
+        name = "root" if name is None else brief(name)
     message = fields.get("msg")
     if not isinstance(message, str):
         message = brief(message)
-    args = fields.get("args")
-    if args is not None:
+    if fields.get("args") is not None:
         # Stock clients have merged them in. Formatting somebody's text with somebody's values can take a GB.
-        message += f" {brief(args)}"
-    fields["msg"] = fields["message"] = message
-    created = fields.get("created")
+        message += f" {brief(fields['args'])}"
+    created, msecs = fields.get("created"), fields.get("msecs")
     if type(created) not in (float, int) or not 0 <= created < _END_OF_TIME:  # type: ignore[operator]
-        fields["created"] = created = time.time()
-        fields["msecs"] = created % 1 * 1000
-    for key in _TEXTS:
-        text = fields.get(key)
-        if text is not None and not isinstance(text, str):
-            fields[key] = brief(text)
-    for key in _INTEGERS:
-        number = fields.get(key)
-        if number is not None and type(number) is not int:
-            fields[key] = brief(number)
-    levelno = fields.get("levelno")
-    return Record(name, levelno if type(levelno) is int else None, message, created, fields)  # type: ignore[arg-type]
+        created = time.time()
+        msecs = created % 1 * 1000
+    site, tail, extra = {}, {}, {}
+    for key, value in fields.items():
+        if key in SITE:
+            site[key] = _fit(key, value)
+        elif key in TAIL:
+            tail[key] = _fit(key, value)
+        elif key not in STANDARD:
+            extra[key] = value
+    return Record(
+        Fragment({"name": name}),
+        Fragment(site),
+        Fragment(tail),
+        message,
+        created,  # type: ignore[arg-type]
+        msecs,
+        fields.get("relativeCreated"),
+        extra,
+    )
 
 
-_TEXTS = (
-    "levelname",
-    "exc_text",
-    "stack_info",
-    "pathname",
-    "filename",
-    "module",
-    "funcName",
-    "threadName",
-    "processName",
-)
-_INTEGERS = ("levelno", "lineno", "process", "thread")
+def _fit(key: str, value: object) -> object:
+    """Return *value* if it is what the field should hold, else text of it."""
+    if value is None or (
+        isinstance(value, str) if key in _TEXTS else type(value) is int or key not in _INTEGERS
+    ):
+        return value
+    return brief(value)
+
+
+# What a frame of Python 3 looks like around what changes. The key order is fixed, and the memo slots are
+# numbered in it; a name or a message that is also something else in the record is a reference, and read whole.
+_START_3 = b"}q\x00("
+_MESSAGE_3 = b"X\x03\x00\x00\x00msgq\x03X"
+_CREATED_3 = b"X\x07\x00\x00\x00createdq"
+_TO_CREATED_3 = len(_CREATED_3) + len(b"\x15G")
+_TO_MESSAGE_3 = len(_MESSAGE_3) + 4
+_times_3 = Struct(">d13sd23sd").unpack_from
+_TIMES_BYTES = 60
+_MSECS_3 = b"X\x05\x00\x00\x00msecsq"
+_RELATIVE_3 = b"X\x0f\x00\x00\x00relativeCreatedq"
+_PROCESS_3 = b"X\x07\x00\x00\x00processq"
+_TASK_3 = b"X\x08\x00\x00\x00taskNameq"
+_SCALAR_BYTES = {b"N": 1, b"K": 2, b"M": 3, b"J": 5}
+_END = b"u."
+# The same for Python 2, whose dict has an order of its own.
+_START_2 = b"}q\x01(U\x0frelativeCreatedq\x02G"
+_CREATED_2 = b"U\x07createdq"
+_TO_CREATED_2 = len(_CREATED_2) + len(b"\rG")
+_MSECS_2 = b"U\x05msecsq"
+_TO_MSECS_2 = len(_MSECS_2) + len(b"\x10G")
+_MESSAGE_2 = b"U\x03msgq"
+_TO_MESSAGE_2 = len(_MESSAGE_2) + len(b"\x19")
+
+_BINUNICODE, _BINSTRING, _SHORT_BINSTRING = _STRINGS_2 = b"XTU"
+
+_u32 = Struct("<I").unpack_from
+_double = Struct(">d").unpack_from
+
+# What is longer is hardly constant, and a tail with so much behind it is read whole: within these bounds no
+# budget of the reader can run out, so that it would have said the same.
+_MAX_FRAGMENT_BYTES = 2048
+_MAX_EXTRA_BYTES = 64 * 1024
+_MAX_FRAGMENTS = 4096
+
+
+class _Memory(dict[Any, Any]):
+    """What fragments have been found to be, by their bytes; None where they are not fit to be remembered."""
+
+    def learn(self, key: object, value: Any) -> Any:  # noqa: ANN401 - what it is depends on the memory
+        """Remember *value* and return it. A full memory is emptied: who is still there comes back at once."""
+        if len(self) >= _MAX_FRAGMENTS:
+            self.clear()
+        self[key] = value
+        return value
+
+
+class _Python2(NamedTuple):
+    """A frame of Python 2, cut at what changes."""
+
+    fragments: tuple[bytes, bytes, bytes, bytes]
+    message: str
+    times: tuple[float, float, float]
+
+
+class RecordReader:
+    """Reads payloads, and remembers the fragments that they have in common."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        """Read byte strings from Python 2 in *encoding*."""
+        self._encoding = encoding
+        self._heads = _Memory()
+        self._sites = _Memory()
+        self._tails = _Memory()
+        self._tails_before_extra = _Memory()
+        self._of_python_2 = _Memory()
+        # A key that nobody outside can know: if it is still there after the extras have been read, they have
+        # not touched the stack below them.
+        self._mark = secrets.token_hex(8)
+        self._before_extra = b"}(X\x10\x00\x00\x00" + self._mark.encode() + b"N"
+
+    def read(self, payload: bytes) -> tuple[Record, str]:
+        """Return the record in *payload*, and "" or the reason why only a part of it could be decoded.
+
+        Raises RecordError where there is no record to be had.
+        """
+        record = self._of_python_3(payload)
+        if record is not None:
+            return record, ""
+        cut = self._cut_python_2(payload)
+        if cut is not None:
+            known = self._of_python_2.get(cut.fragments)
+            if known is not None:
+                return _new(Record, (*known, cut.message, *cut.times, _NO_EXTRA)), ""
+        value, over, plain = read(payload, self._encoding)
+        if not isinstance(value, dict):
+            raise RecordError(f"not the fields of a LogRecord but {brief(value)[:200]}")
+        record = checked(value)
+        if cut is not None and plain and not record.extra:
+            self._learn_python_2(cut.fragments)
+        return record, over
+
+    # --- Python 3: head, message, site, three times, tail ---
+
+    def _of_python_3(self, payload: bytes) -> Record | None:
+        """Return the record if *payload* has the form of a frame from Python 3, else None."""
+        end_of_head = payload.find(_MESSAGE_3)
+        if end_of_head < 0:
+            return None
+        start = end_of_head + _TO_MESSAGE_3
+        try:
+            end = start + _u32(payload, start - 4)[0]
+            message = payload[start:end].decode()
+            at = payload.index(_CREATED_3, end) + _TO_CREATED_3
+            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
+        except (ValueError, StructError):
+            return None
+        head_bytes = payload[:end_of_head]
+        site_bytes = payload[end:at]  # from the memo slot of the message on
+        tail_bytes = payload[at + _TIMES_BYTES :]
+        try:
+            head = self._heads[head_bytes]
+        except KeyError:
+            head = self._heads.learn(head_bytes, self._head(head_bytes))
+        try:
+            site = self._sites[site_bytes, msecs_key, relative_key]
+        except KeyError:
+            site = self._site(site_bytes, msecs_key, relative_key)
+            if len(site_bytes) <= _MAX_FRAGMENT_BYTES:
+                self._sites.learn((site_bytes, msecs_key, relative_key), site)
+        if head is None or site is None or not 0 <= created < _END_OF_TIME:
+            return None
+        tail = self._tails.get(tail_bytes)
+        extra: Mapping[object, object] | None = _NO_EXTRA
+        if tail is None:
+            tail, extra = self._tail(tail_bytes)
+            if tail is None or extra is None:
+                return None
+        parts = (head, site, tail, message, created, msecs, relative, extra)
+        return _new(Record, parts)  # type: ignore[no-any-return]
+
+    def _head(self, head: bytes) -> Fragment | None:
+        if not head.startswith(_START_3):
+            return None
+        fields = self._plain(head[len(_START_3) :])
+        return (
+            Fragment(fields) if fields and fields.keys() == HEAD and isinstance(fields["name"], str) else None
+        )
+
+    def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes) -> Fragment | None:
+        """Return what is between the message and the value of `created`, if the keys are right."""
+        known_form = (
+            site[:1] == b"q"
+            and site[-1:] == msecs_key[-1:] == relative_key[-1:] == b"G"
+            and msecs_key.startswith(_MSECS_3)
+            and relative_key.startswith(_RELATIVE_3)
+        )
+        fields = self._plain(site[2:-_TO_CREATED_3]) if known_form else None
+        return Fragment(fields) if fields is not None and _fit_for(fields, SITE) else None
+
+    def _tail(self, tail: bytes) -> tuple[Fragment | None, Mapping[object, object] | None]:
+        """Return the fragment that *tail* begins with, and the extras; None for what is of no use."""
+        if len(tail) > _MAX_EXTRA_BYTES:
+            return None, None
+        end = _end_of_tail(tail)
+        try:
+            fragment = self._tails_before_extra[tail[:end]]
+        except KeyError:
+            fields = self._plain(tail[:end])
+            fragment = Fragment(fields) if fields is not None and _fit_for(fields, TAIL) else None
+            if end <= _MAX_FRAGMENT_BYTES:
+                self._tails_before_extra.learn(tail[:end], fragment)
+        if fragment is not None and tail[end:] == _END:
+            # Only a tail without extras is remembered whole: those that change never come back.
+            self._tails.learn(tail, fragment)
+            return fragment, _NO_EXTRA
+        try:
+            extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
+        except RecordError:
+            return None, None
+        if over or not isinstance(extra, dict) or extra.pop(self._mark, self) is not None:
+            return None, None
+        return (fragment, extra) if STANDARD.isdisjoint(extra) else (None, None)
+
+    def _plain(self, fragment: bytes) -> dict[str, object] | None:
+        """Return the fields in *fragment* if it says the same in every frame, else None."""
+        try:
+            value, _, plain = read(b"}(" + fragment + _END, self._encoding)
+        except RecordError:
+            return None
+        return value if plain else None  # type: ignore[return-value]
+
+    # --- Python 2: the same fields, in the order of its hashes ---
+
+    def _cut_python_2(self, payload: bytes) -> _Python2 | None:
+        """Return the parts of *payload* if it has the form of a frame from Python 2, else None."""
+        if not payload.startswith(_START_2):
+            return None
+        first = len(_START_2) + 8
+        try:
+            second = payload.index(_CREATED_2, first) + _TO_CREATED_2
+            third = payload.index(_MSECS_2, second + 8) + _TO_MSECS_2
+            op = payload.index(_MESSAGE_2, third + 8) + _TO_MESSAGE_2
+            text_of_python_3 = payload[op] == _BINUNICODE
+            if text_of_python_3 or payload[op] == _BINSTRING:
+                start = op + 5
+                end = start + _u32(payload, op + 1)[0]
+            else:
+                start = op + 2
+                end = start + payload[op + 1]
+            message = payload[start:end].decode("utf-8" if text_of_python_3 else self._encoding)
+            times = _double(payload, second)[0], _double(payload, third)[0], _double(payload, first - 8)[0]
+        except (ValueError, IndexError, StructError):
+            return None
+        if end > len(payload) or not 0 <= times[0] < _END_OF_TIME:
+            return None
+        # The opcode of the message goes with what is before it.
+        fragments = (
+            payload[first:second],
+            payload[second + 8 : third],
+            payload[third + 8 : op + 1],
+            payload[end:],
+        )
+        return _Python2(fragments, message, times)
+
+    def _learn_python_2(self, fragments: tuple[bytes, bytes, bytes, bytes]) -> None:
+        if sum(map(len, fragments)) > _MAX_FRAGMENT_BYTES:
+            return
+        before_created, before_msecs, before_message, last = fragments
+        rest = last[2:] if last[:1] == b"q" else last
+        pieces = (
+            before_created[:-_TO_CREATED_2] if before_created[-1:] == b"G" else b"0",
+            before_msecs[:-_TO_MSECS_2] if before_msecs[-1:] == b"G" else b"0",
+            before_message[: -_TO_MESSAGE_2 - 1] if before_message[-1] in _STRINGS_2 else b"0",
+            rest[: -len(_END)] if rest.endswith(_END) else b"0",
+        )
+        fields: dict[str, object] = {}
+        for piece in pieces:
+            found = self._plain(piece)
+            if found is None or not fields.keys().isdisjoint(found):
+                return
+            fields |= found
+        if not isinstance(fields.get("name"), str) or not _fit_for(fields, HEAD | SITE | TAIL):
+            return
+        known = tuple(
+            Fragment({key: value for key, value in fields.items() if key in keys})
+            for keys in (HEAD, SITE, TAIL)
+        )
+        self._of_python_2.learn(fragments, known)
+
+
+def _fit_for(fields: Mapping[str, object], keys: frozenset[str]) -> bool:
+    """Whether *fields* need no check again: only keys that belong there, and values as they should be."""
+    known = fields.keys() <= keys and fields.get("args") is None
+    return known and all(_fit(key, value) is value for key, value in fields.items())
+
+
+def _end_of_tail(tail: bytes) -> int:
+    """Return where the extras begin: behind `process`, and from Python 3.12 on behind `taskName`."""
+    end = tail.find(_PROCESS_3) + len(_PROCESS_3) + 1
+    end += _SCALAR_BYTES.get(tail[end : end + 1], 0)
+    if tail.startswith(_TASK_3, end):
+        end += len(_TASK_3) + 1
+        if tail[end : end + 1] == b"X" and end + 5 <= len(tail):  # the name of an asyncio task
+            return end + 5 + int(_u32(tail, end + 1)[0]) + len(b"q\x1f")
+        end += len(b"N")
+    return end

@@ -15,7 +15,7 @@ from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
-from collector.records import Record, read_record
+from collector.records import Record, RecordReader
 from collector.rotating import Lines
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Router:
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
         }
         self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
+        self._reader = RecordReader(config.listen.python2_encoding)
         self._names: set[str] = set()
         self._routes: dict[tuple[str, str], Route] = {}
 
@@ -67,9 +68,10 @@ class Router:
         dropped = self._stats.dropped_records_total
         unreadable: list[bytes] = []
         self._stats.received_records_total += len(payloads)
+        read = self._reader.read
         for payload in payloads:
             try:
-                record, over = read_record(payload, self._config.listen.python2_encoding)
+                record, over = read(payload)
             except RecordError as fault:
                 # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
                 # one's length said: so the connection lives on.
@@ -83,7 +85,8 @@ class Router:
             if over:
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
             route = self._routes.get((record.name, host)) or self._find(record.name, host)
-            if route.level and record.levelno is not None and record.levelno < route.level:
+            level = record.levelno if route.level else None
+            if level is not None and level < route.level:
                 dropped["level"] += 1
                 continue
             line = route.render(record, peer)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collector.config import Format
 from collector.lines import escape, jsonable, renderer
-from collector.records import Record
+from collector.records import Record, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,8 @@ def record(message: str = "hello", **fields: Any) -> Record:
         "taskName": None,
         "exc_text": None,
         "stack_info": None,
-        "message": message,
     } | fields
-    return Record(everything["name"], 20, message, NOON, everything)
+    return checked(everything)
 
 
 def text(line: str, message: str = "hello", *, newlines: str = "keep", **fields: Any) -> str:

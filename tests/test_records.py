@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import time
+from logging.handlers import SocketHandler
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from collector.pickles import RecordError, read
+from collector.records import Record, RecordReader, checked
+from tests.corpus import STREAMS, frames
+
+PAYLOADS = {(stream, case["case"]): data[4:] for stream in STREAMS for case, data in frames(stream)}
+SHORT = [payload for payload in PAYLOADS.values() if len(payload) < 5000]
+
+
+def make_payload(message: object = "hello", name: str = "app", **extra: object) -> bytes:
+    record = logging.LogRecord(name, logging.INFO, "/srv/app.py", 7, message, None, None, "handle")
+    record.__dict__.update(extra)
+    return SocketHandler("", 0).makePickle(record)[4:]
+
+
+def told(record: Record, over: str = "") -> tuple[object, ...]:
+    """Return all that a record says, so that two can be compared: nan is itself here, 1 is not 1.0."""
+    fields = {key: (type(value), repr(value)) for key, value in record.fields.items()}
+    return (record.name, record.message, record.levelno, record.created, fields, over)
+
+
+def by_reader_alone(payload: bytes) -> object:
+    try:
+        value, over, _ = read(payload)
+        if not isinstance(value, dict):
+            return RecordError
+        return told(checked(value), over)
+    except RecordError:
+        return RecordError
+
+
+def by_fragments(reader: RecordReader, payload: bytes) -> object:
+    try:
+        return told(*reader.read(payload))
+    except RecordError:
+        return RecordError
+
+
+def clockless(answer: object) -> object:
+    """A `created` that is of no use becomes the time of receipt, which is different each time."""
+    if isinstance(answer, tuple) and abs(answer[3] - time.time()) < 60:
+        fields = {key: value for key, value in answer[4].items() if key not in ("created", "msecs")}
+        return (*answer[:3], "now", fields, answer[5])
+    return answer
+
+
+# --- the fields ---
+
+
+def test_every_frame_of_every_python_gives_its_name_level_and_message() -> None:
+    reader = RecordReader()
+    for stream in STREAMS:
+        for case, data in frames(stream):
+            for _ in range(2):  # read, and found again
+                record, over = reader.read(data[4:])
+                assert (case["name"], case["levelno"], "") == (record.name, record.levelno, over), case
+                if case["message"] is not None:
+                    assert case["message"] == record.message
+                elif case["message_len"] is not None:
+                    assert case["message_len"] == len(record.message)
+
+
+@pytest.mark.parametrize("value", [None, [1], 5, 1.5, True, {"a": 1}], ids=repr)
+def test_a_name_that_is_no_text_becomes_text(value: object) -> None:
+    assert isinstance(checked({"name": value, "msg": "m"}).name, str)
+
+
+@pytest.mark.parametrize(
+    "created", [math.nan, math.inf, -1.0, 1e18, 253402300800.0, True, "now", [1], 10**40, None]
+)
+def test_a_time_of_no_use_becomes_the_time_of_receipt(created: object) -> None:
+    assert abs(checked({"msg": "m", "created": created}).created - time.time()) < 5
+
+
+@pytest.mark.parametrize("created", [0.0, 0, 1_700_000_000, 253402214399.0])
+def test_any_time_until_the_year_10000_is_taken(created: float) -> None:
+    assert created == checked({"msg": "m", "created": created}).created
+
+
+@pytest.mark.parametrize(
+    ("levelno", "expected"), [(20, 20), (-5, -5), (10**30, 10**30), (20.5, None), (True, None)]
+)
+def test_a_level_that_is_no_integer_is_none(levelno: object, expected: object) -> None:
+    assert expected == checked({"msg": "m", "levelno": levelno}).levelno
+
+
+def test_a_message_is_never_formatted_and_arguments_are_shown_behind_it() -> None:
+    assert checked({"msg": "%*d", "args": (999999999, 5)}).message == "%*d (999999999, 5)"
+
+
+def test_the_message_is_authoritative_over_what_a_formatter_left() -> None:
+    assert checked({"msg": "m", "message": "other", "asctime": "never"}).message == "m"
+
+
+def test_keys_named_like_methods_are_only_keys() -> None:
+    record = checked({"msg": "m", "getMessage": "x", "__class__": 5})
+    assert {"getMessage": "x", "__class__": 5} == record.extra
+
+
+@pytest.mark.parametrize("fields", [{}, {"level": 1}, {1: 2}], ids=repr)
+def test_what_has_neither_message_nor_name_is_no_record(fields: dict[Any, object]) -> None:
+    with pytest.raises(RecordError, match="not the fields of a LogRecord"):
+        checked(fields)
+
+
+# --- the fragments ---
+
+
+def test_a_stock_frame_is_found_by_its_fragments_and_not_read_again() -> None:
+    reader = RecordReader()
+    first, _ = reader.read(make_payload("one"))
+    second, _ = reader.read(make_payload("two"))
+    assert (first.head, first.site, first.tail) == (second.head, second.site, second.tail)
+
+
+def test_an_extra_that_changes_leaves_the_other_fragments_found() -> None:
+    reader = RecordReader()
+    first, _ = reader.read(make_payload("one", request_id="r-1"))
+    second, _ = reader.read(make_payload("two", request_id="r-2"))
+    assert (first.head, first.site, first.tail) == (second.head, second.site, second.tail)
+    assert [{"request_id": "r-1"}, {"request_id": "r-2"}] == [first.extra, second.extra]
+
+
+def test_a_frame_of_python_2_is_found_too() -> None:
+    reader = RecordReader()
+    payload = PAYLOADS["2.7", "typical"]
+    reader.read(payload)
+    first, _ = reader.read(payload)
+    second, _ = reader.read(payload)
+    assert (first.head, first.site, first.tail) == (second.head, second.site, second.tail)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_recorded_frames_say_the_same_however_they_are_read(stream: str) -> None:
+    reader = RecordReader()
+    for _ in range(2):
+        for case, data in frames(stream):
+            assert by_reader_alone(data[4:]) == by_fragments(reader, data[4:]), case["case"]
+
+
+def test_a_reference_to_another_fragment_is_not_remembered() -> None:
+    name = "main"
+    record = logging.LogRecord(name, logging.INFO, "/srv/main.py", 7, "m", None, None, name)
+    payload = pickle.dumps(record.__dict__, 1)
+    assert b"h\x02" in payload
+    reader = RecordReader()
+    for other in ("other", "main"):
+        head = payload.replace(b"X\x04\x00\x00\x00main", b"X%c\x00\x00\x00" % len(other) + other.encode(), 1)
+        assert by_reader_alone(head) == by_fragments(reader, head)
+        assert reader.read(head)[0].fields["funcName"] == other
+
+
+def test_what_is_cut_off_is_not_taken_for_a_whole_frame() -> None:
+    reader = RecordReader()
+    payload = make_payload(request_id="x")
+    reader.read(payload)
+    for end in range(len(payload)):
+        assert by_fragments(reader, payload[:end]) is RecordError, end
+
+
+def test_the_memory_is_bounded_and_a_flood_costs_others_nothing_for_good() -> None:
+    reader = RecordReader()
+    for n in range(10_000):
+        reader.read(make_payload("m", name=f"logger.{n}", threadName=f"Thread-{n}", lineno=n))
+    for memory in (reader._heads, reader._sites, reader._tails, reader._tails_before_extra):  # noqa: SLF001 - the bound
+        assert len(memory) <= 4096
+    first, _ = reader.read(make_payload("one"))
+    second, _ = reader.read(make_payload("two"))
+    assert first.site is second.site
+
+
+# Mutations that move boundaries, double keys, refer to other slots, or end early.
+def mutated(payload: bytes, other: bytes, cuts: tuple[int, int, int, int], piece: bytes) -> bytes:
+    a, b, c, d = (cut % (len(payload) + 1) for cut in cuts)
+    a, b = sorted((a, b))
+    c, d = sorted((c % (len(other) + 1), d % (len(other) + 1)))
+    return payload[:a] + piece + other[c : min(d, c + 200)] + payload[b:]
+
+
+PIECES = st.sampled_from(
+    [
+        b"",
+        *(b"h%c" % slot for slot in range(32)),
+        *(b"q%c" % slot for slot in range(32)),
+        b"0",
+        b"1",
+        b"2",
+        b"(",
+        b"}",
+        b"u",
+        b".",
+        b"u.",
+        b"N",
+        b"K\x05",
+        b"X\x03\x00\x00\x00msgq\x03X\x01\x00\x00\x00y",
+        b"X\x07\x00\x00\x00createdq\x15G@\x00\x00\x00\x00\x00\x00\x00",
+        b"X\x07\x00\x00\x00levelnoq\x08K\x32",
+        b"X\x04\x00\x00\x00nameq\x01X\x01\x00\x00\x00zq\x02",
+        b"X\x04\x00\x00\x00argsq\x05(K\x01t",
+        b"10}(",
+        b"c__main__\nC\n",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    payload=st.sampled_from(SHORT),
+    other=st.sampled_from(SHORT),
+    cuts=st.tuples(*[st.integers(0, 5000)] * 4),
+    piece=PIECES,
+    flips=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=2),
+)
+@example(payload=SHORT[0], other=SHORT[1], cuts=(0, 0, 0, 0), piece=b"", flips=[])
+def test_any_mutation_of_real_frames_says_the_same_however_it_is_read(
+    payload: bytes, other: bytes, cuts: tuple[int, int, int, int], piece: bytes, flips: list[tuple[int, int]]
+) -> None:
+    reader = RecordReader()
+    reader.read(payload)
+    reader.read(other)
+    damaged = bytearray(mutated(payload, other, cuts, piece))
+    for place, byte in flips:
+        if damaged:
+            damaged[place % len(damaged)] = byte
+    for data in (payload, bytes(damaged), other, bytes(damaged)):
+        assert clockless(by_reader_alone(data)) == clockless(by_fragments(reader, data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    messages=st.lists(st.text() | st.none() | st.integers(), min_size=1, max_size=3),
+    name=st.text(max_size=20),
+    extra=st.dictionaries(
+        st.text(min_size=1, max_size=10),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+        max_size=4,
+    ),
+)
+def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
+    messages: list[object], name: str, extra: dict[str, object]
+) -> None:
+    reader = RecordReader()
+    for message in messages:
+        payload = make_payload(message, name, **extra)
+        assert clockless(by_reader_alone(payload)) == clockless(by_fragments(reader, payload))
