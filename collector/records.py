@@ -143,7 +143,7 @@ def _fit(key: str, value: object) -> object:
 
 
 # What a frame of Python 3 looks like around what changes. The key order is fixed, and the memo slots are
-# numbered in it; a name or a message that is also something else in the record is a reference, and read whole.
+# numbered in it; a name or a message that is something else in the record too is a reference, and read whole.
 _START_3 = b"}q\x00("
 _MESSAGE_3 = b"X\x03\x00\x00\x00msgq\x03X"
 _CREATED_3 = b"X\x07\x00\x00\x00createdq"

@@ -131,7 +131,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tls_table(certificates: Path, client_ca: str = "") -> str:
     return (
-        f'[listen.tls]\ncertificate = "{certificates}/server.pem"\nprivate_key = "{certificates}/server.key"\n'
+        "[listen.tls]\n"
+        f'certificate = "{certificates}/server.pem"\nprivate_key = "{certificates}/server.key"\n'
         f'client_ca = "{client_ca}"\n'
     )
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +34,7 @@ NAME = f"{IMAGE}-{os.getpid()}"
 BUILD_SECONDS = 600
 COMMAND_SECONDS = 60
 HEALTHY_SECONDS = 20
+KILLS = 3
 
 
 def docker(*arguments: str, seconds: float = COMMAND_SECONDS) -> bytes:
@@ -54,6 +56,8 @@ class Ran(NamedTuple):
     health: str
     owner_of_process_1: str
     exit_code: str
+    refused: list[str]
+    killed: int
     log: str
     files: dict[str, str]
 
@@ -99,12 +103,40 @@ def ran(image: str) -> Iterator[Ran]:
         health = inspect(".State.Health.Status")
         owner = docker("exec", NAME, "stat", "--format=%u", "/proc/1").decode().strip()
         subprocess.run([sys.executable, CLIENT, str(PORT), "docker"], check=True, timeout=COMMAND_SECONDS)
+        refused = refused_while_workers_are_killed()
         docker("stop", NAME)
         log = subprocess.run(["docker", "logs", NAME], capture_output=True, check=True).stderr.decode()
-        yield Ran(health, owner, inspect(".State.ExitCode"), log, files_in_volume())
+        killed = log.count("was killed by signal 9")
+        yield Ran(health, owner, inspect(".State.ExitCode"), refused, killed, log, files_in_volume())
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], capture_output=True, check=False)
         subprocess.run(["docker", "volume", "rm", NAME], capture_output=True, check=False)
+
+
+def refused_while_workers_are_killed() -> list[str]:
+    """Kill the worker three times, connecting all the time; return what went wrong with connecting."""
+    refused: list[str] = []
+    killing = threading.Event()
+
+    def connect() -> None:
+        while not killing.is_set():
+            try:
+                socket.create_connection(("127.0.0.1", PORT), timeout=5).close()
+            except OSError as error:
+                refused.append(str(error))
+
+    connecting = threading.Thread(target=connect)
+    connecting.start()
+    for _ in range(KILLS):
+        docker("exec", NAME, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)")
+        within(
+            10,
+            lambda: docker("exec", NAME, "cat", "/proc/1/task/1/children").strip(),
+            "there is another worker",
+        )
+    killing.set()
+    connecting.join()
+    return refused
 
 
 def files_in_volume() -> dict[str, str]:
@@ -131,6 +163,10 @@ def test_its_user_is_a_number_so_that_it_can_be_seen_not_to_be_root(image: str) 
     assert re.fullmatch(
         r"[1-9]\d*:[1-9]\d*", docker("inspect", "--format={{.Config.User}}", image).decode().strip()
     )
+
+
+def test_no_connection_is_refused_while_its_worker_is_killed_and_replaced(ran: Ran) -> None:
+    assert (KILLS, []) == (ran.killed, ran.refused)
 
 
 def test_docker_stop_drains_it_and_it_ends_with_exit_code_0(ran: Ran) -> None:

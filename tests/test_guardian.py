@@ -138,13 +138,13 @@ def test_as_the_first_process_of_a_container_it_reaps_and_passes_signals_on(
     make_collector: Callable[..., Collector],
 ) -> None:
     collector = make_collector()
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     with collector.log.open("ab") as log:
-        unshare = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-            + [sys.executable, "-m", "collector", "run", "-c", str(collector.config)],
+        process = subprocess.Popen(
+            [*unshare, sys.executable, "-m", "collector", "run", "-c", str(collector.config)],
             stderr=log,
         )
-    collector.process = unshare
+    collector.process = process
     within(20, lambda: "listening on" in collector.stderr)
     first = collector.worker  # of unshare: the guardian
     orphan = ["nsenter", "--target", str(first), "--pid", "--mount", "sh", "-c", "sleep 0.1 & exit"]
@@ -153,7 +153,7 @@ def test_as_the_first_process_of_a_container_it_reaps_and_passes_signals_on(
     children = Path(f"/proc/{first}/task/{first}/children")
     within(5, lambda: len(children.read_text().split()) == 1, "only the worker is left")
     os.kill(first, signal.SIGTERM)
-    assert unshare.wait(10) == 0
+    assert process.wait(10) == 0
     assert "stopped: 0 records received" in collector.stderr
 
 
@@ -175,3 +175,18 @@ def test_under_systemds_socket_activation_the_worker_runs_without_a_guardian(
     children = Path(f"/proc/{collector.process.pid}/task/{collector.process.pid}/children").read_text()
     assert children == ""
     assert collector.stop() == 0
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_the_units_for_systemd_are_valid(tmp_path: Path) -> None:
+    etc = Path(__file__).parent.parent / "etc"
+    service = (etc / "collector.service").read_text().replace("/usr/local/bin/collector", sys.executable)
+    (tmp_path / "collector.service").write_text(service)
+    (tmp_path / "collector.socket").write_text((etc / "collector.socket").read_text())
+    result = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "collector.service", tmp_path / "collector.socket"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (0, "") == (result.returncode, result.stderr)

@@ -1,6 +1,6 @@
 """Send each workload to each server a number of times, and print what it took."""
 
-# ruff: noqa: T201 - what it prints is its result
+
 
 from __future__ import annotations
 

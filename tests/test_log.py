@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collector.log import Limit
+from tests.conftest import within
+from tests.test_server import make_frame, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
+
+
+def event(level: int = logging.ERROR, text: str = "it broke: %s", argument: str = "x") -> logging.LogRecord:
+    return logging.LogRecord("collector", level, "", 0, text, (argument,), None)
+
+
+@pytest.mark.parametrize(
+    ("level", "allowed"), [(logging.INFO, 1000), (logging.WARNING, 20), (logging.ERROR, 20)]
+)
+def test_a_kind_of_event_has_so_many_lines_a_minute(level: int, allowed: int) -> None:
+    limit = Limit()
+    assert allowed == sum(limit.filter(event(level)) for _ in range(allowed + 100))
+
+
+def test_the_next_line_tells_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Limit()
+    for n in range(123):
+        limit.filter(event(argument=str(n)))
+    import time
+
+    now = time.monotonic()
+    monkeypatch.setattr("collector.log.time.monotonic", lambda: now + 61)
+    later = event(argument="later")
+    assert limit.filter(later)
+    assert later.getMessage() == "it broke: later (103 more like it left out)"
+
+
+def test_one_kind_does_not_use_up_the_lines_of_another() -> None:
+    limit = Limit()
+    for _ in range(100):
+        limit.filter(event())
+    assert limit.filter(event(text="something else: %s"))
+
+
+def test_text_from_the_wire_is_escaped_and_cut(collector: Collector) -> None:
+    name = b"c__main__\nEvil\x1b[2J" + b"x" * 5000 + b"\n)R."
+    collector.send(len(name).to_bytes(4, "big") + name)
+    within(5, lambda: "quarantined" in collector.stderr)
+    (line,) = [line for line in collector.stderr.splitlines() if "quarantined" in line]
+    assert line.isprintable()
+    assert len(line) < 600
+
+
+def test_who_does_not_read_stderr_stops_nobody(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector('[log]\nlevel = "INFO"\n')
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    collector.process = subprocess.Popen(
+        [sys.executable, "-m", "collector", "run", "-c", str(collector.config)], stderr=write_end
+    )
+    os.close(write_end)
+    begin = os.read(read_end, 100).decode()
+    collector.port = int(begin.split(":")[-1])
+    for _ in range(200):
+        collector.send(make_frame("x" * 50))
+    within(10, lambda: len(messages(collector)) == 200)
+    assert collector.stop() == 0
+    os.close(read_end)
