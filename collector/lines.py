@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Pieces = Callable[[Fragment], tuple[str, ...]]
 
 ABSENT = "-"
+_FIRST = ["asctime", "message"]
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
@@ -111,16 +112,17 @@ class _Conversion(NamedTuple):
         return self.safe(spec % text)
 
 
-def _text_renderer(form: Format) -> Render:
+def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line, in one place
     """Compile the text format: a template, and for each place in it the piece that goes there."""
     free_text = escape if form.newlines == "escape" else str
     line_break = "\\n" if form.newlines == "escape" else "\n"
     asctime = _clock(form.datefmt, time.gmtime if form.utc else time.localtime)
+    # Time and message are in nearly every format as they are, and come first; then what is constant.
     heads: list[_Conversion] = []
     sites: list[_Conversion] = []
     tails: list[_Conversion] = []
-    changing: list[Render] = []
-    places: list[tuple[int, int]] = []
+    others: list[Render] = []
+    places: list[tuple[list[Any], int]] = []
 
     def compiled(match: re.Match[str]) -> str:
         name = match["name"]
@@ -128,39 +130,42 @@ def _text_renderer(form: Format) -> Render:
             return "%%"
         precision = "" if match["precision"] is None else f".{match['precision']}"
         spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
+        if spec == "%s" and name in _FIRST:
+            places.append((_FIRST, _FIRST.index(name)))
+            return "%s"
         is_free = name in ("message", "msg", "exc_text", "stack_info")
         conversion = _Conversion(name, spec, free_text if is_free else escape)
-        for number, (keys, conversions) in enumerate(((HEAD, heads), (SITE, sites), (TAIL, tails))):
+        for keys, conversions in ((HEAD, heads), (SITE, sites), (TAIL, tails)):
             if name in keys:
-                places.append((number, len(conversions)))
+                places.append((conversions, len(conversions)))
                 conversions.append(conversion)
                 break
         else:
-            places.append((3, len(changing)))
-            changing.append(_changing(conversion, asctime))
+            places.append((others, len(others)))
+            others.append(_changing(conversion, asctime))
         return "%s"
 
     template = TEXT_FIELD.sub(compiled, form.text)
-    lengths = (len(heads), len(sites), len(tails))
-    order = [sum(lengths[:number]) + index for number, index in places]
-    in_order: Callable[[tuple[str, ...]], Any] = itemgetter(*order) if order else tuple
+    groups: list[list[Any]] = [_FIRST, heads, sites, tails, others]
+    begin = {id(group): sum(map(len, groups[:number])) for number, group in enumerate(groups)}
+    order = [begin[id(group)] + index for group, index in places]
+    in_order: Callable[[tuple[str, ...]], Any] = itemgetter(*order) if order else lambda _: ()
     head_pieces, site_pieces, tail_pieces = _constant(heads), _constant(sites), _constant(tails)
-    needs_tail = bool(tails)
-    exception_pieces = _kept(
-        lambda fields: tuple(
-            free_text(str(fields[key])) for key in ("exc_text", "stack_info") if fields.get(key)
-        )
-    )
 
     def render(record: Record, client: str) -> str:
-        pieces = head_pieces(record.head) + site_pieces(record.site)
-        if needs_tail:
-            pieces += tail_pieces(record.tail)
-        pieces += tuple([change(record, client) for change in changing])
+        head, site, tail, message, created, _, _, _ = record
+        pieces = (asctime(created), free_text(message), *head_pieces(head), *site_pieces(site))
+        if tails or others:
+            pieces += tail_pieces(tail)
+            pieces += tuple([other(record, client) for other in others])
         line: str = template % in_order(pieces)
-        for text in exception_pieces(record.site):
-            # On lines of their own, as logging.Formatter has them.
-            line += text if line.endswith("\n") else line_break + text
+        fields = site.fields
+        if fields.get("exc_text") or fields.get("stack_info"):
+            for key in ("exc_text", "stack_info"):
+                if fields.get(key):
+                    # On lines of their own, as logging.Formatter has them.
+                    line += "" if line.endswith("\n") else line_break
+                    line += free_text(str(fields[key]))
         return line + "\n"
 
     return render
@@ -170,21 +175,15 @@ def _constant(conversions: Sequence[_Conversion]) -> Pieces:
     return _kept(lambda fields: tuple(one.apply(fields.get(one.name)) for one in conversions))
 
 
-def _changing(conversion: _Conversion, asctime: Callable[[float], str]) -> Render:  # noqa: PLR0911 - a case each
+def _changing(conversion: _Conversion, asctime: Callable[[float], str]) -> Render:
     """Return what renders a conversion whose value changes with the record."""
-    name, as_it_is = conversion.name, conversion.spec == "%s"
+    name = conversion.name
     if name == "asctime":
-        if as_it_is:
-            return lambda record, _: asctime(record.created)
         return lambda record, _: conversion.as_text(asctime(record.created))
-    if name == "message":
-        if as_it_is and conversion.safe is str:
-            return lambda record, _: record.message
+    if name in ("message", "msg"):
         return lambda record, _: conversion.as_text(record.message)
     if name == "client":
         return lambda _, client: conversion.as_text(client)
-    if name == "msg":
-        return lambda record, _: conversion.as_text(record.message)
     if name in STANDARD:
         return lambda record, _: conversion.apply(record.fields.get(name))
     return lambda record, _: conversion.apply(record.extra.get(name, ABSENT))

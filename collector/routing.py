@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
-from collector.records import Record, RecordReader
+from collector.records import RecordReader
 from collector.rotating import Lines
 
 if TYPE_CHECKING:
@@ -23,22 +23,29 @@ if TYPE_CHECKING:
 
     from collector.config import Config, Rollover
     from collector.handlers import Handler, HandlerCache
+    from collector.records import Fragment, Record
     from collector.reserve import Reserve
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
 
-# Routes are remembered by logger and client: past this many they are all forgotten, and found anew.
+# Past so many hosts, or so many loggers of one host, all that is known of them is forgotten and found anew.
+_MAX_HOSTS = 4096
 _MAX_ROUTES = 16_384
 
 
-class Route(NamedTuple):
+class Route:
     """Where the records of a logger go, and how."""
 
-    level: int
-    render: Callable[[Record, str], str]
-    path: str
-    rollover: Rollover
+    __slots__ = ("level", "path", "render", "rollover")
+
+    def __init__(
+        self, level: int, render: Callable[[Record, str], str], path: str, rollover: Rollover
+    ) -> None:
+        self.level = level
+        self.render = render
+        self.path = path
+        self.rollover = rollover
 
 
 class Router:
@@ -56,7 +63,8 @@ class Router:
         self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
         self._reader = RecordReader(config.listen.python2_encoding)
         self._names: set[str] = set()
-        self._routes: dict[tuple[str, str], Route] = {}
+        self._routes: dict[str, dict[Fragment | str, Route]] = {}
+        """By host, and there by the head of a record and by the name of its logger."""
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -64,11 +72,14 @@ class Router:
         Returns when their lines are with their handlers. Waits only while a volume has used up its part of
         the reserve, and then only who has lines for that volume.
         """
-        groups: dict[str, tuple[Route, list[str]]] = {}
+        # By file, not by route: loggers that share a file keep their order in it.
+        groups: dict[str, list[str]] = {}
+        owners: dict[str, Route] = {}
         dropped = self._stats.dropped_records_total
         unreadable: list[bytes] = []
         self._stats.received_records_total += len(payloads)
         read = self._reader.read
+        routes = self._routes.get(host) or self._routes_of(host)
         for payload in payloads:
             try:
                 record, over = read(payload)
@@ -84,18 +95,17 @@ class Router:
                 continue
             if over:
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
-            route = self._routes.get((record.name, host)) or self._find(record.name, host)
-            level = record.levelno if route.level else None
-            if level is not None and level < route.level:
+            route = routes.get(record.head) or self._find(record, host)
+            if route.level and not self._is_wanted(record, route):
                 dropped["level"] += 1
                 continue
             line = route.render(record, peer)
-            group = groups.get(route.path)
-            if group is None:
-                groups[route.path] = (route, [line])
-            else:
-                group[1].append(line)
-        waiting = [self._leave(route, lines) for route, lines in groups.values()]
+            try:
+                groups[route.path].append(line)
+            except KeyError:
+                groups[route.path] = [line]
+                owners[route.path] = route
+        waiting = [self._leave(owners[path], lines) for path, lines in groups.items()]
         if unreadable:
             waiting.append(self._quarantine(unreadable))
         for handler in waiting:
@@ -133,7 +143,26 @@ class Router:
         handler.leave(Lines(data, len(lines), ends))
         return handler
 
-    def _find(self, logger: str, host: str) -> Route:
+    @staticmethod
+    def _is_wanted(record: Record, route: Route) -> bool:
+        level = record.levelno
+        return level is None or level >= route.level
+
+    def _routes_of(self, host: str) -> dict[Fragment | str, Route]:
+        if len(self._routes) >= _MAX_HOSTS:
+            self._routes.clear()
+        return self._routes.setdefault(host, {})
+
+    def _find(self, record: Record, host: str) -> Route:
+        """Return the route of a record, from now on found by its head too."""
+        routes = self._routes_of(host)
+        if len(routes) >= _MAX_ROUTES:
+            routes.clear()
+        route = routes.get(record.name) or self._make(record.name, host)
+        routes[record.name] = routes[record.head] = route
+        return route
+
+    def _make(self, logger: str, host: str) -> Route:
         """Find the rule that holds for a logger: the longest name that is its own or above it."""
         config = self._config
         rule = None
@@ -147,18 +176,13 @@ class Router:
         if rule:
             level, form, rollover, file = rule.level, rule.format, rule.rollover, rule.file
         name = file or self._name(logger, host)
-        if len(self._routes) >= _MAX_ROUTES:
-            self._routes.clear()
-        route = Route(
+        return Route(
             level,
             self._renderers[form],
             os.path.join(self._directory, name),
-            self._rollovers.get(
-                name, rollover
-            ),  # a file that a rule names has that rule's rollover for everybody
+            # A file that a rule names has that rule's rollover for everybody.
+            self._rollovers.get(name, rollover),
         )
-        self._routes[logger, host] = route
-        return route
 
     def _name(self, logger: str, host: str) -> str:
         """Return the file for a logger that no rule gives one, within max_files."""
