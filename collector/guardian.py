@@ -34,7 +34,7 @@ PIPE = "COLLECTOR_GUARDIAN_FD"
 EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-_AWAITED = (*_PASSED_ON, signal.SIGCHLD)
+AWAITED = (*_PASSED_ON, signal.SIGCHLD)
 # A worker that has lived for so long did start: its successor may do so at once.
 _SETTLED_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
@@ -111,7 +111,7 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
     path of the Unix socket, to remove at the end, or "".
     """
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     read_end, write_end = os.pipe()
     try:
         return _keep_running(command, sockets, read_end)
@@ -163,7 +163,7 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], read_end: i
             "LISTEN_FDNAMES": names,
             PIPE: str(last),
         }
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        # Signals stay blocked until the worker can take them: one that comes early is not to kill it.
         os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
     except OSError as error:
         os.write(sys.stderr.fileno(), f"cannot start the worker: {error}\n".encode())
@@ -175,7 +175,7 @@ def _wait(worker: int) -> tuple[int, bool]:
     """Pass signals on until *worker* has ended; return its wait status, and whether it was told to."""
     stopping = False
     while True:
-        number = signal.sigwait(_AWAITED)
+        number = signal.sigwait(AWAITED)
         if number in _PASSED_ON:
             stopping = stopping or number in (signal.SIGTERM, signal.SIGINT)
             with suppress(ProcessLookupError):
@@ -191,7 +191,7 @@ def _told_to_stop(seconds: float) -> bool:
     """Wait so long between two workers; return whether a signal to stop came meanwhile."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        info = signal.sigtimedwait(_AWAITED, left)
+        info = signal.sigtimedwait(AWAITED, left)
         if info and info.si_signo in (signal.SIGTERM, signal.SIGINT):
             return True
     return False

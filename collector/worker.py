@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 LOCK = ".collector.lock"
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
+_FOR_CLIENTS = 7 / 8
 
 
 def run(config: Config) -> NoReturn:
@@ -64,13 +65,14 @@ def run(config: Config) -> NoReturn:
         gevent.signal_handler(number, on_stop, number.name)
     for number in (signal.SIGHUP, signal.SIGUSR1):
         gevent.signal_handler(number, log.warning, "%s is ignored: it has no meaning yet", number.name)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if guardian.PIPE in os.environ:
         gevent.spawn(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop)
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         print(f"listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
     stop.wait()
-    code = _drain(server, handlers, stats, time.monotonic() + config.listen.drain_seconds)
+    code = _drain(server, handlers, stats, config.listen.drain_seconds)
     os.close(lock)
     _exit(code)
 
@@ -111,11 +113,13 @@ def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
     on_stop("the guardian has ended")
 
 
-def _drain(server: Server, handlers: HandlerCache, stats: Stats, deadline: float) -> int:
-    cut_short = server.drain(deadline)
+def _drain(server: Server, handlers: HandlerCache, stats: Stats, seconds: float) -> int:
+    begun = time.monotonic()
+    # Clients that a stalled disk holds up leave some time to close the files of the others.
+    cut_short = server.drain(begun + _FOR_CLIENTS * seconds)
     if cut_short:
         log.error("%d clients were not read to the end before drain_seconds were over", cut_short)
-    unwritten = handlers.drain(deadline)
+    unwritten = handlers.drain(begun + seconds)
     for handler in unwritten:
         stats.dropped_records_total["not written in time"] += handler.records
         log.error(

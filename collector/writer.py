@@ -78,6 +78,7 @@ class Writer:
         self._closing: list[Handler] = []
         self._dirty: set[Handler] = set()
         self._sync_seconds = sync_seconds
+        self._at_work = False
         self._at_work_beside = 0
         self._wake = Event()
         self._last_pause = _LAST_PAUSE_SECONDS
@@ -102,7 +103,7 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether all that was submitted is on disk or closed."""
-        return not (self.room.held or self._closing or self._at_work_beside)
+        return not (self.room.held or self._closing or self._at_work or self._at_work_beside)
 
     def hurry(self) -> None:
         """Retry more often from now on: the end is near."""
@@ -119,7 +120,9 @@ class Writer:
             batch = self._lock_due()
             if not batch and not closing:
                 continue
+            self._at_work = True
             self._thread.apply(_work, (closing, batch))
+            self._at_work = False
             self._sync_beside([*closing, *(job.handler for job in batch)])
             for job in batch:
                 self._settle(job)

@@ -190,3 +190,18 @@ def test_the_units_for_systemd_are_valid(tmp_path: Path) -> None:
         check=False,
     )
     assert (0, "") == (result.returncode, result.stderr)
+
+
+def test_a_signal_that_comes_before_the_worker_is_ready_still_drains_it(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector()
+    with collector.log.open("ab") as log:
+        collector.process = subprocess.Popen(
+            [sys.executable, "-m", "collector", "run", "-c", str(collector.config)], stderr=log
+        )
+    guardian = collector.process.pid
+    children = Path(f"/proc/{guardian}/task/{guardian}/children")
+    within(10, lambda: children.read_text())
+    assert collector.stop() == 0
+    assert "stopped: 0 records received" in collector.stderr
