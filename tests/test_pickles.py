@@ -360,7 +360,7 @@ leaves = (
     | st.binary()
     | st.binary().map(bytearray)
     | st.complex_numbers(allow_nan=False)
-    | st.decimals(allow_nan=False)
+    | st.decimals(allow_nan=False).filter(lambda number: len(str(number)) <= 200)  # longer: a placeholder
     | st.datetimes(timezones=st.just(timezone.utc) | st.none())
     | st.dates()
     | st.times()
