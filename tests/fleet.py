@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -10,9 +9,11 @@ import re
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from logging.handlers import SocketHandler
 from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +23,56 @@ if TYPE_CHECKING:
 
 # By name, client and number every line tells whether it is whole.
 CONFIG = '[format]\ntext = "%(name)s %(message)s"\n'
-_JOIN_SECONDS = 30
+_JOIN_SECONDS = 10
+_STANDSTILL_SECONDS = 0.02
+_CALM_SECONDS = 0.1
+_CALM_DEADLINE_SECONDS = 5
+# A machine that stands still for more of the time than this says nothing about a 99th percentile.
+_MAX_STANDSTILL = 0.005
+_ATTEMPTS = 3
 _LOOK_SECONDS = 0.0005
+
+
+class Machine:
+    """What the machine does to a thread that asks for nothing but to be woken every millisecond.
+
+    Where its host or its other users stop it for a tenth of a second, every delay is as long, whoever is
+    measured.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._paused_at = time.monotonic()
+        self._paused = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Machine:  # noqa: PYI034 - typing has no Self before 3.11
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def standstill(self) -> float:
+        """Which part of the time it has stood still."""
+        return self._paused / (time.monotonic() - self._begun)
+
+    def wait_until_calm(self) -> None:
+        """Return when it has not stood still for a moment, or after a few seconds if it always does."""
+        deadline = time.monotonic() + _CALM_DEADLINE_SECONDS
+        while time.monotonic() < min(deadline, self._paused_at + _CALM_SECONDS):
+            time.sleep(0.001)
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._stop.wait(0.001):
+            now = time.monotonic()
+            if now - before > _STANDSTILL_SECONDS:
+                self._paused += now - before
+                self._paused_at = now
+            before = now
 
 
 class Client:
@@ -127,7 +176,7 @@ def lines_in(*directories: Path) -> int:
     for directory in directories:
         for path in directory.rglob("*"):
             if path.is_file() and not path.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     count += path.read_bytes().count(b"\n")
     return count
 
@@ -139,28 +188,25 @@ def delays(collector: Collector, logger: str, file: str, rate: float, seconds: f
     all are there.
     """
     path = collector.directory / file
-    client = SocketHandler("127.0.0.1", collector.port)
     sent: list[float] = []
     took: list[float] = []
-    fd = -1
-    begun = time.monotonic()
-    deadline = begun + seconds + _JOIN_SECONDS
     total = int(rate * seconds)
-    while len(took) < total:
-        now = time.monotonic()
-        assert now < deadline, f"only {len(took)} of {len(sent)} records have reached {path}"
-        if len(sent) < total and now >= begun + len(sent) / rate:
-            sent.append(now)
-            client.emit(logging.LogRecord(logger, logging.INFO, __file__, 1, "paced", None, None))
-        if fd < 0:
-            with contextlib.suppress(FileNotFoundError):
-                fd = os.open(path, os.O_RDONLY)
-        count = os.read(fd, 1 << 20).count(b"\n") if fd >= 0 else 0
-        now = time.monotonic()
-        took.extend(now - begun for begun in sent[len(took) : len(took) + count])
-        time.sleep(_LOOK_SECONDS)
-    os.close(fd)
-    client.close()
+    path.touch()
+    with path.open("rb", buffering=0) as lines, closing(SocketHandler("127.0.0.1", collector.port)) as client:
+        lines.seek(0, os.SEEK_END)
+        begun = time.monotonic()
+        while len(took) < total:
+            now = time.monotonic()
+            assert now < begun + seconds + _JOIN_SECONDS, (
+                f"only {len(took)} of {len(sent)} records are written"
+            )
+            if len(sent) < total and now >= begun + len(sent) / rate:
+                sent.append(now)
+                client.emit(logging.LogRecord(logger, logging.INFO, __file__, 1, "paced", None, None))
+            written = len(took) + lines.read(1 << 20).count(b"\n")
+            now = time.monotonic()
+            took.extend(now - moment for moment in sent[len(took) : written])
+            time.sleep(_LOOK_SECONDS)
     return took
 
 
@@ -182,9 +228,35 @@ def report(record_property: Callable[[str, object], None], **figures: object) ->
     for name, value in figures.items():
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
         record_property(name, text)
-        print(f"{name}: {text}")  # noqa: T201 - a figure is to be seen
+        print(f"{name}: {text}")
 
 
-def delay_figures(took: Sequence[float]) -> dict[str, float]:
-    """Return the figures of *took* to report, in milliseconds."""
-    return {f"p{percent}_ms": percentile(took, percent) * 1000 for percent in (50, 99, 100)}
+def assert_in_time(
+    record_property: Callable[[str, object], None],
+    limit_seconds: float,
+    measure: Callable[[], Sequence[float]],
+    percent: float = 99,
+) -> None:
+    """So many *percent* of the delays that *measure* returns are below *limit_seconds*; they are reported.
+
+    Only a miss while the machine itself stood still is measured again; where that happens each time, the test
+    is skipped, and says so.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        with Machine() as machine:
+            machine.wait_until_calm()
+            took = measure()
+            standstill = machine.standstill
+        delay = percentile(took, percent)
+        figures = {f"p{each}_ms": percentile(took, each) * 1000 for each in (50, percent, 100)}
+        report(record_property, attempt=attempt, **figures, machine_stood_still_percent=standstill * 100)
+        if delay < limit_seconds or standstill <= _MAX_STANDSTILL:
+            break
+    not_judged(delay >= limit_seconds, standstill, f"{delay * 1000:.0f} ms")
+    assert delay < limit_seconds
+
+
+def not_judged(missed: bool, standstill: float, figure: str) -> None:
+    """Skip a test that has *missed* its limit while the machine stood still."""
+    if missed and standstill > _MAX_STANDSTILL:
+        pytest.skip(f"{figure}, but the machine itself stood still for {standstill:.1%} of the time")

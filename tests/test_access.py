@@ -231,6 +231,6 @@ def test_the_mode_of_a_directory_and_of_files_lets_the_group_read_and_nobody_els
     collector.configure('[files]\nname = "{client}/{logger}.log"\n')
     collector.start()
     collector.send(make_frame("x"))
-    within(5, lambda: collector.files())
+    within(5, collector.files)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in collector.directory.parent.rglob("*")}
     assert {"deep": 0o750, "127.0.0.1": 0o750, "app.log": 0o640, ".collector.lock": 0o640} == modes

@@ -9,18 +9,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import logging
 import os
 import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
 from logging.handlers import SocketHandler
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,19 +28,22 @@ from tests.conftest import within
 from tests.fleet import (
     ALL_ONCE,
     CONFIG,
+    Machine,
     account,
-    delay_figures,
+    assert_in_time,
     delays,
     hold,
     lines_in,
     logging_at,
-    percentile,
+    not_judged,
     report,
 )
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import Collector
     from tests.fleet import Client
@@ -136,7 +138,7 @@ def volumes(tmp_path: Path) -> Iterator[Volumes]:
 
 
 def assert_all_once(collector: Collector, clients: list[Client]) -> None:
-    """Each record that *clients* have sent is in one file, whole and once, and the collector knows no other."""
+    """Each record that *clients* have sent is in a file once, whole, and the collector knows no other."""
     total = sum(len(client.sent) for client in clients)
     within(RECOVERY_SECONDS, lambda: lines_in(collector.directory) >= total, f"{total} records are there")
     assert collector.stop() == 0
@@ -215,34 +217,53 @@ def test_a_directory_that_cannot_be_written_for_a_while_costs_no_record(
     )
 
 
+def few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+
+
 def test_more_loggers_than_descriptors_cost_no_record(
     make_collector: MakeCollector, record_property: Property
 ) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-
-    collector = make_collector(CONFIG).start(preexec_fn=limit)
+    collector = make_collector(CONFIG).start(preexec_fn=few_descriptors)
     loggers = [[f"app{client}_{n}" for n in range(75)] for client in range(4)]
-    begun = time.monotonic()
     with logging_at(collector, 250, loggers) as clients:
         hold(FAULT_SECONDS, lambda: collector.running, "the collector goes on")
-    took = delays(collector, "one_more", "one_more.log", 1, 1)
-    total = sum(len(client.sent) for client in clients)
-    within(RECOVERY_SECONDS, lambda: lines_in(collector.directory) == total + 1)
-    seconds = time.monotonic() - begun
-    (collector.directory / "one_more.log").unlink()
-    assert collector.stop() == 0
-    assert account(clients, collector.files()) == ALL_ONCE
+    assert_all_once(collector, clients)
     assert len(collector.files()) == 300
-    assert f" {total + 1} written, 0 quarantined, 0 dropped" in collector.stderr
     assert len(errors(collector, "")) <= MAX_LINES_PER_KIND
     report(
         record_property,
-        records=total,
+        records=sum(len(client.sent) for client in clients),
         too_many_open_files_logged=len(errors(collector, "Too many open files")),
-        seconds_until_all_were_written=seconds,
-        next_record_ms=took[0] * 1000,
+        slowest_emit_ms=max(client.slowest for client in clients) * 1000,
     )
+
+
+def test_a_batch_for_more_files_than_there_are_descriptors_is_written_soon(
+    make_collector: MakeCollector, record_property: Property
+) -> None:
+    collector = make_collector(CONFIG).start(preexec_fn=few_descriptors)
+    begun = time.monotonic()
+    collector.send(b"".join(make_frame("one of many", f"app{n}") for n in range(300)))
+    within(RECOVERY_SECONDS, lambda: lines_in(collector.directory) == 300)
+    report(record_property, written_after_s=time.monotonic() - begun)
+
+
+def test_idle_files_give_way_when_there_are_no_descriptors_for_clients(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(CONFIG).start(preexec_fn=few_descriptors)
+    with collector.connect() as first:
+        # Below the limit by a few: so many files are open, and idle, that no writer has run into it.
+        free = 95 - len(os.listdir(f"/proc/{collector.worker}/fd"))
+        for n in range(free):
+            first.sendall(make_frame("hello", f"app{n}"))
+            within(5, lambda n=n: lines_in(collector.directory) == n + 1)  # type: ignore[misc]
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                client = stack.enter_context(collector.connect())
+                client.sendall(make_frame("new here", "app0"))
+            within(5, lambda: len(collector.lines("app0.log")) == 21, "every client is read")
 
 
 @needs_root
@@ -343,21 +364,20 @@ def test_a_frozen_volume_delays_no_other_and_loses_nothing(
     collector.start()
     with logging_at(collector, 100, [["stalled0"]]) as clients:
         within(5, lambda: lines_in(collector.directory) > 10)
-        volumes.freeze(collector.directory / "volume0")
-        took = delays(collector, "other", "other.log", 100, FAULT_SECONDS)
-        frozen = lines_in(collector.directory / "volume0")
-        volumes.thaw()
-        assert frozen < len(clients[0].sent) - 50 * FAULT_SECONDS, "it was frozen indeed"
+
+        def delays_beside_a_frozen_volume() -> list[float]:
+            volumes.freeze(collector.directory / "volume0")
+            before = lines_in(collector.directory / "volume0")
+            took = delays(collector, "other", "other.log", 100, FAULT_SECONDS)
+            assert before == lines_in(collector.directory / "volume0"), "it is frozen indeed"
+            volumes.thaw()
+            return took
+
+        assert_in_time(record_property, 0.05, delays_beside_a_frozen_volume)
     assert_stalled_records_are_all_there(collector, clients)
     slowest = max(client.slowest for client in clients)
-    report(
-        record_property,
-        records_of_the_frozen=len(clients[0].sent),
-        slowest_emit_ms=slowest * 1000,
-        **delay_figures(took),
-    )
-    assert percentile(took, 99) < 0.05
-    assert slowest < 1
+    report(record_property, records_of_the_frozen=len(clients[0].sent), slowest_emit_ms=slowest * 1000)
+    assert slowest < 1, "its application did not stand still either"
 
 
 @needs_root
@@ -372,11 +392,9 @@ def test_ten_frozen_volumes_stall_nothing_but_themselves(
         within(5, lambda: len(stalled_files(collector)) == 10)
         for n in range(10):
             volumes.freeze(collector.directory / f"volume{n}")
-        took = delays(collector, "other", "other.log", 100, FAULT_SECONDS)
+        assert_in_time(record_property, 0.05, lambda: delays(collector, "other", "other.log", 100, 5))
         volumes.thaw()
     assert_stalled_records_are_all_there(collector, clients)
-    report(record_property, **delay_figures(took))
-    assert percentile(took, 99) < 0.05
 
 
 @needs_root
@@ -393,10 +411,8 @@ def test_ten_frozen_volumes_with_as_many_firehoses_leave_a_part_of_the_reserve_t
         for n in range(10):
             volumes.freeze(collector.directory / f"volume{n}")
             firehoses.enter_context(contextlib.closing(blocked(collector, f"stalled{n}")))
-        took = delays(collector, "other", "other.log", 100, 3)
+        assert_in_time(record_property, 0.05, lambda: delays(collector, "other", "other.log", 100, 3))
         volumes.thaw()
-    report(record_property, **delay_figures(took))
-    assert percentile(took, 99) < 0.05
 
 
 def blocked(collector: Collector, logger: str) -> socket.socket:
@@ -429,9 +445,7 @@ def test_a_frozen_volume_does_not_delay_the_end(volumes: Volumes, make_collector
 
 def stalled_rules(count: int) -> str:
     """Return rules that put each of so many loggers on a volume of its own."""
-    return "".join(
-        f'[[logger]]\nname = "stalled{n}"\nfile = "volume{n}/stalled.log"\n' for n in range(count)
-    )
+    return "".join(f'[[logger]]\nname = "stalled{n}"\nfile = "volume{n}/stalled.log"\n' for n in range(count))
 
 
 def stalled_files(collector: Collector) -> list[Path]:
@@ -460,13 +474,15 @@ def test_kill_9_of_the_worker_costs_each_connection_about_two_records_and_refuse
 ) -> None:
     collector = make_collector(CONFIG).start()
     with (
+        Machine() as machine,
         connecting_all_the_time(collector) as attempts,
         logging_at(collector, 20, [[f"app{n % 5}"] for n in range(STOCK_CLIENTS)]) as clients,
     ):
         within(5, lambda: lines_in(collector.directory) > STOCK_CLIENTS)
         for n in range(KILLS):
-            killed = collector.worker
-            os.kill(killed, signal.SIGKILL)
+            # What a worker has not been given the time to read is lost with it.
+            machine.wait_until_calm()
+            os.kill(collector.worker, signal.SIGKILL)
             hold(KILL_EVERY_SECONDS, lambda: collector.running, "the guardian lives")
             within(5, lambda n=n: collector.stderr.count("listening on") == n + 2)  # type: ignore[misc]
     assert collector.stop() == 0
@@ -480,10 +496,12 @@ def test_kill_9_of_the_worker_costs_each_connection_about_two_records_and_refuse
         torn_lines=sum(map(len, torn.values())),
         connections_tried=len(attempts),
         slowest_connect_ms=max(took for _, took in attempts) * 1000,
+        machine_stood_still_percent=machine.standstill * 100,
     )
     assert [] == [error for error, _ in attempts if error]
     assert [] == doubled
     assert most_torn <= KILLS
+    not_judged(lost > 2.1, machine.standstill, f"{lost:.3f} records lost per connection and kill")
     assert lost <= 2.1
 
 
@@ -524,8 +542,8 @@ def test_with_sync_seconds_1_a_busy_file_is_synced_once_a_second_and_at_the_end(
     collector = make_collector("[files]\nsync_seconds = 1\n").start()
     trace = tmp_path / "trace"
     strace = subprocess.Popen(
-        ["strace", "-f", "-y", "-ttt", "-e", "trace=fsync,fdatasync", "-o", trace]
-        + ["-p", str(collector.worker)],
+        # Every thread, the path behind each descriptor, the time of each call.
+        ["strace", "-f", "-y", "-ttt", "-e", "trace=fsync", "-o", str(trace), "-p", str(collector.worker)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -551,7 +569,7 @@ def test_with_sync_seconds_1_a_busy_file_is_synced_once_a_second_and_at_the_end(
         for match in re.finditer(r"^\d+ +([\d.]+) fsync\(\d+<\S*/app.log>", trace.read_text(), re.MULTILINE)
     ]
     under_load = [moment for moment in synced if moment < stopped]
-    gaps = [later - earlier for earlier, later in zip(under_load, under_load[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(under_load)]
     report(record_property, records=n, fsyncs_in_5_s=len(under_load), longest_gap_ms=max(gaps) * 1000)
     assert 3 <= len(under_load) <= FAULT_SECONDS + 1
     assert max(gaps) < 2

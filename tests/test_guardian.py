@@ -202,6 +202,6 @@ def test_a_signal_that_comes_before_the_worker_is_ready_still_drains_it(
         )
     guardian = collector.process.pid
     children = Path(f"/proc/{guardian}/task/{guardian}/children")
-    within(10, lambda: children.read_text())
+    within(10, children.read_text)
     assert collector.stop() == 0
     assert "stopped: 0 records received" in collector.stderr

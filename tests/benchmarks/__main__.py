@@ -1,78 +1,219 @@
-"""Send each workload to each server a number of times, and print what it took."""
-
-
+"""Measure the collector and its peers side by side, in turn, and print tables of what it took."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import platform
+import resource
+import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING
 
-from tests.benchmarks.runs import run
+from tests.benchmarks import latency, loads, profiling, runs, tables
 from tests.benchmarks.servers import SERVERS
-from tests.benchmarks.workload import CALL_SITES, LOGGERS, Workload
+from tests.benchmarks.workload import DEFAULT, LATENCY, WORKLOADS, Workload, find_python_2
 
-if TYPE_CHECKING:
-    from tests.benchmarks.runs import Result
-
-COLUMNS = ("server", "connections", "bytes/frame", "records/s", "slowest", "fastest", "CPU us/record")
+NAMES = (*WORKLOADS, LATENCY.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "-n", type=int, default=3, dest="runs", help="how often to run each; the median counts"
+        "-n", type=int, default=5, dest="rounds", help="how often to run each; the median counts; default: 5"
     )
-    parser.add_argument("--records", type=int, default=200_000, help="of one run")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64], metavar="N")
-    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS), metavar="NAME")
     parser.add_argument(
-        "--directory", type=Path, help="for the log files; default: the one for temporary files"
+        "--workload",
+        nargs="+",
+        choices=(*NAMES, "all"),
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}; all; default: {', '.join(DEFAULT)}",
     )
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        choices=SERVERS,
+        metavar="NAME",
+        help=f"of {', '.join(SERVERS)}; default: those that a workload is for",
+    )
+    parser.add_argument(
+        "--records", type=int, default=200_000, help="of one run; fewer where they are large; default: 200000"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=latency.RATE, help="of latency, records/s; default: 20000"
+    )
+    parser.add_argument("--directory", type=Path, help="for all files; default: the one for temporary files")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="write where the collector's time goes, and measure nothing",
+    )
+    parser.add_argument("--lines", action="store_true", help="in a profile: lines, not functions")
     options = parser.parse_args()
-    print(machine(), *(SERVERS[name].describe() for name in options.servers), sep="\n")
-    print(
-        f"{len(LOGGERS)} loggers, {CALL_SITES} call sites, {options.records} records a run; "
-        f"the median of {options.runs} runs, and their slowest and fastest"
-    )
-    print("", "".join(f"{title:>14}" for title in COLUMNS), sep="\n")
-    for connections in options.connections:
-        workload = Workload(connections, options.records)
-        for name in options.servers:
-            print(row([measure(name, workload, options.directory) for _ in range(options.runs)]), flush=True)
+    # A server has a descriptor per connection and per file.
+    _raise_open_files()
+    names = NAMES if "all" in options.workload else options.workload
+    if options.profile:
+        _profile(options, [name for name in names if name in WORKLOADS])
+    else:
+        _measure(options, names)
 
 
-def measure(name: str, workload: Workload, directory: Path | None) -> Result:
-    """Run a server once, with a directory of its own."""
-    with tempfile.TemporaryDirectory(prefix="collector-benchmark-", dir=directory) as home:
-        return run(name, SERVERS[name](Path(home)), workload)
+def _measure(options: argparse.Namespace, names: list[str] | tuple[str, ...]) -> None:
+    measured: dict[str, dict[str, list[runs.Result | None]]] = {}
+    waits: dict[str, list[latency.Latency]] = {}
+    servers: set[str] = set()
+    for name in names:
+        workload = _sized(WORKLOADS.get(name, LATENCY), options.records)
+        chosen = list(options.servers or workload.servers)
+        if workload.python != "3" and not find_python_2():
+            _say(f"{name}: there is no Python {workload.python}")
+            continue
+        servers.update(chosen)
+        with _directory(options) as home:
+            if name == LATENCY.name:
+                waits = _latencies(
+                    options,
+                    latency.write(replace(LATENCY, records=options.rate * latency.SECONDS), home),
+                    chosen,
+                )
+            else:
+                measured[name] = _rounds(options, loads.write(workload, home), chosen)
+    print(_heading(options, [name for name in SERVERS if name in servers]))
+    for text in (
+        tables.results(measured) if measured else "",
+        tables.latencies(waits) if waits else "",
+        tables.targets(measured, waits),
+    ):
+        if text:
+            print("", text, sep="\n")
 
 
-def row(results: list[Result]) -> str:
-    """Return one line of the table: several runs of one workload on one server."""
-    one = results[0]
-    speeds = [result.records_per_second for result in results]
-    cpu = median(result.cpu_microseconds_per_record for result in results)
-    numbers = (one.frame_bytes, median(speeds), min(speeds), max(speeds))
-    return (
-        f"{one.server:>14}{one.connections:14}"
-        + "".join(f"{number:14.0f}" for number in numbers)
-        + f"{cpu:14.2f}"
-    )
+def _sized(workload: Workload, records: int) -> Workload:
+    return replace(workload, records=max(1, workload.records * records // 200_000))
 
 
-def machine() -> str:
-    """Return what the numbers depend on besides the server."""
-    names = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+def _rounds(
+    options: argparse.Namespace, streams: loads.Streams, chosen: list[str]
+) -> dict[str, list[runs.Result | None]]:
+    name = streams.workload.name
+    _say(f"{name}: {streams.workload.records} records, frames of {streams.frame_bytes:.0f} bytes on average")
+    results: dict[str, list[runs.Result | None]] = {server: [] for server in chosen}
+    for number in range(options.rounds):
+        for server in chosen:
+            if not SERVERS[server].describe():
+                continue
+            with _directory(options) as home:
+                try:
+                    result = runs.run(SERVERS[server](home), streams)
+                except (AssertionError, OSError) as error:
+                    _say(f"{name}: {server}: {error!r}")
+                    results[server].append(None)
+                    continue
+            results[server].append(result)
+            remark = "" if result.same else ", FILES DIFFER FROM WHAT THEY SHOULD BE"
+            _say(
+                f"{name} {number + 1}: {server:>14}{result.speed:10.0f} records/s{result.cpu:8.2f} us of CPU"
+                f"{result.peak_bytes / 1e6:6.0f} MB, {result.lost} lost, load {result.load:.2f} us{remark}"
+            )
+    return results
+
+
+def _latencies(
+    options: argparse.Namespace, paced: latency.Paced, chosen: list[str]
+) -> dict[str, list[latency.Latency]]:
+    results: dict[str, list[latency.Latency]] = {server: [] for server in chosen}
+    rate = options.rate
+    number = 0
+    while number < options.rounds:
+        for server in chosen:
+            if not SERVERS[server].describe():
+                continue
+            with _directory(options) as home:
+                result = latency.run(SERVERS[server](home), paced, rate)
+            _say(
+                f"latency {number + 1}: {server:>14}{result.rate:10.0f} records/s, p50 {result.p50:.2f} "
+                f"p99 {result.p99:.2f} max {result.longest:.1f} ms, {result.lost} lost"
+            )
+            if server == tables.OURS and not latency.is_kept(result, rate):
+                rate //= 2
+                _say(f"latency: this machine cannot send at that rate; again at {rate} records/s")
+                results = {server: [] for server in chosen}
+                number = -1
+                break
+            results[server].append(result)
+        number += 1
+    return results
+
+
+def _profile(options: argparse.Namespace, names: list[str]) -> None:
+    texts = []
+    for name in names:
+        with _directory(options) as home, _directory(options) as logs:
+            streams = loads.write(_sized(WORKLOADS[name], options.records), home)
+            for server in [server for server in options.servers or [tables.OURS] if server != "rsyslog"]:
+                text = profiling.profile(SERVERS[server](logs), streams, home, by_line=options.lines)
+                texts.append(f"{server}, {name}\n{text}")
+    options.profile.write_text("\n".join(texts))
+
+
+def _directory(options: argparse.Namespace) -> _Directory:
+    return _Directory(options.directory)
+
+
+class _Directory(tempfile.TemporaryDirectory[str]):
+    """A directory that is gone with its block."""
+
+    def __init__(self, parent: Path | None) -> None:
+        super().__init__(prefix="collector-benchmark-", dir=parent)
+
+    def __enter__(self) -> Path:  # type: ignore[override]
+        return Path(self.name)
+
+
+def _raise_open_files() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _heading(options: argparse.Namespace, servers: list[str]) -> str:
+    """Return what the numbers depend on besides the servers."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":") for line in lines)
     model = next(
         (value.strip() for name, _, value in names if name.strip() == "model name"), platform.machine()
     )
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, {python}"
+    said = [SERVERS[server].describe() for server in servers]
+    command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
+    return "\n".join(
+        (
+            f"{os.cpu_count()} x {model}, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}",
+            f"{python}, whose pickle.loads takes {_yardstick():.1f} us for a frame of 650 bytes",
+            "; ".join(dict.fromkeys(text for text in said if text)),
+            f"``{command}``",
+            f"Medians of {options.rounds} rounds. Ratio: the collector's figure over the server's.",
+        )
+    )
+
+
+def _yardstick() -> float:
+    """Return how many microseconds pickle.loads takes for a frame: what the machine is worth just now."""
+    frames = [record.frame[4:] for record in Workload("", records=2000).prepare()]
+    begun = time.process_time()
+    for frame in frames:
+        pickle.loads(frame)  # noqa: S301 - made here
+    return (time.process_time() - begun) * 1e6 / len(frames)
+
+
+def _say(text: str) -> None:
+    """Tell how far it is, beside the tables."""
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,122 +1,132 @@
 """One run: a workload, a server, and what it took until the last line was in a file.
 
-The load must cost little itself, for it has the same processors: a thread per connection hands all its bytes
-to the kernel in one call, and files are read on from where they ended before.
+While it runs, files are only asked for their sizes; their lines are counted once, when it has ended.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from tests.benchmarks.servers import Server
-    from tests.benchmarks.workload import Workload
+from tests.benchmarks.loads import Load
+from tests.benchmarks.processes import cpu_seconds, peak_bytes
 
-# How long nothing may happen before a run has failed.
-_STALL_SECONDS = 30.0
-# How often to look for lines: costs a run of some seconds less than a percent, and makes it as much longer.
-_POLL_SECONDS = 0.02
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.benchmarks.loads import Streams
+    from tests.benchmarks.servers import Server
+
+# How long no file may grow before what is missing is lost.
+_STALL_SECONDS = 15.0
+# After how long it is looked whether all lines are there, where the number of bytes is not known.
+_PAUSE_SECONDS = 0.5
+_POLL_SECONDS = 0.03
+# Accepting a thousand connections is no part of a run: it begins when the server has come to rest.
+_REST_SECONDS = 0.1
+_REST_CPU_SECONDS = 0.005
+_LONGEST_REST_SECONDS = 5.0
 
 
 class Result(NamedTuple):
     """What one run took."""
 
-    server: str
-    connections: int
     records: int
-    frame_bytes: float
+    lost: int
+    same: bool
+    """Whether the files have just the bytes they should have, or nobody knows these."""
     seconds: float
-    """From the first byte sent to the last line in a file."""
+    """From the first byte sent to the last write to a file."""
     cpu_seconds: float
     """Of all processes of the server, in user and kernel mode."""
+    load_seconds: float
+    """CPU seconds of the load."""
+    peak_bytes: int
+    """Memory of all processes of the server, each at its peak."""
 
     @property
-    def records_per_second(self) -> float:
+    def speed(self) -> float:
+        """Records per second."""
         return self.records / self.seconds
 
     @property
-    def cpu_microseconds_per_record(self) -> float:
+    def cpu(self) -> float:
+        """CPU microseconds per record."""
         return self.cpu_seconds * 1e6 / self.records
 
+    @property
+    def load(self) -> float:
+        """CPU microseconds per record that the load took."""
+        return self.load_seconds * 1e6 / self.records
 
-def run(name: str, server: Server, workload: Workload) -> Result:
-    """Start *server*, send it *workload*, stop it. Raises AssertionError unless each record is one line."""
-    streams = workload.streams
+
+def run(server: Server, streams: Streams) -> Result:
+    """Start *server*, send it a workload, stop it."""
+    records = streams.workload.records
+    line_bytes = 0 if server.json else streams.line_bytes
     server.start()
-    sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in streams]
-    senders = [
-        threading.Thread(target=sock.sendall, args=(stream,), daemon=True)
-        for sock, stream in zip(sockets, streams, strict=True)
-    ]
-    lines = Lines(server.directory)
-    cpu, begun = cpu_seconds(server.pid), time.monotonic()
-    for sender in senders:
-        sender.start()
-    lines.wait_for(workload.records)
-    seconds, cpu = time.monotonic() - begun, cpu_seconds(server.pid) - cpu
-    for sender, sock in zip(senders, sockets, strict=True):
-        sender.join()
-        sock.close()
-    server.stop()
-    assert workload.records == lines.count(), "there are more lines than records"
-    return Result(name, workload.connections, workload.records, workload.frame_bytes, seconds, cpu)
+    try:
+        with Load(streams.commands(server.takes, server.port)) as load:
+            rest(server.pid)
+            cpu, begun = cpu_seconds(server.pid), time.time()
+            load.begin()
+            ended = _wait(server, line_bytes, records)
+            cpu, peak = cpu_seconds(server.pid) - cpu, peak_bytes(server.pid)
+            load_seconds = load.end()
+    finally:
+        server.stop()
+    found = count_records(server.directory)
+    same = not line_bytes or line_bytes == _size(server.directory)[0]
+    return Result(records, records - found, same, ended - begun, cpu, load_seconds, peak)
 
 
-class Lines:
-    """The lines in the files of a directory, counted as they come, whatever the files are renamed to."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._read: dict[int, int] = {}
-        self._lines = 0
-
-    def count(self) -> int:
-        """Return how many lines there are now."""
-        for path in self._directory.rglob("[!.]*"):
-            try:
-                file = path.open("rb")
-            except (FileNotFoundError, IsADirectoryError):
-                continue  # in the first case it is found under its new name next time
-            with file:
-                inode = os.fstat(file.fileno()).st_ino
-                file.seek(self._read.get(inode, 0))
-                new = file.read()
-                self._read[inode] = file.tell()
-                self._lines += new.count(b"\n")
-        return self._lines
-
-    def wait_for(self, expected: int) -> None:
-        """Return as soon as there are *expected* lines."""
-        count, last_change = 0, time.monotonic()
-        while count < expected:
-            before, count, now = count, self.count(), time.monotonic()
-            if count > before:
-                last_change = now
-            assert now < last_change + _STALL_SECONDS, f"only {count} of {expected} records are in the files"
-            time.sleep(_POLL_SECONDS)
+def rest(pid: int) -> None:
+    """Wait until a server does nothing."""
+    deadline = time.monotonic() + _LONGEST_REST_SECONDS
+    before = cpu_seconds(pid)
+    while time.monotonic() < deadline:
+        time.sleep(_REST_SECONDS)
+        now = cpu_seconds(pid)
+        if now - before < _REST_CPU_SECONDS:
+            return
+        before = now
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return what the process *pid*, its children and theirs have used so far (proc(5), /proc/PID/stat)."""
-    children: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # Behind the name in parentheses, which may hold anything: field 4 is the parent, 14 and 15
-            # are the times, 16 and 17 those of children that have ended.
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended meanwhile
-        process = int(stat.parent.name)
-        ticks[process] = sum(map(int, fields[11:15]))
-        children.setdefault(int(fields[1]), []).append(process)
-    found = [pid]
-    for process in found:
-        found.extend(children.get(process, []))
-    return sum(ticks[process] for process in found) / _TICKS_PER_SECOND
+def count_records(directory: Path) -> int:
+    """Return how many there are: all but the lines of tracebacks begin with "[" or "{"."""
+    found = 0
+    for path in files(directory):
+        data = path.read_bytes()
+        found += data.startswith((b"[", b"{")) + data.count(b"\n[") + data.count(b"\n{")
+    return found
+
+
+def files(directory: Path) -> Iterator[Path]:
+    """Yield a server's log files."""
+    return (path for path in directory.iterdir() if not path.name.startswith("."))
+
+
+def _size(directory: Path) -> tuple[int, float]:
+    """Return the bytes in all files, and when the last of them were written."""
+    stats = [path.stat() for path in files(directory)] if directory.exists() else []
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0)
+
+
+def _wait(server: Server, line_bytes: int, records: int) -> float:
+    """Return when the last line was written."""
+    before, changed = -1, time.monotonic()
+    while True:
+        size, written = _size(server.directory)
+        now = time.monotonic()
+        if line_bytes and size >= line_bytes:
+            return written
+        if size > before:
+            before, changed = size, now
+        if now > changed + _STALL_SECONDS:
+            return written
+        if not line_bytes and now > changed + _PAUSE_SECONDS:
+            if count_records(server.directory) >= records:
+                return written
+            time.sleep(_PAUSE_SECONDS)
+        time.sleep(_POLL_SECONDS)

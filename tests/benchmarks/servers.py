@@ -1,20 +1,32 @@
-"""What can be measured: servers that take stock clients' frames and write a line for each into files."""
+"""What can be measured: servers that take records and write a line for each into a file per logger."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
 
 from collector import __version__
-from tests.conftest import Collector
+from tests.conftest import Collector, within
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_START_SECONDS = 20
+_STOP_SECONDS = 60
+_PEERS = Path(__file__).with_name("python_peers.py")
 
 
 class Server(Protocol):
     """A server in processes of its own, which are the one of `pid` and its descendants."""
 
+    takes: str
+    """"frames" or "syslog"."""
+    json: bool
+    """Whether its lines are JSON, and not those of the workload."""
     directory: Path
     """Where its files are and no others."""
     port: int
@@ -25,7 +37,7 @@ class Server(Protocol):
 
     @staticmethod
     def describe() -> str:
-        """Return its name and version, and what it runs on."""
+        """Return its name and version, and what it runs on; "" if it is not installed."""
 
     def start(self) -> None:
         """Return once it can accept clients."""
@@ -37,11 +49,14 @@ class Server(Protocol):
 class ThisCollector:
     """The collector of this checkout, with its defaults."""
 
+    takes = "frames"
+    json = False
+    config = ""
     port = 0
     pid = 0
 
     def __init__(self, home: Path) -> None:
-        self._collector = Collector(home, "")
+        self._collector = Collector(home, self.config)
         self.directory = self._collector.directory
 
     @staticmethod
@@ -57,4 +72,123 @@ class ThisCollector:
         assert self._collector.stop() == 0, self._collector.stderr
 
 
-SERVERS: dict[str, type[Server]] = {"collector": ThisCollector}
+class JsonCollector(ThisCollector):
+    """The same, but for its lines."""
+
+    json = True
+    config = '[format]\nstyle = "json"\n'
+
+
+class _Peer:
+    """A program that is not ours."""
+
+    json = False
+    port = 0
+    pid = 0
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.directory = home / "logs"
+        self.directory.mkdir()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _start(self, *command: str) -> None:
+        with (self._home / "output.txt").open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.pid = self._process.pid
+        within(_START_SECONDS, self._find_port, f"{command[0]} listens")
+
+    def _find_port(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self._output
+        said = re.match(r"(\d+)\n", self._port_text())
+        self.port = int(said[1]) if said else 0
+        return said is not None
+
+    def _port_text(self) -> str:
+        return self._output
+
+    @property
+    def _output(self) -> str:
+        return (self._home / "output.txt").read_text()
+
+    def stop(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(_STOP_SECONDS) in (0, -signal.SIGTERM), self._output
+
+
+class Cookbook(_Peer):
+    """The receiver of the logging cookbook, mended."""
+
+    takes = "frames"
+
+    @staticmethod
+    def describe() -> str:
+        return "cookbook: the logging cookbook's receiver, mended, the same Python"
+
+    def start(self) -> None:
+        self._start(sys.executable, str(_PEERS), "cookbook", str(self.directory))
+
+
+class Twisted(_Peer):
+    """An Int32StringReceiver."""
+
+    takes = "frames"
+
+    @staticmethod
+    def describe() -> str:
+        try:
+            return f"twisted: Twisted {version('twisted')}, the same Python"
+        except PackageNotFoundError:
+            return ""
+
+    def start(self) -> None:
+        self._start(sys.executable, str(_PEERS), "twisted", str(self.directory))
+
+
+class Rsyslog(_Peer):
+    """The one of the system, as its operator would set it up for this: defaults, and room enough."""
+
+    takes = "syslog"
+    # Escaping would put a traceback on one line, which the collector does not do either.
+    config = """
+global(workDirectory="{home}" parser.escapeControlCharactersOnReceive="off")
+module(load="imtcp" maxSessions="10000")
+template(name="path" type="list") {{
+  constant(value="{directory}/") property(name="app-name" securepath="replace") constant(value=".log")
+}}
+template(name="line" type="list") {{ property(name="msg") constant(value="\\n") }}
+input(type="imtcp" address="127.0.0.1" port="0" listenPortFileName="{home}/port")
+action(type="omfile" dynaFile="path" template="line" dynaFileCacheSize="4096" asyncWriting="off" sync="off")
+"""
+
+    @staticmethod
+    def describe() -> str:
+        program = _find_rsyslog()
+        if not program:
+            return ""
+        said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout
+        return " ".join(said.split()[:2]).replace("rsyslogd", "rsyslog")
+
+    def start(self) -> None:
+        config = self._home / "rsyslog.conf"
+        config.write_text(self.config.format(home=self._home, directory=self.directory))
+        self._start(str(_find_rsyslog()), "-n", "-iNONE", "-f", str(config))
+
+    def _port_text(self) -> str:
+        path = self._home / "port"
+        return path.read_text() + "\n" if path.exists() and path.stat().st_size else ""
+
+
+def _find_rsyslog() -> str | None:
+    return shutil.which("rsyslogd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+SERVERS: dict[str, type[Server]] = {
+    "collector": ThisCollector,
+    "collector-json": JsonCollector,
+    "rsyslog": Rsyslog,
+    "twisted": Twisted,
+    "cookbook": Cookbook,
+}
