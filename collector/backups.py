@@ -7,10 +7,12 @@ name has not this form. Everything here may block: it runs in a thread.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
 import shutil
+import stat
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -105,10 +107,23 @@ def _compress(path: str, mode: int, *, sync: bool) -> None:
     """Replace the backup by a gzip file, which has its name only once it is whole."""
     directory, name = os.path.split(path)
     unfinished = os.path.join(directory, f".{name}.gz.unfinished")
-    with suppress(FileNotFoundError), open(path, "rb") as source:  # it may be compressed already, or removed
-        status = os.fstat(source.fileno())
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # compressed already, or removed
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    with open(fd, "rb") as source:
         try:
-            with open(unfinished, "wb") as raw, gzip.GzipFile(name, "wb", _GZIP_LEVEL, raw) as target:
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with (
+                open(os.open(unfinished, flags, 0o600), "wb") as raw,
+                gzip.GzipFile(name, "wb", _GZIP_LEVEL, raw) as target,
+            ):
                 os.fchmod(raw.fileno(), mode)
                 shutil.copyfileobj(source, target, _COPY_BYTES)
             if sync:

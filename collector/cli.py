@@ -74,9 +74,9 @@ def _run(options: argparse.Namespace) -> int:
     if guardian.is_worker():
         from collector import worker  # noqa: PLC0415
 
-        log.set_up(config.log.level, threaded=True)
+        log.set_up(config.log.level)
         worker.run(config)
-    log.set_up(config.log.level, threaded=False)
+    log.set_up(config.log.level)
     sockets = guardian.open_sockets(config.listen)
     return guardian.run([sys.executable, *sys.orig_argv[1:]], sockets, config.listen.unix)
 

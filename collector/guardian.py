@@ -127,13 +127,17 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
 
 def _keep_running(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:
     pause = 0.0
+    first = True
     while True:
         begun = time.monotonic()
         worker = _start(command, sockets, read_end)
         status, stopping = _wait(worker)
         code = os.waitstatus_to_exitcode(status)
-        if stopping or code in (EXIT_OK, EXIT_CANNOT_START):
+        # A worker that cannot start is a matter for the operator only if none ever could: a later one may be
+        # in the way of a disk that comes back.
+        if stopping or code == EXIT_OK or (first and code == EXIT_CANNOT_START):
             return code if code >= 0 else EXIT_FAILED
+        first = False
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         settled = time.monotonic() - begun >= _SETTLED_SECONDS
         pause = 0.0 if settled else min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)

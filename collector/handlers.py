@@ -159,6 +159,11 @@ class HandlerCache:
         self._wait_for_writers(deadline)
         return [handler for handler in handlers if handler.records]
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to write, sync, compress or close."""
+        return all(writer.idle for writer in self._writers.values())
+
     def _wait_for_writers(self, deadline: float) -> None:
-        while not all(writer.idle for writer in self._writers.values()) and time.monotonic() < deadline:
+        while not self.idle and time.monotonic() < deadline:
             gevent.sleep(_POLL_SECONDS)

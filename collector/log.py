@@ -20,32 +20,48 @@ _MAX_WAITING = 1000
 _FLUSH_SECONDS = 1.0
 
 
-def set_up(level: int, *, threaded: bool) -> None:
-    """Send what the collector has to say to stderr, from *level* on. To be called once.
-
-    *threaded*: whoever reads stderr may stop reading; then a thread waits for that and nobody else.
-    """
-    handler = _ThreadedHandler() if threaded else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    handler.addFilter(Limit())
+def set_up(level: int) -> None:
+    """Send what the collector has to say to stderr, from *level* on. To be called once."""
+    _stderr.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    _stderr.addFilter(_limit)
     ours = logging.getLogger("collector")
-    ours.addHandler(handler)
+    ours.addHandler(_stderr)
     ours.setLevel(level)
     ours.propagate = False
 
 
+def say(text: str) -> None:
+    """Write a line that is no event, whatever the level."""
+    _stderr.put(text)
+
+
+def tell_left_out() -> None:
+    """Say what the limit has left out and nothing has told since: at the end, for instance."""
+    for kind, count in _limit.left_out():
+        _stderr.put(f"{count} more left out like: {kind}")
+
+
 class _ThreadedHandler(logging.Handler):
-    """Hands lines to a thread that writes them; past a number of waiting ones they are counted instead."""
+    """Hands lines to a thread that writes them; past a number of waiting ones they are counted instead.
+
+    Whoever reads stderr may stop reading: then a thread waits for that, and nobody else.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting: queue.Queue[str] = queue.Queue(_MAX_WAITING)
         self._left_out = 0
-        threading.Thread(target=self._write, daemon=True, name="stderr").start()
+        self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take an event. Never waits."""
+        self.put(self.format(record))
+
+    def put(self, line: str) -> None:
         """Take a line. Never waits."""
-        line = self.format(record)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, daemon=True, name="stderr")
+            self._thread.start()
         if self._left_out:
             line += f" ({self._left_out} lines before it left out: nobody read them)"
         try:
@@ -77,6 +93,7 @@ class Limit(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._window: dict[object, tuple[float, int]] = {}
+        self._limited: dict[object, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
@@ -89,5 +106,16 @@ class Limit(logging.Filter):
                 left_out = count - allowed
                 record.msg, record.args = f"{record.getMessage()} ({left_out} more like it left out)", None
             since, count = now, 0
+            self._limited.pop(kind, None)
         self._window[kind] = (since, count + 1)
+        if count >= allowed:
+            self._limited[kind] = count + 1 - allowed
         return count < allowed
+
+    def left_out(self) -> list[tuple[object, int]]:
+        """Return the kinds of which some were not written and not yet told of, and how many."""
+        return list(self._limited.items())
+
+
+_stderr = _ThreadedHandler()
+_limit = Limit()

@@ -8,7 +8,6 @@ what `dots` brings together. Knows no socket, no file and no configuration.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import sha256
 from unicodedata import category
 
@@ -22,7 +21,6 @@ _DIGEST_DIGITS = 16
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
 
 
-@lru_cache(maxsize=4096)
 def file_name(logger: str, dots: str) -> str:
     """Map the name of a logger to what stands for `{logger}` in a path; *dots* is "_", "." or "/".
 

@@ -7,6 +7,8 @@ place of the second, whose frames are lost and counted.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from mmap import PROT_READ, mmap
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collector.rotating import Lines
 
 NAME = ".quarantine"
-_length_of = Struct(">L").unpack
+_length_at = Struct(">L").unpack_from
 _NEVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
 
 
@@ -33,33 +35,36 @@ class Quarantine(RotatingFile):
         """How many of the older frames had to go; the caller takes the number away."""
 
     def _prepare(self, lines: Lines, now: float) -> int:
+        fd = self._fd
+        if now >= self._look_at:
+            self._look(now)  # somebody may have moved it, to replay it
         stop = lines.fit(self.half - self._size)
         if self._size and stop == lines.done:
             self._roll(now)
-            lines.begun = lines.done
             stop = lines.fit(self.half)
+        if self._fd != fd:
+            lines.begun = lines.done
         return stop if stop > lines.done else lines.next_end()
 
     def _roll(self, now: float) -> None:
         older = self.path + ".1"
-        try:
-            fd = os.open(older, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            pass
-        else:
+        gone = 0
+        with suppress(FileNotFoundError):
+            fd = os.open(older, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                self.frames_gone += len(_ends(fd))
+                gone, _ = _whole_frames(fd)
             finally:
                 os.close(fd)
-        os.replace(self.path, older)
+        with suppress(FileNotFoundError):
+            os.replace(self.path, older)
+            self.frames_gone += gone
         fd = self._open(now)
         self._let_go(self._fd)
         self._fd = fd
 
     def _mend(self, fd: int, size: int) -> int:
         """Cut off what a kill has left of a frame: all that follows it would be out of step."""
-        ends = _ends(fd)
-        whole = ends[-1] if ends else 0
+        _, whole = _whole_frames(fd)
         if whole < size:
             os.ftruncate(fd, whole)
             self.trouble.append(
@@ -68,14 +73,16 @@ class Quarantine(RotatingFile):
         return whole
 
 
-def _ends(fd: int) -> list[int]:
-    """Return where each whole frame in a file ends."""
+def _whole_frames(fd: int) -> tuple[int, int]:
+    """Return how many whole frames a file begins with, and where the last of them ends."""
     size = os.fstat(fd).st_size
-    ends = []
-    end = 0
-    while len(header := os.pread(fd, HEADER_BYTES, end)) == HEADER_BYTES:
-        end += HEADER_BYTES + _length_of(header)[0]
-        if end > size:
-            break
-        ends.append(end)
-    return ends
+    if not size:
+        return 0, 0
+    count = end = 0
+    with mmap(fd, size, prot=PROT_READ) as data:
+        while end + HEADER_BYTES <= size:
+            next_end = end + HEADER_BYTES + _length_at(data, end)[0]
+            if next_end > size:
+                break
+            count, end = count + 1, next_end
+    return count, end

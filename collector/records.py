@@ -50,10 +50,12 @@ _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
 class Fragment:
     """Fields that frames have in common, and what lines have made of them."""
 
-    __slots__ = ("fields", "rendered")
+    __slots__ = ("fields", "rendered", "shared")
 
-    def __init__(self, fields: Mapping[str, object]) -> None:
+    def __init__(self, fields: Mapping[str, object], *, shared: bool = False) -> None:
         self.fields = fields
+        self.shared = shared
+        """Whether other records will come with this very fragment."""
         self.rendered: dict[object, Any] = {}
         """By renderer: what it keeps for the next record with this fragment."""
 
@@ -239,7 +241,7 @@ class RecordReader:
     def _of_python_3(self, payload: bytes) -> Record | None:
         """Return the record if *payload* has the form of a frame from Python 3, else None."""
         end_of_head = payload.find(_MESSAGE_3)
-        if end_of_head < 0:
+        if not 0 <= end_of_head <= _MAX_FRAGMENT_BYTES:
             return None
         start = end_of_head + _TO_MESSAGE_3
         try:
@@ -277,9 +279,9 @@ class RecordReader:
         if not head.startswith(_START_3):
             return None
         fields = self._plain(head[len(_START_3) :])
-        return (
-            Fragment(fields) if fields and fields.keys() == HEAD and isinstance(fields["name"], str) else None
-        )
+        if fields is None or fields.keys() != HEAD or not isinstance(fields["name"], str):
+            return None
+        return Fragment(fields, shared=True)
 
     def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes) -> Fragment | None:
         """Return what is between the message and the value of `created`, if the keys are right."""
@@ -306,7 +308,8 @@ class RecordReader:
                 self._tails_before_extra.learn(tail[:end], fragment)
         if fragment is not None and tail[end:] == _END:
             # Only a tail without extras is remembered whole: those that change never come back.
-            self._tails.learn(tail, fragment)
+            if len(tail) <= _MAX_FRAGMENT_BYTES:
+                self._tails.learn(tail, fragment)
             return fragment, _NO_EXTRA
         try:
             extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
@@ -377,7 +380,7 @@ class RecordReader:
         if not isinstance(fields.get("name"), str) or not _fit_for(fields, HEAD | SITE | TAIL):
             return
         known = tuple(
-            Fragment({key: value for key, value in fields.items() if key in keys})
+            Fragment({key: value for key, value in fields.items() if key in keys}, shared=True)
             for keys in (HEAD, SITE, TAIL)
         )
         self._of_python_2.learn(fragments, known)

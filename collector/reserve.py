@@ -1,12 +1,18 @@
 """The reserve: what is received and not yet on disk, in bytes, bounded.
 
-While there is room the collector reads on, whatever a disk does. Half of it is the most that one volume may
-take, so that a stalled disk leaves the other half to the others; a quarter is for frames still incomplete.
+While there is room the collector reads on, whatever a disk does. A volume may take half of what the others
+leave, so that however many disks stall, there is always some left for the next; a quarter is for incomplete
+frames.
 """
 
 from __future__ import annotations
 
 from gevent.event import Event
+
+from collector.framing import HEADER_BYTES
+
+# What a volume may take also grows when others need less: who waits looks again so often.
+_LOOK_SECONDS = 0.1
 
 
 class Room:
@@ -16,7 +22,6 @@ class Room:
         self.limit = limit
         self.held = 0
         self._freed = Event()
-        self._freed.set()
 
     @property
     def full(self) -> bool:
@@ -26,26 +31,25 @@ class Room:
     def take(self, size: int) -> None:
         """Count *size* bytes as held. Never waits: what has been read is here already."""
         self.held += size
-        if self.held >= self.limit:
-            self._freed.clear()
 
     def give_back(self, size: int) -> None:
         """Count *size* bytes as gone, and let go on who waited for that."""
         self.held -= size
-        if self.held < self.limit:
-            self._freed.set()
+        self._freed.set()
+        self._freed.clear()
 
     def wait(self) -> None:
         """Return once there is room, at once if there is."""
-        self._freed.wait()
+        while self.full:
+            self._freed.wait(_LOOK_SECONDS)
 
 
 class Reserve(Room):
-    """The whole of it, in three parts that count towards it."""
+    """The whole of it."""
 
     def __init__(self, max_buffered_bytes: int) -> None:
         super().__init__(max_buffered_bytes)
-        self.partial_limit = max_buffered_bytes // 4
+        self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
         self.partial = 0
         """Bytes of incomplete frames, of all clients."""
 
@@ -58,6 +62,29 @@ class Reserve(Room):
             self.give_back(-change)
         return self.partial > self.partial_limit
 
-    def share(self) -> Room:
+    def share(self) -> Share:
         """Return the part that one volume may take."""
-        return Room(self.limit // 2)
+        return Share(self)
+
+
+class Share(Room):
+    """The part of the reserve that one volume may take."""
+
+    def __init__(self, reserve: Reserve) -> None:
+        super().__init__(reserve.limit)
+        self._reserve = reserve
+
+    @property
+    def full(self) -> bool:
+        """Whether it has half of what the others leave."""
+        return 2 * self.held >= self.limit - (self._reserve.held - self.held)
+
+    def take(self, size: int) -> None:
+        """Count *size* bytes as held, here and in the reserve."""
+        super().take(size)
+        self._reserve.take(size)
+
+    def give_back(self, size: int) -> None:
+        """Count *size* bytes as gone, here and in the reserve."""
+        super().give_back(size)
+        self._reserve.give_back(size)

@@ -136,9 +136,9 @@ class RotatingFile:
         self._plain: list[Backup] = []
 
     @property
-    def is_open(self) -> bool:
-        """Whether it holds a file descriptor."""
-        return self._fd >= 0
+    def splits(self) -> bool:
+        """Whether it needs to know where each record ends."""
+        return self._rollover.max_bytes > 0
 
     def write(self, lines: Lines) -> None:
         """Append what is not `done` of *lines*, rolling over where due. Raises OSError; call again later."""
@@ -149,7 +149,14 @@ class RotatingFile:
                 self._look_at = now + _LOOK_SECONDS
                 lines.begun = lines.done
             stop = self._prepare(lines, now) if lines.at_boundary() else lines.next_end()
-            written = os.write(self._fd, memoryview(lines.data)[lines.done : stop])
+            try:
+                written = os.write(self._fd, memoryview(lines.data)[lines.done : stop])
+            except OSError:
+                if not os.fstat(self._fd).st_nlink:
+                    # Deleted to make room, perhaps: it holds the room until it is let go.
+                    self.close()
+                    lines.done = lines.begun
+                raise
             lines.done += written
             self._size += written
             self._written_at = now

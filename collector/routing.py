@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Past so many hosts, or so many loggers of one host, all that is known of them is forgotten and found anew.
-_MAX_HOSTS = 4096
-_MAX_ROUTES = 16_384
+# Past so many routes all are forgotten, and found anew; longer names are not remembered.
+_MAX_ROUTES = 32_768
+_MAX_NAME_CHARACTERS = 1000
+_MAX_BATCH_FAULTS = 3
 
 
 class Route:
@@ -64,7 +65,9 @@ class Router:
         self._reader = RecordReader(config.listen.python2_encoding)
         self._names: set[str] = set()
         self._routes: dict[str, dict[Fragment | str, Route]] = {}
-        """By host, and there by the head of a record and by the name of its logger."""
+        """By host where files are named by it, and there by the head of a record and its logger's name."""
+        self._by_host = "{client}" in config.files.name
+        self._remembered = 0
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -76,26 +79,21 @@ class Router:
         groups: dict[str, list[str]] = {}
         owners: dict[str, Route] = {}
         dropped = self._stats.dropped_records_total
-        unreadable: list[bytes] = []
+        unreadable: list[tuple[bytes, RecordError]] = []
         self._stats.received_records_total += len(payloads)
         read = self._reader.read
-        routes = self._routes.get(host) or self._routes_of(host)
+        routes = self._routes.setdefault(host if self._by_host else "", {})
         for payload in payloads:
             try:
                 record, over = read(payload)
             except RecordError as fault:
                 # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
                 # one's length said: so the connection lives on.
-                if len(payload) + HEADER_BYTES <= self._handlers.quarantine_file.half:
-                    unreadable.append(payload)
-                    log.error("client %s: frame of %d bytes quarantined: %s", peer, len(payload), fault)
-                else:
-                    dropped["unreadable"] += 1
-                    log.error("client %s: frame of %d bytes dropped: %s", peer, len(payload), fault)
+                unreadable.append((payload, fault))
                 continue
             if over:
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
-            route = routes.get(record.head) or self._find(record, host)
+            route = routes.get(record.head) or self._find(record, routes, host)
             if route.level and not self._is_wanted(record, route):
                 dropped["level"] += 1
                 continue
@@ -107,15 +105,28 @@ class Router:
                 owners[route.path] = route
         waiting = [self._leave(owners[path], lines) for path, lines in groups.items()]
         if unreadable:
-            waiting.append(self._quarantine(unreadable))
+            waiting.append(self._quarantine(unreadable, peer))
         for handler in waiting:
             if self._config.listen.when_full == "wait":
                 handler.writer.room.wait()
 
-    def _quarantine(self, payloads: list[bytes]) -> Handler:
-        frames = [len(payload).to_bytes(HEADER_BYTES, "big") + payload for payload in payloads]
+    def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], peer: str) -> Handler:
+        """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
+        half = self._handlers.quarantine_file.half
+        frames = []
+        for number, (payload, fault) in enumerate(unreadable):
+            kept = len(payload) + HEADER_BYTES <= half
+            if kept:
+                frames.append(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
+            else:
+                self._stats.dropped_records_total["unreadable"] += 1
+            if number < _MAX_BATCH_FAULTS:  # a line takes longer than a frame does
+                what = "quarantined" if kept else "dropped"
+                log.error("client %s: frame of %d bytes %s: %s", peer, len(payload), what, fault)
+        if len(unreadable) > _MAX_BATCH_FAULTS:
+            log.error("client %s: %d frames more like these", peer, len(unreadable) - _MAX_BATCH_FAULTS)
         handler = self._handlers.quarantine
-        if self._has_room(handler, len(frames)):
+        if frames and self._has_room(handler, len(frames)):
             handler.leave(Lines(b"".join(frames), len(frames), list(accumulate(map(len, frames)))))
         return handler
 
@@ -134,7 +145,7 @@ class Router:
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(lines).encode("utf-8", "backslashreplace")
         ends = None
-        if route.rollover.max_bytes:
+        if handler.file.splits:
             ascii_only = len(data) == sum(map(len, lines))
             sizes = map(
                 len, lines if ascii_only else [line.encode("utf-8", "backslashreplace") for line in lines]
@@ -148,19 +159,27 @@ class Router:
         level = record.levelno
         return level is None or level >= route.level
 
-    def _routes_of(self, host: str) -> dict[Fragment | str, Route]:
-        if len(self._routes) >= _MAX_HOSTS:
-            self._routes.clear()
-        return self._routes.setdefault(host, {})
-
-    def _find(self, record: Record, host: str) -> Route:
+    def _find(self, record: Record, routes: dict[Fragment | str, Route], host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""
-        routes = self._routes_of(host)
-        if len(routes) >= _MAX_ROUTES:
-            routes.clear()
-        route = routes.get(record.name) or self._make(record.name, host)
-        routes[record.name] = routes[record.head] = route
+        name = record.name
+        route = routes.get(name)
+        if route is None:
+            route = self._make(name, host)
+            if len(name) > _MAX_NAME_CHARACTERS:
+                return route
+            self._remember(routes, name, route)
+        if record.head.shared:
+            self._remember(routes, record.head, route)
         return route
+
+    def _remember(self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route) -> None:
+        if self._remembered >= _MAX_ROUTES:
+            self._remembered = 0
+            for each in self._routes.values():
+                each.clear()
+            self._routes.clear()
+        self._remembered += 1
+        routes[key] = route
 
     def _make(self, logger: str, host: str) -> Route:
         """Find the rule that holds for a logger: the longest name that is its own or above it."""

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 # busy ones, each with one piece read, stay within the reserve.
 _READ_BYTES = 64 * 1024
 _READ_BYTES_WHEN_TIGHT = 4 * 1024
+# A piece of tiny frames has 13,000: too many to keep others waiting for.
+_MAX_BATCH = 1000
 _POLL_SECONDS = 0.01
 _SWEEP_SECONDS = 1.0
 # Far more than a handshake across the world takes; who stalls holds a place among max_clients for no longer.
@@ -241,8 +243,7 @@ class Server:
             if client.splitter.discarded:
                 self._count_discarded(client)
             if payloads:
-                client.records += len(payloads)
-                self._not_reading(client, self._deliver, payloads, client.host, client.peer)
+                self._not_reading(client, self._hand_on, client, payloads)
             if client.splitter.fault:
                 return f"{client.splitter.fault}; closing"
             if self._patience_ends:
@@ -255,6 +256,13 @@ class Server:
             if unyielded >= _READ_BYTES_WHEN_TIGHT:
                 unyielded = 0
                 gevent.idle(_ONCE_A_TURN)
+
+    def _hand_on(self, client: Client, payloads: list[bytes]) -> None:
+        client.records += len(payloads)
+        for begin in range(0, len(payloads), _MAX_BATCH):
+            if begin:
+                gevent.idle(_ONCE_A_TURN)
+            self._deliver(payloads[begin : begin + _MAX_BATCH], client.host, client.peer)
 
     def _not_reading(self, client: Client, call: Callable[..., None], *arguments: object) -> None:
         """Do what may wait: a client is not to be blamed for the time in which nobody reads it."""

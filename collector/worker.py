@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +21,7 @@ from gevent.socket import wait_read
 
 from collector import guardian
 from collector.handlers import HandlerCache
+from collector.log import say, tell_left_out
 from collector.reserve import Reserve
 from collector.routing import Router
 from collector.server import Server
@@ -38,6 +38,8 @@ LOCK = ".collector.lock"
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
 _FOR_CLIENTS = 7 / 8
+# Who signals all processes at once reaches the worker twice: the guardian passes its own on.
+_SAME_SECONDS = 0.2
 
 
 def run(config: Config) -> NoReturn:
@@ -53,12 +55,17 @@ def run(config: Config) -> NoReturn:
     router = Router(config, handlers, reserve, stats)
     server = Server(listeners, config.listen, _affordable_clients(config), router.deliver, reserve, stats)
     stop = Event()
+    told_at = 0.0
 
     def on_stop(why: str) -> None:
+        nonlocal told_at
+        if stop.is_set() and time.monotonic() - told_at < _SAME_SECONDS:
+            return
         if stop.is_set():
             log.error("%s again: stopping at once, %d bytes are not written", why, reserve.held)
             _exit(1)
         log.info("%s: draining", why)
+        told_at = time.monotonic()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,7 +77,7 @@ def run(config: Config) -> NoReturn:
         gevent.spawn(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop)
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
-        print(f"listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"listening on {address}")
     stop.wait()
     code = _drain(server, handlers, stats, config.listen.drain_seconds)
     os.close(lock)
@@ -125,12 +132,15 @@ def _drain(server: Server, handlers: HandlerCache, stats: Stats, seconds: float)
         log.error(
             "%s: %d records are lost, they could not be written in time", handler.file.path, handler.records
         )
+    if not unwritten and not handlers.idle:
+        log.error("not all files were synced, compressed and closed before drain_seconds were over")
     log.info("stopped: %s", stats.summary())
-    return 1 if cut_short or unwritten else 0
+    return 1 if cut_short or not handlers.idle else 0
 
 
 def _exit(code: int) -> NoReturn:
     """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
+    tell_left_out()
     logging.shutdown()
     os._exit(code)
 

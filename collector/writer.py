@@ -84,6 +84,7 @@ class Writer:
         self._last_pause = _LAST_PAUSE_SECONDS
         self._thread = ThreadPool(1)
         self._beside = ThreadPool(1)
+        self._syncing = ThreadPool(1)
         gevent.spawn(self._run)
         if sync_seconds:
             gevent.spawn(self._sync_again_and_again)
@@ -91,7 +92,6 @@ class Writer:
     def submit(self, handler: Handler, size: int) -> None:
         """Take note that *handler* holds *size* bytes more to write."""
         self.room.take(size)
-        self._reserve.take(size)
         self._ready[handler] = None
         self._wake.set()
 
@@ -164,7 +164,6 @@ class Writer:
         if error is None:
             size = len(lines.data)
             self.room.give_back(size)
-            self._reserve.give_back(size)
             handler.count_written(self._stats, lines)
             if self._sync_seconds:
                 self._dirty.add(handler)
@@ -193,14 +192,12 @@ class Writer:
             dirty, self._dirty = list(self._dirty), set()
             if dirty:
                 self._thread.apply(_duplicate, (dirty,))
-                self._sync_beside(dirty)
+                # Waited for: a disk that takes longer than sync_seconds gets one round at a time.
+                self._syncing.apply(_sync, (_taken(dirty),))
 
     def _sync_beside(self, handlers: list[Handler]) -> None:
-        given = [(handler.file.path, fd) for handler in handlers for fd in handler.file.to_sync]
-        if given:
-            for handler in handlers:
-                handler.file.to_sync.clear()
-            self._beside_the_writer(self._beside.apply, _sync, (given,))
+        if given := _taken(handlers):
+            self._beside_the_writer(self._syncing.apply, _sync, (given,))
 
     def _beside_the_writer(self, call: Callable[..., object], *arguments: object) -> None:
         def work() -> None:
@@ -239,6 +236,15 @@ def _work(closing: list[Handler], batch: list[_Job]) -> None:
         except Exception as error:  # a fault of ours in one file is not to stop the others
             log.exception("%s: a fault in the collector", job.handler.file.path)
             job.error = OSError(repr(error))
+
+
+def _taken(handlers: list[Handler]) -> list[tuple[str, int]]:
+    """Take over the descriptors that wait to be synced; the thread may add to them meanwhile."""
+    given = []
+    for handler in handlers:
+        while handler.file.to_sync:
+            given.append((handler.file.path, handler.file.to_sync.pop()))
+    return given
 
 
 def _duplicate(handlers: list[Handler]) -> None:

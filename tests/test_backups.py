@@ -128,3 +128,21 @@ def test_what_cannot_be_done_comes_back_with_its_reason(tmp_path: Path) -> None:
     left, errors = backups.do(Chores([path], [path]), 0o640)
     assert Chores([path], [path]) == left
     assert [path, path] == [error.filename for error in errors]
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_what_was_planted_in_the_directory_is_not_compressed(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "outside").write_text("untouched")
+    path = tmp_path / f"app.log.{DAY}"
+    os.symlink(tmp_path / "outside", path) if kind == "link" else os.mkfifo(path)
+    _, errors = backups.do(Chores([str(path)], []), 0o640)
+    assert [str(path)] == [error.filename for error in errors]
+
+
+def test_a_link_in_place_of_the_unfinished_file_is_not_followed(tmp_path: Path) -> None:
+    path = f"{make(tmp_path, f'app.log.{DAY}')}.{DAY}"
+    (tmp_path / "outside").write_text("untouched")
+    os.symlink(tmp_path / "outside", tmp_path / f".app.log.{DAY}.gz.unfinished")
+    backups.do(Chores([path], []), 0o640)
+    assert (tmp_path / "outside").read_text() == "untouched"
+    assert os.path.exists(path + ".gz")

@@ -205,3 +205,13 @@ def test_a_signal_that_comes_before_the_worker_is_ready_still_drains_it(
     within(10, children.read_text)
     assert collector.stop() == 0
     assert "stopped: 0 records received" in collector.stderr
+
+
+def test_a_later_worker_that_cannot_start_is_tried_again(collector: Collector) -> None:
+    config = collector.config.read_text()
+    collector.config.write_text("[files]\ndirectory = 5\n")
+    os.kill(collector.worker, signal.SIGKILL)
+    within(10, lambda: "ended with 2" in collector.stderr)
+    collector.config.write_text(config)
+    collector.send(make_frame("patience"))
+    within(15, lambda: messages(collector) == ["patience"])

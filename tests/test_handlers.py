@@ -154,3 +154,14 @@ def test_a_volume_is_told_without_touching_it() -> None:
 
 def test_mounts_are_told_by_whole_names() -> None:
     assert volume_of("/procession") == volume_of("/")
+
+
+def test_however_many_volumes_stall_there_is_room_for_one_more() -> None:
+    reserve = Reserve(1_000_000)
+    shares = [reserve.share() for _ in range(10)]
+    for share in shares:
+        while not share.full:
+            share.take(100)
+        assert not reserve.full
+    assert shares[0].held == 500_000
+    assert not reserve.share().full

@@ -110,3 +110,13 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="quarantine"):
         write(Quarantine(str(tmp_path), 1000, 0o640, sync=False), b"x")
     assert not (tmp_path / "outside").exists()
+
+
+def test_it_is_made_anew_when_somebody_has_moved_it_to_replay_it(tmp_path: Path) -> None:
+    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    write(quarantine, b"first.", b"second")
+    (tmp_path / ".quarantine").rename(tmp_path / "saved")
+    write(quarantine, b"third.")
+    assert framed(b"third.") == kept(tmp_path)[1]
+    assert framed(b"first.") + framed(b"second") == (tmp_path / "saved").read_bytes()
+    assert 0 == quarantine.frames_gone

@@ -255,3 +255,12 @@ def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
     for message in messages:
         payload = make_payload(message, name, **extra)
         assert clockless(by_reader_alone(payload)) == clockless(by_fragments(reader, payload))
+
+
+def test_huge_names_are_not_remembered() -> None:
+    reader = RecordReader()
+    for n in range(20):
+        reader.read(make_payload("m", name=f"{n}" * 100_000))
+        reader.read(make_payload("m", taskName=f"{n}" * 30_000))
+    remembered = [key for memory in vars(reader).values() if isinstance(memory, dict) for key in memory]
+    assert all(len(key) <= 2048 for key in remembered if isinstance(key, bytes))

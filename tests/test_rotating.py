@@ -381,3 +381,21 @@ def test_two_handlers_on_one_file_lose_nothing(tmp_path: Path) -> None:
         write(pair[n % 2], f"line {n:04}\n")
     found = [line for text in files(tmp_path).values() for line in text.splitlines()]
     assert [f"line {n:04}" for n in range(40)] == sorted(found)
+
+
+def test_a_full_file_that_is_deleted_lets_the_room_go_and_loses_nothing(tmp_path: Path) -> None:
+    file = open_file(tmp_path, NEVER)
+    write(file, "before\n")
+    lines = Lines(b"x" * 50 + b"\n", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.write(lines)
+        os.unlink(file.path)
+        with pytest.raises(OSError, match="too large"):
+            file.write(lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    file.write(lines)
+    assert {"app.log": "x" * 50 + "\n"} == files(tmp_path)

@@ -18,6 +18,8 @@ from tests.benchmarks.servers import SERVERS
 from tests.benchmarks.workload import DEFAULT, LATENCY, WORKLOADS, Workload, find_python_2
 
 NAMES = (*WORKLOADS, LATENCY.name)
+# Below this a machine that cannot keep the rate is measured as it is.
+_LOWEST_RATE = 1000
 
 
 def main() -> None:
@@ -140,7 +142,7 @@ def _latencies(
                 f"latency {number + 1}: {server:>14}{result.rate:10.0f} records/s, p50 {result.p50:.2f} "
                 f"p99 {result.p99:.2f} max {result.longest:.1f} ms, {result.lost} lost"
             )
-            if server == tables.OURS and not latency.is_kept(result, rate):
+            if rate > _LOWEST_RATE and not latency.is_kept(result, rate):
                 rate //= 2
                 _say(f"latency: this machine cannot send at that rate; again at {rate} records/s")
                 results = {server: [] for server in chosen}

@@ -80,7 +80,7 @@ def run(server: Server, paced: Paced, rate: int) -> Latency:
             rest(server.pid)
             cpu = cpu_seconds(server.pid)
             load.begin()
-            seen = _watch(server.directory, paced.workload.records)
+            seen = _watch(server.directory, paced.workload)
             cpu = cpu_seconds(server.pid) - cpu
             load.end()
     finally:
@@ -117,14 +117,14 @@ def is_kept(latency: Latency, rate: int) -> bool:
     return latency.rate >= rate * _KEPT_RATE
 
 
-def _watch(directory: Path, records: int) -> dict[int, int]:
+def _watch(directory: Path, workload: Workload) -> dict[int, int]:
     """Return when each record was first found in a file; they are told apart when all is over."""
     opened: dict[Path, int] = {}
     chunks: list[tuple[int, int, bytes]] = []
-    lines, changed, looked = 0, time.monotonic(), 0.0
-    while lines < records and time.monotonic() < changed + _STALL_SECONDS:
-        if time.monotonic() > looked + 1 or not opened:
-            looked = time.monotonic()
+    lines, changed = 0, time.monotonic()
+    while lines < workload.records and time.monotonic() < changed + _STALL_SECONDS:
+        # Each time until all are there: a file that is found late makes its records late.
+        if len(opened) < workload.loggers:
             for path in files(directory) if directory.exists() else ():
                 if path not in opened:
                     opened[path] = os.open(path, os.O_RDONLY)
