@@ -26,7 +26,7 @@ CONFIG = '[format]\ntext = "%(name)s %(message)s"\n'
 _JOIN_SECONDS = 10
 _STANDSTILL_SECONDS = 0.02
 _CALM_SECONDS = 0.1
-_CALM_DEADLINE_SECONDS = 5
+_CALM_DEADLINE_SECONDS = 1
 # A machine that stands still for more of the time than this says nothing about a 99th percentile.
 _MAX_STANDSTILL = 0.005
 _ATTEMPTS = 3
@@ -60,7 +60,7 @@ class Machine:
         return self._paused / (time.monotonic() - self._begun)
 
     def wait_until_calm(self) -> None:
-        """Return when it has not stood still for a moment, or after a few seconds if it always does."""
+        """Return when it has not stood still for a moment, or after a second if it always does."""
         deadline = time.monotonic() + _CALM_DEADLINE_SECONDS
         while time.monotonic() < min(deadline, self._paused_at + _CALM_SECONDS):
             time.sleep(0.001)

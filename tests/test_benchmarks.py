@@ -105,7 +105,7 @@ def test_ratios_are_of_one_round_and_a_round_without_a_pair_has_none() -> None:
 
 def test_a_server_that_is_not_installed_is_reported_as_such() -> None:
     text = tables.results({"text-8": {"collector": [DONE], "rsyslog": []}})
-    assert re.search(r"^text-8 +collector +2,000 +1 +2.00 +1 +50 +0$", text, re.MULTILINE), text
+    assert re.search(r"^text-8 +collector +2,000 +1 +2.00 +1 +50 +0 +1 of 1$", text, re.MULTILINE), text
     assert re.search(r"^text-8 +rsyslog +not installed$", text, re.MULTILINE), text
 
 
@@ -157,4 +157,6 @@ def test_the_benchmarks_print_a_row_for_each_workload_and_server() -> None:
     )
     assert 0 == ended.returncode, ended.stderr
     for name in ("text-1", "end-to-end"):
-        assert re.search(rf"^{name} +collector( +[\d.,]+){{6}}$", ended.stdout, re.MULTILINE), ended.stdout
+        assert re.search(rf"^{name} +collector( +[\d.,]+){{6}} +1 of 1$", ended.stdout, re.MULTILINE), (
+            ended.stdout
+        )

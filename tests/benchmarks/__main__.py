@@ -133,23 +133,28 @@ def _latencies(
     rate = options.rate
     number = 0
     while number < options.rounds:
+        kept = False
         for server in chosen:
             if not SERVERS[server].describe():
                 continue
             with _directory(options) as home:
-                result = latency.run(SERVERS[server](home), paced, rate)
+                try:
+                    result = latency.run(SERVERS[server](home), paced, rate)
+                except (AssertionError, OSError) as error:
+                    _say(f"latency: {server}: {error!r}")
+                    continue
             _say(
                 f"latency {number + 1}: {server:>14}{result.rate:10.0f} records/s, p50 {result.p50:.2f} "
                 f"p99 {result.p99:.2f} max {result.longest:.1f} ms, {result.lost} lost"
             )
-            if rate > _LOWEST_RATE and not latency.is_kept(result, rate):
-                rate //= 2
-                _say(f"latency: this machine cannot send at that rate; again at {rate} records/s")
-                results = {server: [] for server in chosen}
-                number = -1
-                break
             results[server].append(result)
+            kept = kept or latency.is_kept(result, rate)
         number += 1
+        # A server that is too slow holds its clients up. If all of them do, it is the machine.
+        if not kept and rate > _LOWEST_RATE:
+            rate //= 2
+            _say(f"latency: this machine cannot send at that rate; again at {rate} records/s")
+            results, number = {server: [] for server in chosen}, 0
     return results
 
 

@@ -24,6 +24,7 @@ _HEAD = (
     "ratio",
     "peak MB",
     "lost",
+    "runs",
 )
 _LATENCY_HEAD = ("server", "records/s", "p50 ms", "p99 ms", "max ms", "CPU us/record", "lost")
 OURS = "collector"
@@ -50,7 +51,7 @@ def results(measured: Mapping[str, Rounds]) -> str:
         for server, runs in rounds.items():
             done = [one for one in runs if one]
             if not done:
-                rows.append((workload, server, NOT_INSTALLED if not runs else "failed", *[""] * 5))
+                rows.append((workload, server, NOT_INSTALLED if not runs else "failed", *[""] * 6))
                 continue
             rows.append(
                 (
@@ -62,6 +63,7 @@ def results(measured: Mapping[str, Rounds]) -> str:
                     _ratio(rounds, OURS, server, lambda one: one.cpu) if server != OURS else "1",
                     f"{median(one.peak_bytes for one in done) / 1e6:.0f}",
                     f"{sum(one.lost for one in done)}",
+                    f"{len(done)} of {len(runs)}",
                 )
             )
     return table(_HEAD, rows)
@@ -149,7 +151,7 @@ def targets(measured: Mapping[str, Rounds], waits: Mapping[str, Sequence[Latency
     ]
     if peaks:
         rows.append(_target("peak memory, MB", _PEAK_MB, max(peaks), f"{min(peaks):.0f} to {max(peaks):.0f}"))
-    return table(("figure", "target", "measured", "spread", "reached"), rows)
+    return table(("figure", "target", "measured", "spread", "reached"), rows) if rows else ""
 
 
 def _target(what: str, bound: float, value: float, spread: str) -> tuple[str, ...]:
