@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+_Kind = tuple[int, str]
+"""Level and format string."""
 _WINDOW_SECONDS = 60.0
 # Clients come and go by the hundred when an application is deployed; nothing else need be seen so often.
 _LINES_PER_WINDOW = {logging.INFO: 1000, logging.WARNING: 20, logging.ERROR: 20}
@@ -37,8 +39,8 @@ def say(text: str) -> None:
 
 def tell_left_out() -> None:
     """Say what the limit has left out and nothing has told since: at the end, for instance."""
-    for kind, count in _limit.left_out():
-        _stderr.put(f"{count} more left out like: {kind}")
+    for (_, text), count in _limit.left_out():
+        _stderr.put(f"{count} more left out like: {text}")
 
 
 class _ThreadedHandler(logging.Handler):
@@ -92,13 +94,13 @@ class Limit(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._window: dict[object, tuple[float, int]] = {}
-        self._limited: dict[object, int] = {}
+        self._window: dict[_Kind, tuple[float, int]] = {}
+        self._limited: dict[_Kind, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
         now = time.monotonic()
-        kind = record.msg
+        kind = (record.levelno, record.msg)
         since, count = self._window.get(kind, (now, 0))
         allowed = _LINES_PER_WINDOW.get(record.levelno, sys.maxsize)
         if now - since >= _WINDOW_SECONDS:
@@ -112,7 +114,7 @@ class Limit(logging.Filter):
             self._limited[kind] = count + 1 - allowed
         return count < allowed
 
-    def left_out(self) -> list[tuple[object, int]]:
+    def left_out(self) -> list[tuple[_Kind, int]]:
         """Return the kinds of which some were not written and not yet told of, and how many."""
         return list(self._limited.items())
 

@@ -21,9 +21,11 @@ from tests.corpus import hostile
 from tests.test_server import make_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-MAX_SECONDS = 1.0
+# A case costs less than a second; on a machine shared with others a test has to allow for more. The figures
+# are printed.
+MAX_SECONDS = 5.0
 MAX_GROWTH_KB = 64 * 1024
 PWNED = Path("/tmp/PWNED")  # noqa: S108 - where the corpus would leave its mark
 CONFIG = '[listen]\nframe_timeout_seconds = 1\n[format]\nstyle = "json"\n'
@@ -123,7 +125,10 @@ def answer_of(log: str, written: int, case: dict[str, Any]) -> str:
     return "write" if written > good_behind_bad else "drop"
 
 
-@pytest.mark.parametrize("case", hostile(), ids=lambda case: str(case["name"]))
+CASES = [case for case in hostile() if case["name"] != "name_flood"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
 def test_each_case_gets_an_answer_that_its_manifest_accepts(victim: Collector, case: dict[str, Any]) -> None:
     outside = set(victim.directory.parent.iterdir())
     before, log_before = len(lines_of(victim)), len(victim.stderr)
@@ -135,8 +140,7 @@ def test_each_case_gets_an_answer_that_its_manifest_accepts(victim: Collector, c
     within(
         10, lambda: any(sentinel in line for line in victim.lines("sentinel.log")), "the sentinel is written"
     )
-    if case["name"] not in ("frm_slowloris_header", "name_flood"):  # a timeout of a second; 4,000 new files
-        assert time.monotonic() - begun < MAX_SECONDS
+    assert time.monotonic() - begun < MAX_SECONDS
     assert peak_kb(victim) - resident < MAX_GROWTH_KB
     connections = 2 if case["layer"] == "framing" else 1
     within(5, lambda: victim.stderr.count(" disconnected after", log_before) == connections)
@@ -145,9 +149,7 @@ def test_each_case_gets_an_answer_that_its_manifest_accepts(victim: Collector, c
     check = case.get("check", {})
     written = len(found) - before - 1
     assert answer_of(victim.stderr[log_before:], written, case) in case["accept"]
-    if case["name"] == "name_flood":
-        assert written == check["count"]
-    elif check.get("message") is not None:
+    if check.get("message") is not None:
         assert as_utf16(check["message"]) in [as_utf16(line["message"]) for line in found]
     if check.get("name") is not None:
         assert check["name"] in [line["logger"] for line in found]
@@ -156,3 +158,20 @@ def test_each_case_gets_an_answer_that_its_manifest_accepts(victim: Collector, c
     assert all(
         not path.is_symlink() and (path.is_dir() or path.is_file()) for path in victim.directory.rglob("*")
     )
+
+
+def test_a_flood_of_names_makes_max_files_files_and_loses_no_record(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[files]\nmax_files = 1000\n").start()
+    flood = next(case for case in hostile() if case["name"] == "name_flood")
+    resident = peak_kb(collector)
+    collector.send(flood["data"])
+    within(
+        20, lambda: sum(data.count(b"\n") for data in collector.files().values()) == flood["check"]["count"]
+    )
+    assert peak_kb(collector) - resident < MAX_GROWTH_KB
+    assert 1001 == len(collector.files())
+    descriptors = len(list(Path(f"/proc/{collector.worker}/fd").iterdir()))
+    assert descriptors < 600
+    assert collector.stop() == 0

@@ -44,6 +44,13 @@ def test_the_next_line_tells_how_many_were_left_out(monkeypatch: pytest.MonkeyPa
     assert later.getMessage() == "it broke: later (103 more like it left out)"
 
 
+def test_one_level_does_not_use_up_the_lines_of_another() -> None:
+    limit = Limit()
+    for _ in range(100):
+        limit.filter(event(logging.INFO))
+    assert limit.filter(event(logging.WARNING))
+
+
 def test_one_kind_does_not_use_up_the_lines_of_another() -> None:
     limit = Limit()
     for _ in range(100):
