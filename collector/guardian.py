@@ -39,6 +39,8 @@ AWAITED = (*_PASSED_ON, signal.SIGCHLD)
 _SETTLED_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LAST_PAUSE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_STUCK_LOOKS = 2
 
 
 def open_sockets(listen: Listen) -> list[socket.socket]:
@@ -178,17 +180,29 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], read_end: i
 def _wait(worker: int) -> tuple[int, bool]:
     """Pass signals on until *worker* has ended; return its wait status, and whether it was told to."""
     stopping = False
+    stuck = 0
     while True:
-        number = signal.sigwait(AWAITED)
-        if number in _PASSED_ON:
-            stopping = stopping or number in (signal.SIGTERM, signal.SIGINT)
+        info = signal.sigtimedwait(AWAITED, _LOOK_SECONDS)
+        if info is None:
+            # A thread in the kernel, on a disk that stands still, keeps a process that has ended from going.
+            stuck = stuck + 1 if _has_ended(worker) else 0
+            if stuck == _STUCK_LOOKS:
+                return EXIT_FAILED << 8, stopping
+        elif info.si_signo in _PASSED_ON:
+            stopping = stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
             with suppress(ProcessLookupError):
-                os.kill(worker, number)
+                os.kill(worker, info.si_signo)
         # One SIGCHLD may stand for several children; as PID 1 there are others' orphans among them.
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == worker:
                     return ended[1], stopping
+
+
+def _has_ended(worker: int) -> bool:
+    with suppress(OSError), open(f"/proc/{worker}/stat", encoding="utf-8", errors="replace") as stat_file:
+        return stat_file.read().rpartition(")")[2].split()[0] == "Z"
+    return False
 
 
 def _told_to_stop(seconds: float) -> bool:

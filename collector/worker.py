@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
@@ -51,9 +52,10 @@ def run(config: Config) -> NoReturn:
     lock = _lock(os.path.realpath(config.files.directory))
     stats = Stats()
     reserve = Reserve(config.listen.max_buffered_bytes)
-    handlers = HandlerCache(config.files, config.quarantine, reserve, stats)
+    max_clients, max_open = _share_descriptors(config)
+    handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     router = Router(config, handlers, reserve, stats)
-    server = Server(listeners, config.listen, _affordable_clients(config), router.deliver, reserve, stats)
+    server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     stop = Event()
     told_at = 0.0
 
@@ -145,13 +147,13 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _affordable_clients(config: Config) -> int:
-    """Raise the soft limit on open files to the hard one; return how many clients that allows."""
+def _share_descriptors(config: Config) -> tuple[int, int]:
+    """Raise the soft limit on open files to the hard one; return how many clients and files it allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     wanted = config.listen.max_clients
     if hard == resource.RLIM_INFINITY:
-        return wanted
+        return wanted, config.files.max_open
     # Where there are few, half of them are for clients.
     others = min(config.files.max_open + _SPARE_FILES, hard // 2)
     if hard - others < wanted:
@@ -162,4 +164,5 @@ def _affordable_clients(config: Config) -> int:
             hard - others,
             wanted,
         )
-    return min(wanted, hard - others)
+    enough = others == config.files.max_open + _SPARE_FILES
+    return min(wanted, hard - others), config.files.max_open if enough else max(1, others // 2)

@@ -211,7 +211,7 @@ def test_a_client_that_sends_bytes_but_never_finishes_its_frame_is_closed_too(
             with contextlib.suppress(OSError):
                 client.sendall(bytes([byte]))
             hold(0.1, lambda: collector.running, "the collector goes on")
-        assert 1 <= time.monotonic() - begun < 3
+        assert 1 <= time.monotonic() - begun < 5
 
 
 def test_a_client_between_frames_is_never_closed(make_collector: MakeCollector) -> None:
