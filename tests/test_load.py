@@ -197,7 +197,9 @@ def test_a_stop_under_load_writes_as_many_records_as_were_received_and_says_how_
     interrupted: Collected,
 ) -> None:
     count = sum(map(len, interrupted.lines.values()))
-    expected = f"stopped: {count} records received from {CLIENTS} clients, {count} written, 0 dropped"
+    expected = (
+        f"stopped: {count} records received from {CLIENTS} clients, {count} written, 0 quarantined, 0 dropped"
+    )
     assert expected == interrupted.last_line.split(" INFO ")[1]
 
 
