@@ -136,13 +136,13 @@ def _drain(server: Server, handlers: HandlerCache, stats: Stats, seconds: float)
         )
     if not unwritten and not handlers.idle:
         log.error("not all files were synced, compressed and closed before drain_seconds were over")
+    tell_left_out()  # before the totals, which are the last line
     log.info("stopped: %s", stats.summary())
     return 1 if cut_short or not handlers.idle else 0
 
 
 def _exit(code: int) -> NoReturn:
     """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
-    tell_left_out()
     logging.shutdown()
     os._exit(code)
 
