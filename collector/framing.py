@@ -76,24 +76,25 @@ class FrameSplitter:
 
     def _cut(self, data: bytes) -> list[bytes]:
         payloads: list[bytes] = []
+        limit = self._max_frame_bytes
         start, end = 0, len(data)
-        while end - start >= HEADER_BYTES:
-            (length,) = _length_at(data, start)
-            stop = start + HEADER_BYTES + length
-            if length > self._max_frame_bytes:
-                if length > DISCARD_FACTOR * self._max_frame_bytes:
-                    self.fault = self._too_large(length, data[start : start + HEADER_BYTES])
-                    return payloads
+        while (body := start + HEADER_BYTES) <= end:
+            length = _length_at(data, start)[0]
+            stop = body + length
+            if stop <= end and length <= limit:
+                if length:
+                    payloads.append(data[body:stop])
+                start = stop
+            elif length <= limit:
+                self._frame_bytes = HEADER_BYTES + length
+                break
+            elif length <= DISCARD_FACTOR * limit:
                 self.discarded.append(length)
                 self._to_discard = max(0, stop - end)
                 start = min(stop, end)
-                continue
-            if stop > end:
-                self._frame_bytes = HEADER_BYTES + length
-                break
-            if length:
-                payloads.append(data[start + HEADER_BYTES : stop])
-            start = stop
+            else:
+                self.fault = self._too_large(length, data[start:body])
+                return payloads
         self._partial = data[start:]
         return payloads
 

@@ -1,10 +1,10 @@
 """One record becomes one line: text as logging.Formatter would lay it out, or a JSON object.
 
-A format is compiled at start into pieces. What is constant for a fragment of a record (the logger, the call
-site, the thread) is rendered once and kept with the fragment, the time of day once a second; so a line costs
-little more than putting its pieces together. A record is never lost to its own contents: a conversion that
-does not fit its value falls back to text, and what JSON cannot hold becomes bounded text. Text from the wire
-is an argument, never a format. Knows no socket and no file.
+A format is compiled at start into what is constant for a logger and a call site, rendered once and kept, and
+what changes with the record; the time of day is rendered once a second. So a line costs little more than
+putting its pieces together. A record is never lost to its own contents: a conversion that does not fit its
+value falls back to text, and what JSON cannot hold becomes bounded text. Text from the wire is an argument,
+never a format. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import json
 import re
 import time
 from json.encoder import encode_basestring
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.config import TEXT_FIELD
 from collector.pickles import brief
-from collector.records import HEAD, SITE, STANDARD, TAIL
+from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from collector.config import Format
-    from collector.records import Fragment, Record
+    from collector.records import Record
 
     Render = Callable[[Record, str], str]
-    Pieces = Callable[[Fragment], tuple[str, ...]]
 
 ABSENT = "-"
-_FIRST = ["asctime", "message"]
+# The default has 200 bytes of them for a logger and a call site.
+_MAX_KEPT = 16_384
+_MICROS = 1_000_000
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
@@ -51,31 +51,51 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def _clock(datefmt: str, zone: Callable[[float], time.struct_time]) -> Callable[[float], str]:
-    """Return a strftime for `created` that works once a second: records of one second follow each other."""
-    second, text = -1, ""
+class _Clock:
+    """The time of day of a record, rendered once a second: records of one second follow each other."""
 
-    def asctime(created: float) -> str:
-        nonlocal second, text
-        if int(created) != second:
-            second = int(created)
-            text = time.strftime(datefmt, zone(second))
-        return text
+    __slots__ = ("_datefmt", "_zone", "begins", "ends", "text")
 
-    return asctime
+    def __init__(self, datefmt: str, zone: Callable[[float], time.struct_time]) -> None:
+        self._datefmt = datefmt
+        self._zone = zone
+        self.begins = self.ends = -1
+        """The second that `text` is for, and the next one."""
+        self.text = ""
+
+    def move(self, created: float) -> None:
+        """Render the second of *created*."""
+        self.begins = int(created)
+        self.ends = self.begins + 1
+        self.text = time.strftime(self._datefmt, self._zone(self.begins))
+
+    def at(self, created: float) -> str:
+        """Return the text for *created*."""
+        if not self.begins <= created < self.ends:
+            self.move(created)
+        return self.text
 
 
-def _kept(render: Callable[[Mapping[str, Any]], tuple[str, ...]]) -> Pieces:
-    """Return a function that renders the fields of a fragment once, and keeps the pieces with it."""
+def _kept(render: Callable[[Record], Any], *, by_tail: bool = False) -> Callable[[Record], Any]:
+    """Return a function that calls *render* once for a head and a site, and where it says so for a tail.
 
-    def pieces(fragment: Fragment) -> tuple[str, ...]:
-        try:
-            return fragment.rendered[render]  # type: ignore[no-any-return]
-        except KeyError:
-            made = fragment.rendered[render] = render(fragment.fields)
-            return made
+    What is rendered is kept with the site: it goes when the site is forgotten, and when there is too much.
+    """
+    filled: list[dict[object, Any]] = []
 
-    return pieces
+    def kept(record: Record) -> Any:  # noqa: ANN401 - whatever *render* returns
+        head, site, tail, *_ = record
+        made = render(record)
+        if head.shared and site.shared and (tail.shared or not by_tail):
+            if len(filled) >= _MAX_KEPT:
+                for rendered in filled:
+                    rendered.clear()
+                filled.clear()
+            site.rendered[(head, tail) if by_tail else head] = made
+            filled.append(site.rendered)
+        return made
+
+    return kept
 
 
 # --- text ---------------------------------------------------------------------------------------------------
@@ -112,81 +132,94 @@ class _Conversion(NamedTuple):
         return self.safe(spec % text)
 
 
-def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line, in one place
-    """Compile the text format: a template, and for each place in it the piece that goes there."""
+def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Conversion]]:
+    """Return the runs of a text format that are constant, and what changes between each two of them."""
     free_text = escape if form.newlines == "escape" else str
-    line_break = "\\n" if form.newlines == "escape" else "\n"
-    asctime = _clock(form.datefmt, time.gmtime if form.utc else time.localtime)
-    # Time and message are in nearly every format as they are, and come first; then what is constant.
-    heads: list[_Conversion] = []
-    sites: list[_Conversion] = []
-    tails: list[_Conversion] = []
-    others: list[Render] = []
-    places: list[tuple[list[Any], int]] = []
-
-    def compiled(match: re.Match[str]) -> str:
+    runs: list[list[str | _Conversion]] = [[]]
+    changing: list[_Conversion] = []
+    done = 0
+    for match in TEXT_FIELD.finditer(form.text):
+        runs[-1].append(form.text[done : match.start()])
+        done = match.end()
         name = match["name"]
         if name is None:
-            return "%%"
+            runs[-1].append("%")
+            continue
         precision = "" if match["precision"] is None else f".{match['precision']}"
         spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
-        if spec == "%s" and name in _FIRST:
-            places.append((_FIRST, _FIRST.index(name)))
-            return "%s"
         is_free = name in ("message", "msg", "exc_text", "stack_info")
         conversion = _Conversion(name, spec, free_text if is_free else escape)
-        for keys, conversions in ((HEAD, heads), (SITE, sites), (TAIL, tails)):
-            if name in keys:
-                places.append((conversions, len(conversions)))
-                conversions.append(conversion)
-                break
+        if name in HEAD | SITE | TAIL:
+            runs[-1].append(conversion)
         else:
-            places.append((others, len(others)))
-            others.append(_changing(conversion, asctime))
-        return "%s"
+            changing.append(conversion)
+            runs.append([])
+    runs[-1].append(form.text[done:])
+    return runs, changing
 
-    template = TEXT_FIELD.sub(compiled, form.text)
-    groups: list[list[Any]] = [_FIRST, heads, sites, tails, others]
-    begin = {id(group): sum(map(len, groups[:number])) for number, group in enumerate(groups)}
-    order = [begin[id(group)] + index for group, index in places]
-    in_order: Callable[[tuple[str, ...]], Any] = itemgetter(*order) if order else lambda _: ()
-    head_pieces, site_pieces, tail_pieces = _constant(heads), _constant(sites), _constant(tails)
+
+def _text_renderer(form: Format) -> Render:
+    free_text = escape if form.newlines == "escape" else None
+    line_break = "\\n" if form.newlines == "escape" else "\n"
+    clock = _Clock(form.datefmt, time.gmtime if form.utc else time.localtime)
+    runs, changing = _compile(form)
+    by_tail = any(piece.name in TAIL for run in runs for piece in run if isinstance(piece, _Conversion))
+
+    def render_constant(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        fields = fields_of(record)
+        pieces = tuple(
+            "".join(
+                piece.apply(fields.get(piece.name)) if isinstance(piece, _Conversion) else piece
+                for piece in run
+            )
+            for run in runs
+        )
+        # On lines of their own, as logging.Formatter has them.
+        below = [str(fields[key]) for key in ("exc_text", "stack_info") if fields.get(key)]
+        return pieces, tuple(map(free_text, below) if free_text else below)
+
+    constant = _kept(render_constant, by_tail=by_tail)
+    others = [_changing(conversion, clock) for conversion in changing]
 
     def render(record: Record, client: str) -> str:
-        head, site, tail, message, created, _, _, _ = record
-        pieces = (asctime(created), free_text(message), *head_pieces(head), *site_pieces(site))
-        if tails or others:
-            pieces += tail_pieces(tail)
-            pieces += tuple([other(record, client) for other in others])
-        line: str = template % in_order(pieces)
-        fields = site.fields
-        if fields.get("exc_text") or fields.get("stack_info"):
-            for key in ("exc_text", "stack_info"):
-                if fields.get(key):
-                    # On lines of their own, as logging.Formatter has them.
-                    line += "" if line.endswith("\n") else line_break
-                    line += free_text(str(fields[key]))
+        head, site, tail, *_ = record
+        (line, *pieces), below = site.rendered.get((head, tail) if by_tail else head) or constant(record)
+        for other, piece in zip(others, pieces, strict=True):
+            line += other(record, client) + piece
+        return finish(line, below)
+
+    def render_usual(record: Record, _client: str) -> str:
+        # The same, three times as fast, where time and message are all that changes, in this order.
+        head, site, tail, message, created, _, _, _, _ = record
+        (first, second, third), below = site.rendered.get((head, tail) if by_tail else head) or constant(
+            record
+        )
+        if not clock.begins <= created < clock.ends:
+            clock.move(created)
+        line = f"{first}{clock.text}{second}{free_text(message) if free_text else message}{third}"
+        return finish(line, below) if below else line + "\n"
+
+    def finish(line: str, below: tuple[str, ...]) -> str:
+        for text in below:
+            line += text if line.endswith("\n") else line_break + text
         return line + "\n"
 
-    return render
+    is_usual = [(one.name, one.spec) for one in changing] == [("asctime", "%s"), ("message", "%s")]
+    return render_usual if is_usual else render
 
 
-def _constant(conversions: Sequence[_Conversion]) -> Pieces:
-    return _kept(lambda fields: tuple(one.apply(fields.get(one.name)) for one in conversions))
-
-
-def _changing(conversion: _Conversion, asctime: Callable[[float], str]) -> Render:
+def _changing(conversion: _Conversion, clock: _Clock) -> Render:
     """Return what renders a conversion whose value changes with the record."""
     name = conversion.name
     if name == "asctime":
-        return lambda record, _: conversion.as_text(asctime(record.created))
+        return lambda record, _: conversion.as_text(clock.at(record[4]))
     if name in ("message", "msg"):
-        return lambda record, _: conversion.as_text(record.message)
+        return lambda record, _: conversion.as_text(record[3])
     if name == "client":
         return lambda _, client: conversion.as_text(client)
     if name in STANDARD:
-        return lambda record, _: conversion.apply(record.fields.get(name))
-    return lambda record, _: conversion.apply(record.extra.get(name, ABSENT))
+        return lambda record, _: conversion.apply(fields_of(record).get(name))
+    return lambda record, _: conversion.apply(record[7].get(name, ABSENT))
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
@@ -197,58 +230,55 @@ _MAX_JSON_NODES = 100_000
 _MAX_JSON_CHARACTERS = 16 * 1024 * 1024
 _MAX_JSON_DEPTH = 100
 
-# Groups of members that stand together in a line, by the fragment they are constant in: key, attribute.
-_JSON_HEAD = ((("logger", "name"),),)
-_JSON_SITE = (
-    (("level", "levelname"),),
-    (("exception", "exc_text"), ("stack", "stack_info")),
-    (("file", "pathname"), ("line", "lineno"), ("function", "funcName")),
+# Members that stand together in a line: key, attribute.
+_JSON_FIRST = (("level", "levelname"), ("logger", "name"))
+_JSON_EXCEPTION = (("exception", "exc_text"), ("stack", "stack_info"))
+_JSON_ORIGIN = (
+    ("process", "process"),
+    ("process_name", "processName"),
+    ("thread", "thread"),
+    ("thread_name", "threadName"),
+    ("task_name", "taskName"),
 )
-_JSON_TAIL = (
-    (
-        ("process", "process"),
-        ("process_name", "processName"),
-        ("thread", "thread"),
-        ("thread_name", "threadName"),
-        ("task_name", "taskName"),
-    ),
-)
+_JSON_PLACE = (("file", "pathname"), ("line", "lineno"), ("function", "funcName"))
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 def _json_renderer() -> Render:
-    seconds = _clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
-    head_pieces, site_pieces, tail_pieces = _members(_JSON_HEAD), _members(_JSON_SITE), _members(_JSON_TAIL)
+    clock = _Clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
+
+    def render_constant(record: Record) -> tuple[str, str, str]:
+        fields = fields_of(record)
+        return _members(_JSON_FIRST, fields), _members(_JSON_EXCEPTION, fields), _members(_JSON_PLACE, fields)
+
+    constant = _kept(render_constant)
 
     def render(record: Record, client: str) -> str:
-        whole, micros = divmod(round(record.created * 1_000_000), 1_000_000)
-        message = encode_basestring(record.message)
-        if not record.message.isprintable():
-            message = _one_line(message)
-        (logger,) = head_pieces(record.head)
-        level, exception, place = site_pieces(record.site)
-        (origin,) = tail_pieces(record.tail)
-        extra = f',"extra":{_extra(record.extra)}' if record.extra else ""
+        head, site, tail, message, created, _, _, extra, _ = record
+        first, exception, place = site.rendered.get(head) or constant(record)
+        origin = tail.rendered.get("JSON")
+        if origin is None:
+            origin = tail.rendered["JSON"] = _members(_JSON_ORIGIN, tail.fields)
+        text = clock.at(created)
+        micros = round((created - clock.begins) * _MICROS)
+        if micros == _MICROS:
+            micros, text = 0, clock.at(clock.ends)
+        quoted = encode_basestring(message)
+        if "\x7f" in quoted if quoted.isascii() else not quoted.isprintable():
+            quoted = _one_line(quoted)
+        extras = f',"extra":{_extra(extra)}' if extra else ""
         return (
-            f'{{"timestamp":"{seconds(whole)}.{micros:06d}Z"{level}{logger},"message":{message}{exception}'
-            f',"client":"{client}"{origin}{place}{extra}}}\n'
+            f'{{"timestamp":"{text}.{micros:06d}Z"{first},"message":{quoted}{exception}'
+            f',"client":"{client}"{origin}{place}{extras}}}\n'
         )
 
     return render
 
 
-def _members(groups: Sequence[Sequence[tuple[str, str]]]) -> Pieces:
-    """Return what renders, for each group, the members that are not absent, a comma before each."""
-    return _kept(
-        lambda fields: tuple(
-            "".join(
-                f',"{key}":{_one_line(_encode(fields[name]))}'
-                for key, name in group
-                if fields.get(name) is not None
-            )
-            for group in groups
-        )
-    )
+def _members(keys: Sequence[tuple[str, str]], fields: Mapping[str, Any]) -> str:
+    """Return the members of those *fields* that are not absent, a comma before each."""
+    present = [(key, fields[name]) for key, name in keys if fields.get(name) is not None]
+    return "".join(f',"{key}":{_one_line(_encode(value))}' for key, value in present)
 
 
 def _one_line(text: str) -> str:

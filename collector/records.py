@@ -17,7 +17,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.pickles import RecordError, brief, read
+from collector.pickles import RecordError, brief, read, read_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,48 +57,40 @@ class Fragment:
         self.shared = shared
         """Whether other records will come with this very fragment."""
         self.rendered: dict[object, Any] = {}
-        """By renderer: what it keeps for the next record with this fragment."""
+        """What lines keep here for the next record with this fragment, and bound."""
 
 
-class Record(NamedTuple):
-    """A record as lines are made of it: checked fields, by the fragments they are constant in."""
+Record = tuple[Fragment, Fragment, Fragment, str, float, object, object, "Mapping[object, object]", str]
+"""A record as lines are made of it: head, site, tail, message, created, msecs, relativeCreated, extras, over.
 
-    head: Fragment
-    site: Fragment
-    tail: Fragment
-    message: str
-    created: float
-    msecs: object
-    relative_created: object
-    extra: Mapping[object, object]
-
-    @property
-    def name(self) -> str:
-        """The logger's name."""
-        return self.head.fields["name"]  # type: ignore[return-value]
-
-    @property
-    def levelno(self) -> int | None:
-        """None where the client sent no integer: such a record is below no level."""
-        level = self.site.fields.get("levelno")
-        return level if type(level) is int else None
-
-    @property
-    def fields(self) -> dict[Any, object]:
-        """All of its attributes in one dict; the extras too."""
-        fields: dict[Any, object] = {"message": self.message, "created": self.created, "msecs": self.msecs}
-        fields["relativeCreated"] = self.relative_created
-        for part in (self.head.fields, self.site.fields, self.tail.fields, self.extra):
-            fields.update(part)
-        return fields
+Checked fields, by the fragments they are constant in; `over` is "", or the reason why only a part of it could
+be decoded. A plain tuple: to make and unpack a NamedTuple takes a tenth of all that a record takes.
+"""
 
 
-# tuple.__new__(Record, ...) takes half as long as Record(...).
-_new: Any = tuple.__new__
+def name_of(record: Record) -> str:
+    """Return the logger's name."""
+    return record[0].fields["name"]  # type: ignore[return-value] # HEAD has text
+
+
+def level_of(record: Record) -> int | None:
+    """Return the level, None where the client sent no integer: such a record is below no level."""
+    level = record[1].fields.get("levelno")
+    return level if type(level) is int else None
+
+
+def fields_of(record: Record) -> dict[Any, object]:
+    """Return all attributes in one dict; the extras too."""
+    head, site, tail, message, created, msecs, relative_created, extra, _ = record
+    fields: dict[Any, object] = {"message": message, "created": created, "msecs": msecs}
+    fields["relativeCreated"] = relative_created
+    return {**fields, **head.fields, **site.fields, **tail.fields, **extra}
+
+
 _NO_EXTRA: Mapping[object, object] = {}
 
 
-def checked(fields: dict[Any, object]) -> Record:
+def checked(fields: dict[Any, object], over: str = "") -> Record:
     """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
     if not ("msg" in fields or "name" in fields):
         raise RecordError(f"not the fields of a LogRecord but {brief(fields)[:200]}")
@@ -123,16 +115,9 @@ def checked(fields: dict[Any, object]) -> Record:
             tail[key] = _fit(key, value)
         elif key not in STANDARD:
             extra[key] = value
-    return Record(
-        Fragment({"name": name}),
-        Fragment(site),
-        Fragment(tail),
-        message,
-        created,  # type: ignore[arg-type]
-        msecs,
-        fields.get("relativeCreated"),
-        extra,
-    )
+    relative = fields.get("relativeCreated")
+    head = Fragment({"name": name})
+    return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra, over  # type: ignore[return-value]
 
 
 def _fit(key: str, value: object) -> object:
@@ -148,9 +133,10 @@ def _fit(key: str, value: object) -> object:
 # numbered in it; a name or a message that is something else in the record too is a reference, and read whole.
 _START_3 = b"}q\x00("
 _MESSAGE_3 = b"X\x03\x00\x00\x00msgq\x03X"
+_NAME_LENGTH_AT = len(_START_3 + b"X\x04\x00\x00\x00nameq\x01X")
+_TO_MESSAGE_3 = _NAME_LENGTH_AT + 4 + len(b"q\x02" + _MESSAGE_3)
 _CREATED_3 = b"X\x07\x00\x00\x00createdq"
 _TO_CREATED_3 = len(_CREATED_3) + len(b"\x15G")
-_TO_MESSAGE_3 = len(_MESSAGE_3) + 4
 _times_3 = Struct(">d13sd23sd").unpack_from
 _TIMES_BYTES = 60
 _MSECS_3 = b"X\x05\x00\x00\x00msecsq"
@@ -210,42 +196,61 @@ class RecordReader:
         self._tails = _Memory()
         self._tails_before_extra = _Memory()
         self._of_python_2 = _Memory()
+        self._from_created = 0
         # A key that nobody outside can know: if it is still there after the extras have been read, they have
         # not touched the stack below them.
         self._mark = secrets.token_hex(8)
         self._before_extra = b"}(X\x10\x00\x00\x00" + self._mark.encode() + b"N"
 
-    def read(self, payload: bytes) -> tuple[Record, str]:
-        """Return the record in *payload*, and "" or the reason why only a part of it could be decoded.
+    def read(self, payload: bytes) -> Record:
+        """Return the record in *payload*. Raises RecordError where there is none to be had."""
+        # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the name
+        # has less than 256 bytes, and the tail as many as the last one. But these are all of its bytes, so
+        # that each fragment is found only where it is.
+        try:
+            start = _TO_MESSAGE_3 + payload[_NAME_LENGTH_AT]
+            head = self._heads[payload[:start]]
+            start += 4
+            end = start + _u32(payload, start - 4)[0]
+            at = len(payload) - self._from_created
+            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
+            site = self._sites[payload[end:at], msecs_key, relative_key]
+            tail = self._tails[payload[at + _TIMES_BYTES :]]
+            message = payload[start:end].decode()
+        except (LookupError, ValueError, StructError):
+            pass
+        else:
+            if head and site and end <= at and 0 <= created < _END_OF_TIME:
+                return head, site, tail, message, created, msecs, relative, _NO_EXTRA, ""
+        return self._read(payload)
 
-        Raises RecordError where there is no record to be had.
-        """
+    def _read(self, payload: bytes) -> Record:
+        """Do what read() does, and learn the fragments of the payload."""
         record = self._of_python_3(payload)
         if record is not None:
-            return record, ""
+            return record
         cut = self._cut_python_2(payload)
         if cut is not None:
             known = self._of_python_2.get(cut.fragments)
             if known is not None:
-                return _new(Record, (*known, cut.message, *cut.times, _NO_EXTRA)), ""
+                return (*known, cut.message, *cut.times, _NO_EXTRA, "")
         value, over, plain = read(payload, self._encoding)
         if not isinstance(value, dict):
             raise RecordError(f"not the fields of a LogRecord but {brief(value)[:200]}")
-        record = checked(value)
-        if cut is not None and plain and not record.extra:
+        if cut is not None and plain and STANDARD.issuperset(value):
             self._learn_python_2(cut.fragments)
-        return record, over
+        return checked(value, over)
 
     # --- Python 3: head, message, site, three times, tail ---
 
     def _of_python_3(self, payload: bytes) -> Record | None:
         """Return the record if *payload* has the form of a frame from Python 3, else None."""
-        end_of_head = payload.find(_MESSAGE_3)
-        if not 0 <= end_of_head <= _MAX_FRAGMENT_BYTES:
+        end_of_head = payload.find(_MESSAGE_3) + len(_MESSAGE_3)
+        if not len(_MESSAGE_3) <= end_of_head <= _MAX_FRAGMENT_BYTES:
             return None
-        start = end_of_head + _TO_MESSAGE_3
+        start = end_of_head + 4
         try:
-            end = start + _u32(payload, start - 4)[0]
+            end = start + _u32(payload, end_of_head)[0]
             message = payload[start:end].decode()
             at = payload.index(_CREATED_3, end) + _TO_CREATED_3
             created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
@@ -261,29 +266,31 @@ class RecordReader:
         try:
             site = self._sites[site_bytes, msecs_key, relative_key]
         except KeyError:
-            site = self._site(site_bytes, msecs_key, relative_key)
-            if len(site_bytes) <= _MAX_FRAGMENT_BYTES:
+            shared = len(site_bytes) <= _MAX_FRAGMENT_BYTES
+            site = self._site(site_bytes, msecs_key, relative_key, shared=shared)
+            if shared:
                 self._sites.learn((site_bytes, msecs_key, relative_key), site)
         if head is None or site is None or not 0 <= created < _END_OF_TIME:
             return None
         tail = self._tails.get(tail_bytes)
-        extra: Mapping[object, object] | None = _NO_EXTRA
+        extra = _NO_EXTRA
         if tail is None:
-            tail, extra = self._tail(tail_bytes)
-            if tail is None or extra is None:
+            found = self._tail(tail_bytes)
+            if found is None:
                 return None
-        parts = (head, site, tail, message, created, msecs, relative, extra)
-        return _new(Record, parts)  # type: ignore[no-any-return]
+            tail, extra = found
+        self._from_created = len(payload) - at
+        return head, site, tail, message, created, msecs, relative, extra, ""
 
     def _head(self, head: bytes) -> Fragment | None:
         if not head.startswith(_START_3):
             return None
-        fields = self._plain(head[len(_START_3) :])
+        fields = self._plain(head[len(_START_3) : -len(_MESSAGE_3)])
         if fields is None or fields.keys() != HEAD or not isinstance(fields["name"], str):
             return None
         return Fragment(fields, shared=True)
 
-    def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes) -> Fragment | None:
+    def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes, *, shared: bool) -> Fragment | None:
         """Return what is between the message and the value of `created`, if the keys are right."""
         known_form = (
             site[:1] == b"q"
@@ -292,32 +299,38 @@ class RecordReader:
             and relative_key.startswith(_RELATIVE_3)
         )
         fields = self._plain(site[2:-_TO_CREATED_3]) if known_form else None
-        return Fragment(fields) if fields is not None and _fit_for(fields, SITE) else None
+        return Fragment(fields, shared=shared) if fields is not None and _fit_for(fields, SITE) else None
 
-    def _tail(self, tail: bytes) -> tuple[Fragment | None, Mapping[object, object] | None]:
-        """Return the fragment that *tail* begins with, and the extras; None for what is of no use."""
+    def _tail(self, tail: bytes) -> tuple[Fragment, Mapping[Any, object]] | None:
+        """Return the fragment that *tail* begins with, and the extras; None if it is to be read whole."""
         if len(tail) > _MAX_EXTRA_BYTES:
-            return None, None
+            return None
         end = _end_of_tail(tail)
         try:
             fragment = self._tails_before_extra[tail[:end]]
         except KeyError:
             fields = self._plain(tail[:end])
-            fragment = Fragment(fields) if fields is not None and _fit_for(fields, TAIL) else None
-            if end <= _MAX_FRAGMENT_BYTES:
+            shared = end <= _MAX_FRAGMENT_BYTES
+            fit = fields is not None and _fit_for(fields, TAIL)
+            fragment = Fragment(fields, shared=shared) if fields is not None and fit else None
+            if shared:
                 self._tails_before_extra.learn(tail[:end], fragment)
-        if fragment is not None and tail[end:] == _END:
+        if fragment is None:
+            return None
+        if tail[end:] == _END:
             # Only a tail without extras is remembered whole: those that change never come back.
             if len(tail) <= _MAX_FRAGMENT_BYTES:
                 self._tails.learn(tail, fragment)
             return fragment, _NO_EXTRA
-        try:
-            extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
-        except RecordError:
-            return None, None
-        if over or not isinstance(extra, dict) or extra.pop(self._mark, self) is not None:
-            return None, None
-        return (fragment, extra) if STANDARD.isdisjoint(extra) else (None, None)
+        extra: Any = read_items(tail, end)
+        if extra is None:
+            try:
+                extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
+            except RecordError:
+                return None
+            if over or not isinstance(extra, dict) or extra.pop(self._mark, self) is not None:
+                return None
+        return (fragment, extra) if STANDARD.isdisjoint(extra) else None
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""

@@ -15,7 +15,7 @@ from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
-from collector.records import RecordReader
+from collector.records import RecordReader, level_of, name_of
 from collector.rotating import Lines
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Router:
         # By file, not by route: loggers that share a file keep their order in it.
         groups: dict[str, list[str]] = {}
         owners: dict[str, Route] = {}
+        # By the head of a record: how it becomes a line, where that goes, and from which level on.
+        ways: dict[Fragment, tuple[Callable[[Record, str], str], Callable[[str], None], int]] = {}
         dropped = self._stats.dropped_records_total
         unreadable: list[tuple[bytes, RecordError]] = []
         self._stats.received_records_total += len(payloads)
@@ -85,25 +87,27 @@ class Router:
         routes = self._routes.setdefault(host if self._by_host else "", {})
         for payload in payloads:
             try:
-                record, over = read(payload)
+                record = read(payload)
             except RecordError as fault:
                 # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
                 # one's length said: so the connection lives on.
                 unreadable.append((payload, fault))
                 continue
+            head, over = record[0], record[8]
             if over:
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
-            route = routes.get(record.head) or self._find(record, routes, host)
-            if route.level and not self._is_wanted(record, route):
+            try:
+                render, append, level = ways[head]
+            except KeyError:
+                route = routes.get(head) or self._find(record, routes, host)
+                owners.setdefault(route.path, route)
+                render, append, level = route.render, groups.setdefault(route.path, []).append, route.level
+                ways[head] = render, append, level
+            if level and (own := level_of(record)) is not None and own < level:
                 dropped["level"] += 1
                 continue
-            line = route.render(record, peer)
-            try:
-                groups[route.path].append(line)
-            except KeyError:
-                groups[route.path] = [line]
-                owners[route.path] = route
-        waiting = [self._leave(owners[path], lines) for path, lines in groups.items()]
+            append(render(record, peer))
+        waiting = [self._leave(owners[path], lines) for path, lines in groups.items() if lines]
         if unreadable:
             waiting.append(self._quarantine(unreadable, peer))
         for handler in waiting:
@@ -154,22 +158,17 @@ class Router:
         handler.leave(Lines(data, len(lines), ends))
         return handler
 
-    @staticmethod
-    def _is_wanted(record: Record, route: Route) -> bool:
-        level = record.levelno
-        return level is None or level >= route.level
-
     def _find(self, record: Record, routes: dict[Fragment | str, Route], host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""
-        name = record.name
+        head, name = record[0], name_of(record)
         route = routes.get(name)
         if route is None:
             route = self._make(name, host)
             if len(name) > _MAX_NAME_CHARACTERS:
                 return route
             self._remember(routes, name, route)
-        if record.head.shared:
-            self._remember(routes, record.head, route)
+        if head.shared:
+            self._remember(routes, head, route)
         return route
 
     def _remember(self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route) -> None:
