@@ -50,10 +50,9 @@ class Handler:
         self._on_their_way: Lines | None = None
 
     def leave(self, lines: Lines) -> None:
-        """Take *lines*, to be written soon. Never waits."""
+        """Take *lines*, which the caller also submits to the writer. Never waits."""
         self._pending.append(lines)
         self.records += lines.records
-        self.writer.submit(self, len(lines.data))
 
     def take(self) -> Lines:
         """Return what to write next: what failed before, or else what waits. There must be something."""

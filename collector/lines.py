@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from collector.config import Format
-    from collector.records import Record
+    from collector.records import Fragment, Record
 
     Render = Callable[[Record, str], str]
 
@@ -158,25 +158,31 @@ def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Convers
     return runs, changing
 
 
-def _text_renderer(form: Format) -> Render:
+def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line, in one place
     free_text = escape if form.newlines == "escape" else None
     line_break = "\\n" if form.newlines == "escape" else "\n"
     clock = _Clock(form.datefmt, time.gmtime if form.utc else time.localtime)
     runs, changing = _compile(form)
-    by_tail = any(piece.name in TAIL for run in runs for piece in run if isinstance(piece, _Conversion))
+    conversions = {piece for run in runs for piece in run if isinstance(piece, _Conversion)}
+    by_tail = any(one.name in TAIL for one in conversions)
 
-    def render_constant(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        fields = fields_of(record)
-        pieces = tuple(
-            "".join(
-                piece.apply(fields.get(piece.name)) if isinstance(piece, _Conversion) else piece
-                for piece in run
-            )
-            for run in runs
-        )
+    def converted(fragment: Fragment, keys: frozenset[str]) -> dict[_Conversion, str]:
+        # Kept too: of a thousand loggers and hundreds of call sites, most pairs are new for a long time.
+        texts: dict[_Conversion, str] | None = fragment.rendered.get(clock)
+        if texts is None:
+            own = [one for one in conversions if one.name in keys]
+            texts = fragment.rendered[clock] = {one: one.apply(fragment.fields.get(one.name)) for one in own}
+        return texts
+
+    def render_constant(record: Record) -> tuple[list[str], list[str]]:
+        head, site, tail, *_ = record
+        texts = converted(head, HEAD) | converted(site, SITE)
+        if by_tail:
+            texts |= converted(tail, TAIL)
+        pieces = ["".join([one if isinstance(one, str) else texts[one] for one in run]) for run in runs]
         # On lines of their own, as logging.Formatter has them.
-        below = [str(fields[key]) for key in ("exc_text", "stack_info") if fields.get(key)]
-        return pieces, tuple(map(free_text, below) if free_text else below)
+        below = [str(site.fields[key]) for key in ("exc_text", "stack_info") if site.fields.get(key)]
+        return pieces, list(map(free_text, below)) if free_text else below
 
     constant = _kept(render_constant, by_tail=by_tail)
     others = [_changing(conversion, clock) for conversion in changing]
@@ -199,7 +205,7 @@ def _text_renderer(form: Format) -> Render:
         line = f"{first}{clock.text}{second}{free_text(message) if free_text else message}{third}"
         return finish(line, below) if below else line + "\n"
 
-    def finish(line: str, below: tuple[str, ...]) -> str:
+    def finish(line: str, below: list[str]) -> str:
         for text in below:
             line += text if line.endswith("\n") else line_break + text
         return line + "\n"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collector.records import Fragment, Record
     from collector.reserve import Reserve
     from collector.stats import Stats
+    from collector.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Router:
         self._handlers = handlers
         self._reserve = reserve
         self._stats = stats
+        self._waits = config.listen.when_full == "wait"
         self._directory = os.path.realpath(config.files.directory)
         self._renderers = {
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
@@ -75,16 +77,31 @@ class Router:
         Returns when their lines are with their handlers. Waits only while a volume has used up its part of
         the reserve, and then only who has lines for that volume.
         """
-        # By file, not by route: loggers that share a file keep their order in it.
-        groups: dict[str, list[str]] = {}
-        owners: dict[str, Route] = {}
-        # By the head of a record: how it becomes a line, where that goes, and from which level on.
-        ways: dict[Fragment, tuple[Callable[[Record, str], str], Callable[[str], None], int]] = {}
-        dropped = self._stats.dropped_records_total
         unreadable: list[tuple[bytes, RecordError]] = []
         self._stats.received_records_total += len(payloads)
+        groups = self._render(payloads, host, peer, unreadable)
+        # One account for the batch: it may have a line each for hundreds of files.
+        left: dict[Writer, dict[Handler, int]] = {}
+        for route, lines in groups.values():
+            if lines:
+                self._leave(route, lines, left)
+        if unreadable:
+            self._quarantine(unreadable, peer, left)
+        for writer, sizes in left.items():
+            writer.submit(sizes)
+        if self._waits:
+            for writer in left:
+                writer.room.wait()
+
+    def _render(
+        self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
+    ) -> dict[str, tuple[Route, list[str]]]:
+        """Return the lines for each file, by its path; add to *unreadable* what has none."""
+        # By file, not by route: loggers that share a file keep their order in it.
+        groups: dict[str, tuple[Route, list[str]]] = {}
+        # By the head of a record: how it becomes a line, where that goes, and from which level on.
+        ways: dict[Fragment, tuple[Callable[[Record, str], str], Callable[[str], None], int]] = {}
         read = self._reader.read
-        routes = self._routes.setdefault(host if self._by_host else "", {})
         for payload in payloads:
             try:
                 record = read(payload)
@@ -99,22 +116,18 @@ class Router:
             try:
                 render, append, level = ways[head]
             except KeyError:
-                route = routes.get(head) or self._find(record, routes, host)
-                owners.setdefault(route.path, route)
-                render, append, level = route.render, groups.setdefault(route.path, []).append, route.level
-                ways[head] = render, append, level
+                route = self._find(record, host)
+                lines = groups.setdefault(route.path, (route, []))[1]
+                render, append, level = ways[head] = route.render, lines.append, route.level
             if level and (own := level_of(record)) is not None and own < level:
-                dropped["level"] += 1
+                self._stats.dropped_records_total["level"] += 1
                 continue
             append(render(record, peer))
-        waiting = [self._leave(owners[path], lines) for path, lines in groups.items() if lines]
-        if unreadable:
-            waiting.append(self._quarantine(unreadable, peer))
-        for handler in waiting:
-            if self._config.listen.when_full == "wait":
-                handler.writer.room.wait()
+        return groups
 
-    def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], peer: str) -> Handler:
+    def _quarantine(
+        self, unreadable: list[tuple[bytes, RecordError]], peer: str, left: dict[Writer, dict[Handler, int]]
+    ) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
         half = self._handlers.quarantine_file.half
         frames = []
@@ -131,21 +144,22 @@ class Router:
             log.error("client %s: %d frames more like these", peer, len(unreadable) - _MAX_BATCH_FAULTS)
         handler = self._handlers.quarantine
         if frames and self._has_room(handler, len(frames)):
-            handler.leave(Lines(b"".join(frames), len(frames), list(accumulate(map(len, frames)))))
-        return handler
+            data = b"".join(frames)
+            handler.leave(Lines(data, len(frames), list(accumulate(map(len, frames)))))
+            left.setdefault(handler.writer, {})[handler] = len(data)
 
     def _has_room(self, handler: Handler, records: int) -> bool:
         """Return whether *records* for *handler* may be kept; count them if they may not."""
-        if self._config.listen.when_full == "wait" or not (handler.writer.room.full or self._reserve.full):
+        if self._waits or not (handler.writer.room.full or self._reserve.full):
             return True
         self._stats.dropped_records_total["reserve full"] += records
         log.error("%s: %d records dropped: the reserve is full", handler.file.path, records)
         return False
 
-    def _leave(self, route: Route, lines: list[str]) -> Handler:
+    def _leave(self, route: Route, lines: list[str], left: dict[Writer, dict[Handler, int]]) -> None:
         handler = self._handlers.get(route.path, route.rollover)
         if not self._has_room(handler, len(lines)):
-            return handler
+            return
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(lines).encode("utf-8", "backslashreplace")
         ends = None
@@ -156,18 +170,19 @@ class Router:
             )
             ends = list(accumulate(sizes))
         handler.leave(Lines(data, len(lines), ends))
-        return handler
+        left.setdefault(handler.writer, {})[handler] = len(data)
 
-    def _find(self, record: Record, routes: dict[Fragment | str, Route], host: str) -> Route:
+    def _find(self, record: Record, host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""
+        routes = self._routes.setdefault(host if self._by_host else "", {})
         head, name = record[0], name_of(record)
-        route = routes.get(name)
+        route = routes.get(head) or routes.get(name)
         if route is None:
             route = self._make(name, host)
             if len(name) > _MAX_NAME_CHARACTERS:
                 return route
             self._remember(routes, name, route)
-        if head.shared:
+        if head.shared and head not in routes:
             self._remember(routes, head, route)
         return route
 

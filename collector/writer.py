@@ -22,7 +22,7 @@ from gevent.threadpool import ThreadPool
 from collector import backups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from collector.handlers import Handler
     from collector.reserve import Reserve
@@ -89,10 +89,10 @@ class Writer:
         if sync_seconds:
             gevent.spawn(self._sync_again_and_again)
 
-    def submit(self, handler: Handler, size: int) -> None:
-        """Take note that *handler* holds *size* bytes more to write."""
-        self.room.take(size)
-        self._ready[handler] = None
+    def submit(self, sizes: Mapping[Handler, int]) -> None:
+        """Take note that each handler has been left so many bytes more to write."""
+        self.room.take(sum(sizes.values()))
+        self._ready.update(dict.fromkeys(sizes))
         self._wake.set()
 
     def close(self, handler: Handler) -> None:

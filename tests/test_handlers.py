@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 DEFAULTS: Config = load(None)
 
 
+def leave(handler: Handler, line: str) -> None:
+    handler.leave(Lines(line.encode(), 1))
+    handler.writer.submit({handler: len(line)})
+
+
 class Cache:
     """A handler cache over a directory of the test's, and what it counts."""
 
@@ -39,7 +44,7 @@ class Cache:
 
     def write(self, *names: str) -> None:
         for name in names:
-            self.get(name).leave(Lines(f"to {name}\n".encode(), 1))
+            leave(self.get(name), f"to {name}\n")
 
     def settle(self) -> None:
         with gevent.Timeout(5):
@@ -65,7 +70,7 @@ def test_who_asks_for_one_file_gets_one_handler(cache: Cache) -> None:
 def test_greenlets_that_write_to_one_file_lose_and_tear_nothing(cache: Cache, tmp_path: Path) -> None:
     def write(who: int) -> None:
         for n in range(50):
-            cache.get("a.log").leave(Lines(f"{who} {n}\n".encode(), 1))
+            leave(cache.get("a.log"), f"{who} {n}\n")
             gevent.sleep(0)
 
     gevent.joinall([gevent.spawn(write, who) for who in range(20)], raise_error=True)
@@ -90,7 +95,7 @@ def test_idle_files_above_max_open_are_closed_the_least_recently_used_first(
 def test_a_handler_with_lines_is_never_evicted(tmp_path: Path) -> None:
     cache = Cache(tmp_path, max_open=1)
     kept = cache.get("kept.log")
-    kept.leave(Lines(b"1\n", 1))
+    leave(kept, "1\n")
     cache.write(*(f"{n}.log" for n in range(10)))
     assert kept is cache.get("kept.log")
     cache.settle()
@@ -109,7 +114,7 @@ def test_a_handler_whose_semaphore_is_held_is_never_evicted(tmp_path: Path) -> N
 def test_lines_wait_while_somebody_else_has_the_semaphore(cache: Cache, tmp_path: Path) -> None:
     handler = cache.get("a.log")
     with handler.semaphore:
-        handler.leave(Lines(b"1\n", 1))
+        leave(handler, "1\n")
         cache.write("b.log")
         with gevent.Timeout(5):
             while not (tmp_path / "b.log").exists():
