@@ -15,6 +15,9 @@ def load_context(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.S
     Raises OSError, with the keys and the files that were at fault.
     """
     context = kind(ssl.PROTOCOL_TLS_SERVER)
+    # A client that only sends never reads the session tickets of TLS 1.3. Unread, they make its close() reset
+    # the connection, and what we have not read by then is gone. No handler resumes a session anyway.
+    context.num_tickets = 0
     try:
         context.load_cert_chain(tls.certificate, tls.private_key)
     except OSError as error:  # ssl.SSLError is one
