@@ -91,15 +91,19 @@ def test_a_missing_configuration_is_one_line_and_exit_2(command: str, tmp_path: 
     assert "missing.toml" in result.stderr
 
 
+@pytest.mark.parametrize("directory", ["{}/file/logs", "/proc/nope", "/proc/nope/logs"])
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(
+    command: str, directory: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
+    directory = directory.format(tmp_path)
     config = tmp_path / "c.toml"
-    config.write_text(f'[files]\ndirectory = "{tmp_path}/file/logs"\n')
+    config.write_text(f'[files]\ndirectory = "{directory}"\n')
     result = run(command, "-c", str(config))
     assert result.returncode == 2
     assert 1 == len(result.stderr.splitlines())
-    assert f"{tmp_path}/file/logs" in result.stderr
+    assert f"{directory!r}" in result.stderr
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_path: Path) -> None:
