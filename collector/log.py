@@ -1,8 +1,8 @@
 """The collector's own log: stderr, one line per event, repeats limited and counted.
 
-What peers can cause they can cause a million times a second; so each kind of event - a kind is its format
-string - gets a number of lines in a stretch of time, and the next one after that tells how many were left
-out. Text from the wire is escaped and cut before it gets here.
+What peers can cause they can cause a million times a second; so each kind of event gets a number of lines in
+a stretch of time, and the next one after that tells how many were left out. A kind is a format string and,
+where an event has `extra={"of": ...}`, what it is of. Text from the wire comes escaped and cut.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-_Kind = tuple[int, str]
-"""Level and format string."""
+_Kind = tuple[int, str, str]
+"""Level, format string, and what it is of."""
 _WINDOW_SECONDS = 60.0
 # Clients come and go by the hundred when an application is deployed; nothing else need be seen so often.
 _LINES_PER_WINDOW = {logging.INFO: 1000, logging.WARNING: 20, logging.ERROR: 20}
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 def tell_left_out() -> None:
     """Say what the limit has left out and nothing has told since: at the end, for instance."""
-    for (_, text), count in _limit.left_out():
+    for (_, text, _), count in _limit.left_out():
         _stderr.put(f"{count} more left out like: {text}")
 
 
@@ -100,7 +100,7 @@ class Limit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
         now = time.monotonic()
-        kind = (record.levelno, record.msg)
+        kind = (record.levelno, record.msg, getattr(record, "of", ""))
         since, count = self._window.get(kind, (now, 0))
         allowed = _LINES_PER_WINDOW.get(record.levelno, sys.maxsize)
         if now - since >= _WINDOW_SECONDS:
