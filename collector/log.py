@@ -12,6 +12,10 @@ import queue
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _Kind = tuple[int, str, str]
 """Level, format string, and what it is of."""
@@ -41,6 +45,18 @@ def tell_left_out() -> None:
     """Say what the limit has left out and nothing has told since: at the end, for instance."""
     for (_, text, _), count in _limit.left_out():
         _stderr.put(f"{count} more left out like: {text}")
+
+
+def error_each(logger: logging.Logger, text: str, several: Sequence[tuple[object, ...]]) -> None:
+    """Log an event of one kind for each of *several* arguments, however many.
+
+    Those that the limit is sure to leave out are only counted: an event takes ten times longer than a frame.
+    """
+    allowed = _LINES_PER_WINDOW[logging.ERROR]
+    for arguments in several[:allowed]:
+        logger.error(text, *arguments)
+    if len(several) > allowed:
+        _limit.leave_out((logging.ERROR, text, ""), len(several) - allowed)
 
 
 class _ThreadedHandler(logging.Handler):
@@ -113,6 +129,13 @@ class Limit(logging.Filter):
         if count >= allowed:
             self._limited[kind] = count + 1 - allowed
         return count < allowed
+
+    def leave_out(self, kind: _Kind, number: int) -> None:
+        """Count so many more events of a *kind* that has had all its lines."""
+        if kind in self._window:  # else events of this level are not logged
+            since, count = self._window[kind]
+            self._window[kind] = (since, count + number)
+            self._limited[kind] = self._limited.get(kind, 0) + number
 
     def left_out(self) -> list[tuple[_Kind, int]]:
         """Return the kinds of which some were not written and not yet told of, and how many."""

@@ -48,6 +48,21 @@ def test_frames_that_cannot_be_decoded_are_kept_as_received(collector: Collector
     ]
 
 
+def test_each_has_a_line_with_its_own_reason_up_to_the_limit_and_the_others_are_counted(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[quarantine]\nmax_bytes = 100\n").start()
+    bad = [b"N.", b"}.", b"x" * 47]  # the last one is too large
+    collector.send(b"".join(framed(bad[n % 3]) for n in range(90)))
+    assert collector.stop() == 0
+    lines = [line.split(": ", 1)[1] for line in collector.stderr.splitlines() if "frame of" in line]
+    kept = [line for line in lines if line.startswith("frame of 2 bytes quarantined: ")]
+    assert (20, 2) == (len(kept), len(set(kept)))
+    assert 20 == len([line for line in lines if line.startswith("frame of 47 bytes dropped: ")])
+    assert "40 more left out like: client %s: frame of %d bytes quarantined" in collector.stderr
+    assert "10 more left out like: client %s: frame of %d bytes dropped" in collector.stderr
+
+
 @pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
 @pytest.mark.parametrize("name", [".quarantine", ".quarantine.1"])
 def test_what_readme_says_replays_it_once_and_keeps_what_is_bad_still(
