@@ -240,6 +240,20 @@ def test_a_certificate_that_cannot_be_loaded_is_one_line_and_exit_2(
     assert "missing.pem" in result.stderr
 
 
+def test_a_key_that_wants_a_password_is_refused_and_nobody_is_asked(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    from tests.test_cli import run
+
+    encrypted = certificates / "encrypted.key"
+    encrypt = ["openssl", "rsa", "-aes128", "-passout", "pass:secret", "-in", f"{certificates}/server.key"]
+    subprocess.run([*encrypt, "-out", str(encrypted)], check=True, capture_output=True)
+    table = tls_table(certificates).replace("/server.key", "/encrypted.key")
+    result = run("check", "-c", str(make_collector(table).config))
+    assert result.returncode == 2
+    assert str(encrypted) in result.stderr
+
+
 def test_the_mode_of_a_directory_and_of_files_lets_the_group_read_and_nobody_else(
     make_collector: Callable[..., Collector],
 ) -> None:

@@ -84,6 +84,27 @@ def test_every_fault_of_a_configuration_is_listed_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
+def test_what_the_machine_lacks_is_listed_with_the_faults_of_the_configuration(
+    command: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    tls = 'certificate = "a.pem"\nprivate_key = "a.key"\nclient_ca = "b.pem"\n'
+    directory = '[files]\ndirectory = "/proc/nope"\n'
+    config.write_text(f'[listen]\nallow = ["10.0.0.1/8", "::1", "all"]\n[listen.tls]\n{tls}{directory}')
+    result = run(command, "-c", str(config))
+    assert result.returncode == 2
+    for fault in ("10.0.0.1/8 has host bits set", "'all' does not", "/proc/nope", "a.key", "b.pem"):
+        assert fault in result.stderr
+
+
+def test_a_faulty_directory_is_not_replaced_by_the_default(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[files]\ndirectory = 5\n")
+    subprocess.run([sys.executable, "-m", "collector", "check", "-c", config], cwd=tmp_path, check=False)
+    assert [config] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
 def test_a_missing_configuration_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
     result = run(command, "-c", str(tmp_path / "missing.toml"))
     assert result.returncode == 2
