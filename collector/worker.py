@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _SPARE_FILES = 64
 _FOR_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
+_NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
 # Who signals all processes at once reaches the worker twice: the guardian passes its own on.
 _SAME_SECONDS = 0.2
 
@@ -91,11 +92,17 @@ def run(config: Config) -> NoReturn:
 
 
 def _passed_sockets() -> list[socket.socket]:
-    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    """Take over the sockets of systemd's protocol. Raises OSError where there are none."""
+    given = os.environ.pop("LISTEN_FDS", "")
     for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     first = guardian.LISTEN_FDS_START
-    sockets = [socket.socket(fileno=fd) for fd in range(first, first + count)]
+    try:
+        sockets = [socket.socket(fileno=fd) for fd in range(first, first + int(given))]
+    except (OSError, ValueError) as error:
+        raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}: {error}") from error
+    if not sockets:
+        raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}")
     for sock in sockets:
         sock.set_inheritable(False)
         sock.setblocking(False)  # noqa: FBT003 - its only parameter
