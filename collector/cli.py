@@ -68,8 +68,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    _try(config)
+    config = _load(options.config)
     # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
     if guardian.is_worker():
         from collector import worker  # noqa: PLC0415
@@ -82,15 +81,34 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    _try(load(options.config))
+    _load(options.config)
     return EXIT_OK
 
 
-def _try(config: Config) -> None:
-    """Try what collecting needs and no configuration can promise. Raises OSError."""
-    _try_directory(config.files.directory)
+def _load(path: str | None) -> Config:
+    """Read the configuration and try what collecting needs and no configuration can promise.
+
+    Raises ConfigError, with the faults of both.
+    """
+    faults: list[str] = []
+    try:
+        config = load(path)
+    except ConfigError as error:
+        if error.config is None:
+            raise
+        config, faults = error.config, error.faults
+    try:
+        _try_directory(config.files.directory)
+    except OSError as error:
+        faults.append(f"collector: {error}")
     if config.listen.tls:
-        load_context(config.listen.tls)
+        try:
+            load_context(config.listen.tls)
+        except OSError as error:
+            faults.append(f"collector: {error}")
+    if faults:
+        raise ConfigError(faults)
+    return config
 
 
 def _try_directory(directory: str) -> None:

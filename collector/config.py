@@ -64,11 +64,16 @@ _OVERFLOW = "_overflow.log"
 
 
 class ConfigError(ValueError):
-    """The operator's settings cannot be used: `faults` says why, a line for each reason."""
+    """The operator's settings cannot be used: `faults` says why, a line for each reason.
 
-    def __init__(self, faults: list[str]) -> None:
+    `config` has the settings, with defaults for the faulty ones, where the directory and the certificates in
+    it are the operator's own: so that these may be tried all the same.
+    """
+
+    def __init__(self, faults: list[str], config: "Config | None" = None) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.config = config
 
 
 # A check takes a value as TOML gave it and returns what the program uses, or raises ValueError with the
@@ -145,10 +150,15 @@ _TABLES = _must(
 def _networks(value: object) -> object:
     if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
         raise ValueError('must be a list of networks in quotes, such as ["10.0.0.0/8", "::1"]')
-    try:
-        return tuple(ipaddress.ip_network(network) for network in value)
-    except ValueError as fault:
-        raise ValueError(f"{fault}; write networks such as 10.0.0.0/8, or addresses") from fault
+    networks, faults = [], []
+    for network in value:
+        try:
+            networks.append(ipaddress.ip_network(network))
+        except ValueError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise ValueError(f"{'; '.join(faults)}; write networks such as 10.0.0.0/8, or addresses")
+    return tuple(networks)
 
 
 def _unix(value: object) -> object:
@@ -339,7 +349,7 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     reader = _Reader(file)
     config = reader.config(parse(_read(file), file))
     if reader.faults:
-        raise ConfigError(reader.faults)
+        raise ConfigError(reader.faults, config if reader.files_are_sound() else None)
     return config
 
 
@@ -370,6 +380,10 @@ class _Reader:
 
     def _sound(self, place: str, *keys: str) -> bool:
         return self._faulty.isdisjoint((place, key) for key in keys)
+
+    def files_are_sound(self) -> bool:
+        """Whether no fault is in, or may be meant for, a key that names a directory or a certificate."""
+        return not any(place in ("", "[files]") or key.startswith("tls") for place, key in self._faulty)
 
     def _fault(self, place: str, key: str, value: object, rule: str) -> None:
         self._faulty.add((place, key))

@@ -1,8 +1,8 @@
 """The collector's own log: stderr, one line per event, repeats limited and counted.
 
-What peers can cause they can cause a million times a second; so each kind of event - a kind is its format
-string - gets a number of lines in a stretch of time, and the next one after that tells how many were left
-out. Text from the wire is escaped and cut before it gets here.
+What peers can cause they can cause a million times a second; so each kind of event gets a number of lines in
+a stretch of time, and the next one after that tells how many were left out. A kind is a format string and,
+where an event has `extra={"of": ...}`, what it is of. Text from the wire comes escaped and cut.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import queue
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
-_Kind = tuple[int, str]
-"""Level and format string."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Kind = tuple[int, str, str]
+"""Level, format string, and what it is of."""
 _WINDOW_SECONDS = 60.0
 # Clients come and go by the hundred when an application is deployed; nothing else need be seen so often.
 _LINES_PER_WINDOW = {logging.INFO: 1000, logging.WARNING: 20, logging.ERROR: 20}
@@ -39,8 +43,20 @@ def say(text: str) -> None:
 
 def tell_left_out() -> None:
     """Say what the limit has left out and nothing has told since: at the end, for instance."""
-    for (_, text), count in _limit.left_out():
+    for (_, text, _), count in _limit.left_out():
         _stderr.put(f"{count} more left out like: {text}")
+
+
+def error_each(logger: logging.Logger, text: str, several: Sequence[tuple[object, ...]]) -> None:
+    """Log an event of one kind for each of *several* arguments, however many.
+
+    Those that the limit is sure to leave out are only counted: an event takes ten times longer than a frame.
+    """
+    allowed = _LINES_PER_WINDOW[logging.ERROR]
+    for arguments in several[:allowed]:
+        logger.error(text, *arguments)
+    if len(several) > allowed:
+        _limit.leave_out((logging.ERROR, text, ""), len(several) - allowed)
 
 
 class _ThreadedHandler(logging.Handler):
@@ -100,7 +116,7 @@ class Limit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
         now = time.monotonic()
-        kind = (record.levelno, record.msg)
+        kind = (record.levelno, record.msg, getattr(record, "of", ""))
         since, count = self._window.get(kind, (now, 0))
         allowed = _LINES_PER_WINDOW.get(record.levelno, sys.maxsize)
         if now - since >= _WINDOW_SECONDS:
@@ -113,6 +129,13 @@ class Limit(logging.Filter):
         if count >= allowed:
             self._limited[kind] = count + 1 - allowed
         return count < allowed
+
+    def leave_out(self, kind: _Kind, number: int) -> None:
+        """Count so many more events of a *kind* that has had all its lines."""
+        if kind in self._window:  # else events of this level are not logged
+            since, count = self._window[kind]
+            self._window[kind] = (since, count + number)
+            self._limited[kind] = self._limited.get(kind, 0) + number
 
     def left_out(self) -> list[tuple[_Kind, int]]:
         """Return the kinds of which some were not written and not yet told of, and how many."""

@@ -36,8 +36,9 @@ class Quarantine(RotatingFile):
 
     def _prepare(self, lines: Lines, now: float) -> int:
         fd = self._fd
-        if now >= self._look_at:
-            self._look(now)  # somebody may have moved it, to replay it
+        # Each time, for somebody may have moved it to replay it: what went on into the moved file would be
+        # sent again and again, or removed with it.
+        self._look(now)
         stop = lines.fit(self.half - self._size)
         if self._size and stop == lines.done:
             self._roll(now)

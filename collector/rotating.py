@@ -41,13 +41,18 @@ def make_directory(path: str) -> None:
     Unlike os.makedirs, which gives the mode to the last one only. Raises OSError, not if it exists.
     """
     try:
+        _make_one_directory(path)
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        _make_one_directory(path)  # where nothing can be made, as in /proc, the reason is the same again
+
+
+def _make_one_directory(path: str) -> None:
+    try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path))
-        make_directory(path)
     else:
         os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
+from collector.log import error_each
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
 from collector.records import RecordReader, level_of, name_of
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 # Past so many routes all are forgotten, and found anew; longer names are not remembered.
 _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
-_MAX_BATCH_FAULTS = 3
 
 
 class Route:
@@ -129,24 +129,24 @@ class Router:
         self, unreadable: list[tuple[bytes, RecordError]], peer: str, left: dict[Writer, dict[Handler, int]]
     ) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
+        handler = self._handlers.quarantine
         half = self._handlers.quarantine_file.half
         frames = []
-        for number, (payload, fault) in enumerate(unreadable):
-            kept = len(payload) + HEADER_BYTES <= half
-            if kept:
+        lines: dict[str, list[tuple[object, ...]]] = {"quarantined": [], "dropped": []}
+        for payload, fault in unreadable:
+            fits = len(payload) + HEADER_BYTES <= half
+            if fits:
                 frames.append(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
-            else:
-                self._stats.dropped_records_total["unreadable"] += 1
-            if number < _MAX_BATCH_FAULTS:  # a line takes longer than a frame does
-                what = "quarantined" if kept else "dropped"
-                log.error("client %s: frame of %d bytes %s: %s", peer, len(payload), what, fault)
-        if len(unreadable) > _MAX_BATCH_FAULTS:
-            log.error("client %s: %d frames more like these", peer, len(unreadable) - _MAX_BATCH_FAULTS)
-        handler = self._handlers.quarantine
+            lines["quarantined" if fits else "dropped"].append((peer, len(payload), fault))
+        self._stats.dropped_records_total["unreadable"] += len(lines["dropped"])
         if frames and self._has_room(handler, len(frames)):
             data = b"".join(frames)
             handler.leave(Lines(data, len(frames), list(accumulate(map(len, frames)))))
             left.setdefault(handler.writer, {})[handler] = len(data)
+        elif frames:
+            lines = {"dropped": lines["dropped"] + lines["quarantined"]}
+        for what, several in lines.items():
+            error_each(log, f"client %s: frame of %d bytes {what}: %s", several)
 
     def _has_room(self, handler: Handler, records: int) -> bool:
         """Return whether *records* for *handler* may be kept; count them if they may not."""

@@ -32,7 +32,7 @@ class Stats:
     def summary(self) -> str:
         """Return the totals in words, for the last line of the log."""
         dropped = ", ".join(
-            f"{count} dropped ({why})" for why, count in sorted(self.dropped_records_total.items())
+            f"{count} dropped ({why})" for why, count in sorted(self.dropped_records_total.items()) if count
         )
         return (
             f"{self.received_records_total} records received from {self.clients_total} clients, "

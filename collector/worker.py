@@ -6,7 +6,6 @@ lines, paths), handlers, writer.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import resource
@@ -19,9 +18,11 @@ from typing import TYPE_CHECKING, NoReturn
 import gevent
 from gevent.event import Event
 from gevent.socket import wait_read
+from gevent.threadpool import ThreadPool
 
 from collector import guardian
 from collector.handlers import HandlerCache
+from collector.lock import Lock
 from collector.log import say, tell_left_out
 from collector.reserve import Reserve
 from collector.routing import Router
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCK = ".collector.lock"
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
 _FOR_CLIENTS = 7 / 8
+_LOCK_SECONDS = 1.0
+_NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
 # Who signals all processes at once reaches the worker twice: the guardian passes its own on.
 _SAME_SECONDS = 0.2
 
@@ -49,7 +51,9 @@ def run(config: Config) -> NoReturn:
     Raises OSError where it cannot start.
     """
     listeners = _passed_sockets()
-    lock = _lock(os.path.realpath(config.files.directory))
+    # Of the guardian, if there is one: it is the process that an operator would stop.
+    owner = os.getppid() if guardian.PIPE in os.environ else os.getpid()
+    lock = Lock(os.path.realpath(config.files.directory), owner)
     stats = Stats()
     reserve = Reserve(config.listen.max_buffered_bytes)
     max_clients, max_open = _share_descriptors(config)
@@ -80,41 +84,40 @@ def run(config: Config) -> NoReturn:
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
+    gevent.spawn(_keep_lock, lock)
     stop.wait()
     code = _drain(server, handlers, stats, config.listen.drain_seconds)
-    os.close(lock)
+    lock.release()
     _exit(code)
 
 
 def _passed_sockets() -> list[socket.socket]:
-    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    """Take over the sockets of systemd's protocol. Raises OSError where there are none."""
+    given = os.environ.pop("LISTEN_FDS", "")
     for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     first = guardian.LISTEN_FDS_START
-    sockets = [socket.socket(fileno=fd) for fd in range(first, first + count)]
+    try:
+        sockets = [socket.socket(fileno=fd) for fd in range(first, first + int(given))]
+    except (OSError, ValueError) as error:
+        raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}: {error}") from error
+    if not sockets:
+        raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}")
     for sock in sockets:
         sock.set_inheritable(False)
         sock.setblocking(False)  # noqa: FBT003 - its only parameter
     return sockets
 
 
-def _lock(directory: str) -> int:
-    """Make the directory this collector's own for as long as the descriptor returned is open.
-
-    Raises OSError; where another collector has the directory, with its process id.
-    """
-    fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        first = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise OSError(f"the directory {directory!r} belongs to another collector, process {first}") from None
-    # Of the guardian, if there is one: it is the process that an operator would stop.
-    pid = os.getppid() if guardian.PIPE in os.environ else os.getpid()
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{pid}\n".encode(), 0)
-    return fd
+def _keep_lock(lock: Lock) -> None:
+    """Follow the directory when it is removed or replaced, as the files do, so that no second one starts."""
+    thread = ThreadPool(1)  # of its own, for the disk may hang
+    while True:
+        gevent.sleep(_LOCK_SECONDS)
+        try:
+            thread.apply(lock.follow)
+        except OSError as error:
+            log.error("collecting on without the lock: %s", error)
 
 
 def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:

@@ -171,9 +171,12 @@ class Writer:
                 log.info("%s: can be written again", file.path)
             handler.settled()
         else:
+            # However many fail, the first failure of each is told; what they share is not, nor are retries.
+            of = "" if handler.pause or error.errno == errno.EMFILE else file.path
+            why = (file.path, handler.records, error)
+            log.error("%s: cannot be written, %d records wait: %s", *why, extra={"of": of})
             handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
             handler.retry_at = time.monotonic() + handler.pause
-            log.error("%s: cannot be written, %d records wait: %s", file.path, handler.records, error)
         if handler.records:
             self._ready[handler] = None
 

@@ -165,6 +165,23 @@ def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
     handler.close()
 
 
+def test_a_tls_client_that_sends_and_closes_at_once_loses_nothing(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    """A session ticket that lies unread at the client turns its close() into a reset of the connection."""
+    collector = make_collector(tls_table(certificates)).start()
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    sent = [f"{n}" for n in range(450)]
+    for n in range(0, 450, 3):
+        handler = TlsHandler("127.0.0.1", collector.port, context)
+        for message in sent[n : n + 3]:
+            handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, message, None, None))
+        handler.close()
+    within(5, lambda: collector.stderr.count("disconnected") == 150)
+    assert collector.stop() == 0
+    assert sorted(sent) == sorted(messages(collector))
+
+
 def test_what_a_tls_client_sent_before_the_signal_is_on_disk(
     make_collector: Callable[..., Collector], certificates: Path
 ) -> None:
@@ -221,6 +238,20 @@ def test_a_certificate_that_cannot_be_loaded_is_one_line_and_exit_2(
     assert 1 == len(result.stderr.splitlines())
     assert "[listen.tls]" in result.stderr
     assert "missing.pem" in result.stderr
+
+
+def test_a_key_that_wants_a_password_is_refused_and_nobody_is_asked(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    from tests.test_cli import run
+
+    encrypted = certificates / "encrypted.key"
+    encrypt = ["openssl", "rsa", "-aes128", "-passout", "pass:secret", "-in", f"{certificates}/server.key"]
+    subprocess.run([*encrypt, "-out", str(encrypted)], check=True, capture_output=True)
+    table = tls_table(certificates).replace("/server.key", "/encrypted.key")
+    result = run("check", "-c", str(make_collector(table).config))
+    assert result.returncode == 2
+    assert str(encrypted) in result.stderr
 
 
 def test_the_mode_of_a_directory_and_of_files_lets_the_group_read_and_nobody_else(

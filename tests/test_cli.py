@@ -84,6 +84,27 @@ def test_every_fault_of_a_configuration_is_listed_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
+def test_what_the_machine_lacks_is_listed_with_the_faults_of_the_configuration(
+    command: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    tls = 'certificate = "a.pem"\nprivate_key = "a.key"\nclient_ca = "b.pem"\n'
+    directory = '[files]\ndirectory = "/proc/nope"\n'
+    config.write_text(f'[listen]\nallow = ["10.0.0.1/8", "::1", "all"]\n[listen.tls]\n{tls}{directory}')
+    result = run(command, "-c", str(config))
+    assert result.returncode == 2
+    for fault in ("10.0.0.1/8 has host bits set", "'all' does not", "/proc/nope", "a.key", "b.pem"):
+        assert fault in result.stderr
+
+
+def test_a_faulty_directory_is_not_replaced_by_the_default(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[files]\ndirectory = 5\n")
+    subprocess.run([sys.executable, "-m", "collector", "check", "-c", config], cwd=tmp_path, check=False)
+    assert [config] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
 def test_a_missing_configuration_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
     result = run(command, "-c", str(tmp_path / "missing.toml"))
     assert result.returncode == 2
@@ -91,15 +112,19 @@ def test_a_missing_configuration_is_one_line_and_exit_2(command: str, tmp_path: 
     assert "missing.toml" in result.stderr
 
 
+@pytest.mark.parametrize("directory", ["{}/file/logs", "/proc/nope", "/proc/nope/logs"])
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(
+    command: str, directory: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
+    directory = directory.format(tmp_path)
     config = tmp_path / "c.toml"
-    config.write_text(f'[files]\ndirectory = "{tmp_path}/file/logs"\n')
+    config.write_text(f'[files]\ndirectory = "{directory}"\n')
     result = run(command, "-c", str(config))
     assert result.returncode == 2
     assert 1 == len(result.stderr.splitlines())
-    assert f"{tmp_path}/file/logs" in result.stderr
+    assert f"{directory!r}" in result.stderr
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def assert_named(collector: Collector, path: Path, why: str) -> None:
     """The fault of *path* is on stderr, in a limited number of lines, and so is its end."""
     assert errors(collector, f"{path}: cannot be written, ")
     assert errors(collector, why)
-    assert len(errors(collector, "cannot be written")) <= MAX_LINES_PER_KIND
+    assert len(errors(collector, "cannot be written")) <= MAX_LINES_PER_KIND + len(FOUR_LOGGERS)
     assert f"{path}: can be written again" in collector.stderr
 
 

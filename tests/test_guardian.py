@@ -177,6 +177,24 @@ def test_under_systemds_socket_activation_the_worker_runs_without_a_guardian(
     assert collector.stop() == 0
 
 
+@pytest.mark.parametrize("count", ["", "0", "-1", "1", "three", "99999999999"])
+def test_who_is_passed_no_sockets_although_it_is_the_worker_exits_with_2_and_a_line(
+    make_collector: Callable[..., Collector], count: str
+) -> None:
+    collector = make_collector()
+    command = f'LISTEN_PID=$$ LISTEN_FDS={count} exec "$0" -m collector run -c "$1"'
+    result = subprocess.run(
+        ["sh", "-c", command, sys.executable, str(collector.config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert 1 == len(result.stderr.splitlines()), result.stderr
+    assert f"LISTEN_FDS = '{count}' passes no sockets" in result.stderr
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_the_units_for_systemd_are_valid(tmp_path: Path) -> None:
     etc = Path(__file__).parent.parent / "etc"

@@ -58,6 +58,20 @@ def test_one_kind_does_not_use_up_the_lines_of_another() -> None:
     assert limit.filter(event(text="something else: %s"))
 
 
+def test_however_many_files_cannot_be_written_each_is_named(collector: Collector) -> None:
+    names = [f"app{n}" for n in range(50)]
+    for name in names:
+        (collector.directory / f"{name}.log").mkdir()
+    collector.send(b"".join(make_frame("x", name) for name in names))
+    for name in names:
+        within(5, lambda name=name: f"{name}.log: cannot be written" in collector.stderr)  # type: ignore[misc]
+    within(5, lambda: collector.stderr.count("cannot be written") > 50, "some retries are told too")
+    assert collector.stderr.count("cannot be written") <= 70
+    for name in names:
+        (collector.directory / f"{name}.log").rmdir()
+    within(10, lambda: len(collector.files()) == 50)
+
+
 def test_text_from_the_wire_is_escaped_and_cut(collector: Collector) -> None:
     name = b"c__main__\nEvil\x1b[2J" + b"x" * 5000 + b"\n)R."
     collector.send(len(name).to_bytes(4, "big") + name)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,14 +48,39 @@ def test_frames_that_cannot_be_decoded_are_kept_as_received(collector: Collector
     ]
 
 
-def test_sending_the_file_to_the_port_replays_it(make_collector: Callable[..., Collector]) -> None:
-    collector = make_collector('[listen]\npython2_encoding = "ascii"\n').start()
-    collector.send(framed(b"N."))
-    file = collector.directory / ".quarantine"
-    within(5, lambda: file.exists() and file.stat().st_size)
-    collector.send(file.read_bytes() + make_frame("the stream is still in step"))
-    within(5, lambda: messages(collector) == ["the stream is still in step"])
-    within(5, lambda: file.read_bytes() == 2 * framed(b"N."))
+def test_each_has_a_line_with_its_own_reason_up_to_the_limit_and_the_others_are_counted(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[quarantine]\nmax_bytes = 100\n").start()
+    bad = [b"N.", b"}.", b"x" * 47]  # the last one is too large
+    collector.send(b"".join(framed(bad[n % 3]) for n in range(90)))
+    assert collector.stop() == 0
+    lines = [line.split(": ", 1)[1] for line in collector.stderr.splitlines() if "frame of" in line]
+    kept = [line for line in lines if line.startswith("frame of 2 bytes quarantined: ")]
+    assert (20, 2) == (len(kept), len(set(kept)))
+    assert 20 == len([line for line in lines if line.startswith("frame of 47 bytes dropped: ")])
+    assert "40 more left out like: client %s: frame of %d bytes quarantined" in collector.stderr
+    assert "10 more left out like: client %s: frame of %d bytes dropped" in collector.stderr
+
+
+@pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
+@pytest.mark.parametrize("name", [".quarantine", ".quarantine.1"])
+def test_what_readme_says_replays_it_once_and_keeps_what_is_bad_still(
+    collector: Collector, name: str
+) -> None:
+    """Without the move nc would read on in what its own frames add, for ever."""
+    bad = framed(b"N.") + framed(b"}.") * 10_000
+    collector.send(framed(b"N."))  # so that the file is open
+    current = collector.directory / ".quarantine"
+    within(5, lambda: current.exists() and current.stat().st_size)
+    (collector.directory / name).write_bytes(bad + make_frame("can be read by now"))
+    replay = f"mv {name} replay && nc -N 127.0.0.1 {collector.port} < replay && rm replay"
+    subprocess.run(replay, shell=True, cwd=collector.directory, check=True, timeout=30)  # noqa: S602 - as shown
+    within(5, lambda: messages(collector) == ["can be read by now"])
+    assert collector.stop() == 0
+    assert bad == current.read_bytes()[-len(bad) :]
+    assert len(bad) + (0 if name == ".quarantine" else 6) == current.stat().st_size
+    assert {"app.log"} == collector.files().keys()
 
 
 def test_with_max_bytes_0_they_are_dropped_and_counted(make_collector: Callable[..., Collector]) -> None:
@@ -113,7 +140,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_it_is_made_anew_when_somebody_has_moved_it_to_replay_it(tmp_path: Path) -> None:
-    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    quarantine = Quarantine(str(tmp_path), 1000, 0o640, sync=False)
     write(quarantine, b"first.", b"second")
     (tmp_path / ".quarantine").rename(tmp_path / "saved")
     write(quarantine, b"third.")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from collector import backups
 from collector.config import Rollover
-from collector.rotating import Lines, RotatingFile
+from collector.rotating import Lines, RotatingFile, make_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +78,12 @@ def test_missing_directories_are_made_for_the_group_to_read(tmp_path: Path) -> N
     write(open_file(tmp_path / "a", NEVER), "x\n")
     assert {"app.log": "x\n"} == files(tmp_path / "a")
     assert 0o40750 == (tmp_path / "a").stat().st_mode
+
+
+def test_where_nothing_can_be_made_the_reason_comes_back() -> None:
+    """There, mkdir says ENOENT however many parents exist."""
+    with pytest.raises(FileNotFoundError):
+        make_directory("/proc/nope/logs")
 
 
 def test_a_last_line_that_a_kill_cut_gets_its_newline(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""The lock of a directory: one collector has it at a time, for two would tear each other's files apart.
+
+It is a lock on an open file, so the kernel lets it go however the process ends. Knows no greenlet; a disk
+that hangs holds up whoever calls.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from contextlib import suppress
+
+NAME = ".collector.lock"
+
+
+class Lock:
+    """Makes a directory this collector's own until it is released. Raises OSError where it cannot."""
+
+    def __init__(self, directory: str, owner: int) -> None:
+        """*owner* is the process id that whoever comes second is told."""
+        self._directory = directory
+        self._owner = owner
+        self._fd = self._take()
+
+    def follow(self) -> None:
+        """Take the lock again where its name leads elsewhere: the directory was removed and remade, say.
+
+        Raises OSError; where another collector was quicker, with its process id.
+        """
+        path = os.path.join(self._directory, NAME)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(self._fd)):
+                return
+        if os.path.isdir(self._directory):  # else there is nothing to own; whoever writes next remakes it
+            old, self._fd = self._fd, self._take()
+            os.close(old)
+
+    def release(self) -> None:
+        """Let the directory go, although a thread that hangs may keep the process from going."""
+        os.close(self._fd)
+
+    def _take(self) -> int:
+        path = os.path.join(self._directory, NAME)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(path, flags, 0o640)
+        except OSError as error:
+            raise OSError(
+                f"the lock {path!r} cannot be opened: {error.strerror}; see what it is, and whose"
+            ) from error
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(f"the lock {path!r} is no regular file; move it away")  # noqa: TRY301 - closes it
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                first = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                whose = f"belongs to another collector, process {first}"
+                raise OSError(f"the directory {self._directory!r} {whose}") from None
+        except OSError:
+            os.close(fd)
+            raise
+        with suppress(OSError):  # a disk that is full is no reason not to start: the number is a courtesy
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{self._owner}\n".encode(), 0)
+        return fd
