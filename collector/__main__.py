@@ -1,5 +1,27 @@
-"""`python -m collector` is the command `collector`."""
+"""The command `collector`, and `python -m collector`: what has to come before anything else is loaded."""
 
-from collector.cli import main
+import os
+import signal
+import sys
 
-raise SystemExit(main())
+# Held until somebody waits for them: one that comes while modules load is neither to kill the collector nor,
+# as PID 1 has no default action, to get lost.
+EARLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+    # Where one of the three is closed, the next file or socket to be opened would be taken for it.
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
+        pass
+    os.close(fd)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
+    from collector import cli  # noqa: PLC0415 - see above
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

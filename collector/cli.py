@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or (arguments[0] not in commands and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "run")
     options = parser.parse_args(arguments)
+    if options.command is not _run:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)  # nobody waits for them
     try:
         return int(options.command(options))
     except ConfigError as error:

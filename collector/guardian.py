@@ -56,7 +56,7 @@ def open_sockets(listen: Listen) -> list[socket.socket]:
         for sock in opened:
             sock.close()
         why = f"{error.strerror or error}; see [listen] {'unix' if where == listen.unix else 'host and port'}"
-        raise OSError(error.errno, f"cannot listen on {where}: {why}") from error
+        raise OSError(f"cannot listen on {where}: {why}") from error
     return opened
 
 

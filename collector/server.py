@@ -325,11 +325,10 @@ class Server:
             if not client.closing:
                 self._reserve.hold_partial(-client.splitter.partial)
             self._stats.cut_frames_total += 1
-            partial = client.splitter.partial
-            log.warning(
-                "client %s went away inside a frame, of which %d bytes had come", client.peer, partial
-            )
-        level = logging.WARNING if client.splitter.fault or client.closing else logging.INFO
+            inside = f"inside a frame, of which {client.splitter.partial} bytes had come"
+            how = f"{how}; {inside}" if how else f"went away {inside}"
+        odd = client.splitter.fault or client.closing or client.splitter.inside
+        level = logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %d records, %d bytes%s"
         why = f": {how}" if how else ""
         log.log(level, went, client.peer, client.records, client.bytes, why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 import socket
 import ssl
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import time
 from logging.handlers import SocketHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,6 @@ from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Collector
 
@@ -163,6 +164,21 @@ def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
     within(5, lambda: messages(collector) == [f"{n}" for n in range(100)])
     assert collector.stop() == 0
     handler.close()
+
+
+def test_the_certificate_that_readme_makes_is_accepted(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    readme = (Path(__file__).parent.parent / "README.rst").read_text()
+    (command,) = re.findall(r"^ +(openssl req(?:.*\\\n)*.*)", readme, re.MULTILINE)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)  # noqa: S602 - as shown
+    collector = make_collector(tls_table(tmp_path, f"{tmp_path}/server.pem")).start()
+    context = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 has it by default
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with context.wrap_socket(collector.connect(), server_hostname="logs.example.org") as client:
+        client.sendall(make_frame("trusted"))
+        within(5, lambda: messages(collector) == ["trusted"])
 
 
 def test_a_tls_client_that_sends_and_closes_at_once_loses_nothing(

@@ -225,6 +225,52 @@ def test_a_signal_that_comes_before_the_worker_is_ready_still_drains_it(
     assert "stopped: 0 records received" in collector.stderr
 
 
+def test_a_signal_that_comes_before_the_configuration_is_read_still_drains_it(
+    make_collector: Callable[..., Collector],
+) -> None:
+    """As a FIFO the configuration is read when the test writes it: by the guardian, then by its worker."""
+    collector = make_collector()
+    config = collector.config.read_text()
+    collector.config.unlink()
+    os.mkfifo(collector.config)
+    command = [sys.executable, "-m", "collector", "run", "-c", str(collector.config)]
+    with collector.log.open("ab") as log:
+        process = collector.process = subprocess.Popen(command, stderr=log)
+    with collector.config.open("w") as fifo:
+        process.send_signal(signal.SIGTERM)
+        fifo.write(config)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    within(10, lambda: process.poll() is not None or children.read_text(), "there is a worker")
+    assert collector.running, process.returncode
+    with collector.config.open("w") as fifo:
+        fifo.write(config)
+    assert process.wait(20) == 0
+    assert "stopped: 0 records received" in collector.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_taken_by_no_socket(
+    make_collector: Callable[..., Collector], closed: str
+) -> None:
+    collector = make_collector()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        collector.port = free.getsockname()[1]
+    collector.configure(f"[listen]\nport = {collector.port}\n")
+    command = f'exec "$0" -m collector run -c "$1" {closed}'
+    collector.process = subprocess.Popen(["sh", "-c", command, sys.executable, str(collector.config)])
+
+    def accepts() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", collector.port)) == 0
+
+    within(20, accepts)
+    collector.send(make_frame("stored"))
+    within(5, lambda: messages(collector) == ["stored"])
+    for pid in (collector.process.pid, collector.worker):
+        assert os.readlink(f"/proc/{pid}/fd/2") == "/dev/null"
+    assert collector.stop() == 0
+
+
 def test_a_later_worker_that_cannot_start_is_tried_again(collector: Collector) -> None:
     config = collector.config.read_text()
     collector.config.write_text("[files]\ndirectory = 5\n")
