@@ -147,6 +147,8 @@ _SCALAR_BYTES = {b"N": 1, b"K": 2, b"M": 3, b"J": 5}
 _END = b"u."
 # The same for Python 2, whose dict has an order of its own.
 _START_2 = b"}q\x01(U\x0frelativeCreatedq\x02G"
+_ARGS_2 = b"U\x04argsq"
+_THREAD_2 = b"U\x06threadq"
 _CREATED_2 = b"U\x07createdq"
 _TO_CREATED_2 = len(_CREATED_2) + len(b"\rG")
 _MSECS_2 = b"U\x05msecsq"
@@ -180,7 +182,10 @@ class _Memory(dict[Any, Any]):
 class _Python2(NamedTuple):
     """A frame of Python 2, cut at what changes."""
 
-    fragments: tuple[bytes, bytes, bytes, bytes]
+    site: tuple[bytes, bytes, bytes]
+    """Pieces that belong to the logger and the call site, but for the name of the process."""
+    origin: tuple[bytes, bytes, bytes]
+    """Pieces that belong to the process and the thread."""
     message: str
     times: tuple[float, float, float]
 
@@ -195,12 +200,16 @@ class RecordReader:
         self._sites = _Memory()
         self._tails = _Memory()
         self._tails_before_extra = _Memory()
-        self._of_python_2 = _Memory()
+        self._sites_of_python_2 = _Memory()
+        self._tails_of_python_2 = _Memory()
         self._from_created = 0
         # A key that nobody outside can know: if it is still there after the extras have been read, they have
         # not touched the stack below them.
         self._mark = secrets.token_hex(8)
         self._before_extra = b"}(X\x10\x00\x00\x00" + self._mark.encode() + b"N"
+        # The same between pieces that are read at one go: none of them begins or ends inside a pair.
+        self._marks = self._mark[:-1] + "g", self._mark[:-1] + "h"
+        self._between = [b"X\x10\x00\x00\x00" + mark.encode() + b"N" for mark in self._marks]
 
     def read(self, payload: bytes) -> Record:
         """Return the record in *payload*. Raises RecordError where there is none to be had."""
@@ -229,16 +238,12 @@ class RecordReader:
         record = self._of_python_3(payload)
         if record is not None:
             return record
-        cut = self._cut_python_2(payload)
-        if cut is not None:
-            known = self._of_python_2.get(cut.fragments)
-            if known is not None:
-                return (*known, cut.message, *cut.times, _NO_EXTRA, "")
-        value, over, plain = read(payload, self._encoding)
+        record = self._of_python_2(payload)
+        if record is not None:
+            return record
+        value, over, _ = read(payload, self._encoding)
         if not isinstance(value, dict):
             raise RecordError(f"not the fields of a LogRecord but {brief(value)[:200]}")
-        if cut is not None and plain and STANDARD.issuperset(value):
-            self._learn_python_2(cut.fragments)
         return checked(value, over)
 
     # --- Python 3: head, message, site, three times, tail ---
@@ -342,13 +347,36 @@ class RecordReader:
 
     # --- Python 2: the same fields, in the order of its hashes ---
 
+    def _of_python_2(self, payload: bytes) -> Record | None:
+        """Return the record if *payload* has the form of a frame from Python 2, else None."""
+        cut = self._cut_python_2(payload)
+        if cut is None:
+            return None
+        try:
+            known = self._sites_of_python_2[cut.site]
+        except KeyError:
+            known = self._site_of_python_2(cut.site)
+            if sum(map(len, cut.site)) <= _MAX_FRAGMENT_BYTES:
+                self._sites_of_python_2.learn(cut.site, known)
+        if known is None:
+            return None
+        head, site, process_name = known
+        try:
+            tail = self._tails_of_python_2[process_name, cut.origin]
+        except KeyError:
+            tail = self._tail_of_python_2(cut.origin, process_name)
+            if sum(map(len, cut.origin)) <= _MAX_FRAGMENT_BYTES:
+                self._tails_of_python_2.learn((process_name, cut.origin), tail)
+        return None if tail is None else (head, site, tail, cut.message, *cut.times, _NO_EXTRA, "")
+
     def _cut_python_2(self, payload: bytes) -> _Python2 | None:
-        """Return the parts of *payload* if it has the form of a frame from Python 2, else None."""
         if not payload.startswith(_START_2):
             return None
         first = len(_START_2) + 8
         try:
-            second = payload.index(_CREATED_2, first) + _TO_CREATED_2
+            args = payload.index(_ARGS_2, first)
+            thread = payload.index(_THREAD_2, args)
+            second = payload.index(_CREATED_2, thread) + _TO_CREATED_2
             third = payload.index(_MSECS_2, second + 8) + _TO_MSECS_2
             op = payload.index(_MESSAGE_2, third + 8) + _TO_MESSAGE_2
             text_of_python_3 = payload[op] == _BINUNICODE
@@ -365,38 +393,46 @@ class RecordReader:
         if end > len(payload) or not 0 <= times[0] < _END_OF_TIME:
             return None
         # The opcode of the message goes with what is before it.
-        fragments = (
-            payload[first:second],
-            payload[second + 8 : third],
-            payload[third + 8 : op + 1],
-            payload[end:],
-        )
-        return _Python2(fragments, message, times)
+        site = payload[args:thread], payload[third + 8 : op + 1], payload[end:]
+        origin = payload[first:args], payload[thread:second], payload[second + 8 : third]
+        return _Python2(site, origin, message, times)
 
-    def _learn_python_2(self, fragments: tuple[bytes, bytes, bytes, bytes]) -> None:
-        if sum(map(len, fragments)) > _MAX_FRAGMENT_BYTES:
-            return
-        before_created, before_msecs, before_message, last = fragments
+    def _site_of_python_2(
+        self, pieces: tuple[bytes, bytes, bytes]
+    ) -> tuple[Fragment, Fragment, str | None] | None:
+        """Return head and site, and the name of the process, which stands between them."""
+        first, before_message, last = pieces
         rest = last[2:] if last[:1] == b"q" else last
-        pieces = (
-            before_created[:-_TO_CREATED_2] if before_created[-1:] == b"G" else b"0",
-            before_msecs[:-_TO_MSECS_2] if before_msecs[-1:] == b"G" else b"0",
-            before_message[: -_TO_MESSAGE_2 - 1] if before_message[-1] in _STRINGS_2 else b"0",
-            rest[: -len(_END)] if rest.endswith(_END) else b"0",
-        )
-        fields: dict[str, object] = {}
-        for piece in pieces:
-            found = self._plain(piece)
-            if found is None or not fields.keys().isdisjoint(found):
-                return
-            fields |= found
-        if not isinstance(fields.get("name"), str) or not _fit_for(fields, HEAD | SITE | TAIL):
-            return
-        known = tuple(
-            Fragment({key: value for key, value in fields.items() if key in keys}, shared=True)
-            for keys in (HEAD, SITE, TAIL)
-        )
-        self._of_python_2.learn(fragments, known)
+        if before_message[-1] not in _STRINGS_2 or not rest.endswith(_END):
+            return None
+        fields = self._plain_pieces(first, before_message[: -_TO_MESSAGE_2 - 1], rest[: -len(_END)])
+        if fields is None or not isinstance(fields.get("name"), str) or "processName" not in fields:
+            return None
+        process_name: Any = fields.pop("processName")
+        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
+        head = Fragment({"name": fields.pop("name")}, shared=shared)
+        fit = _fit_for(fields, SITE) and _fit("processName", process_name) is process_name
+        return (head, Fragment(fields, shared=shared), process_name) if fit else None
+
+    def _tail_of_python_2(
+        self, pieces: tuple[bytes, bytes, bytes], process_name: str | None
+    ) -> Fragment | None:
+        process, thread, thread_name = pieces
+        if thread[-1:] != b"G" or thread_name[-1:] != b"G":
+            return None
+        fields = self._plain_pieces(process, thread[:-_TO_CREATED_2], thread_name[:-_TO_MSECS_2])
+        if fields is None or "processName" in fields or not _fit_for(fields, TAIL):
+            return None
+        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
+        return Fragment({**fields, "processName": process_name}, shared=shared)
+
+    def _plain_pieces(self, *pieces: bytes) -> dict[str, object] | None:
+        """Return the fields in three pieces if each says the same in every frame, else None."""
+        one, two = self._between
+        fields = self._plain(b"".join((pieces[0], one, pieces[1], two, pieces[2])))
+        if fields is None or any(fields.pop(mark, self) is not None for mark in self._marks):
+            return None
+        return fields
 
 
 def _fit_for(fields: Mapping[str, object], keys: frozenset[str]) -> bool:
