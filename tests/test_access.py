@@ -121,12 +121,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
-    openssl(*new, "/CN=ca", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
+    usage = (
+        "-addext",
+        "keyUsage=digitalSignature,keyCertSign",
+    )  # Python 3.13 insists on it, and on the key's id
+    openssl(*new, "/CN=ca", "-x509", *usage, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
     for name in ("server", "client"):
-        (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        (directory / "names").write_text(
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
+        )
         openssl(*new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         sign = ("x509", "-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
         openssl(*sign, "-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "names")
+        openssl("verify", "-x509_strict", "-CAfile", "ca.pem", f"{name}.pem")
     return directory
 
 
