@@ -60,6 +60,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "check", parents=[with_config], help="check the configuration and what it needs"
     )
     check.set_defaults(command=_check)
+    top = commands.add_parser(
+        "top", parents=[with_config], help="show each second what a running collector does"
+    )
+    top.add_argument("-n", metavar="COUNT", type=int, help="end after so many refreshes")
+    top.set_defaults(command=_top)
     send = commands.add_parser("send", help="send one record through a stock SocketHandler")
     send.add_argument("--host", default="127.0.0.1")
     send.add_argument("--port", type=int, default=9020)
@@ -86,6 +91,15 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     _load(options.config)
     return EXIT_OK
+
+
+def _top(options: argparse.Namespace) -> int:
+    from collector import top  # noqa: PLC0415 - brings http.client with it, which nothing that collects needs
+
+    admin = load(options.config).admin
+    if admin is None:
+        raise ConfigError([f"{options.config or 'the defaults'}: no [admin]: top asks the admin port; add it"])
+    return top.run(admin, options.n)
 
 
 def _load(path: str | None) -> Config:

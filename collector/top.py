@@ -82,25 +82,27 @@ def _ask(admin: Admin) -> _Answers:
     address = f"{admin.host}:{admin.port}"
     headers = {"Authorization": f"Bearer {admin.token}"} if admin.token else {}
     connection = http.client.HTTPConnection(admin.host, admin.port, timeout=_TIMEOUT_SECONDS)
-    answers: _Answers = {}
+    answers: _Answers = {"at": time.monotonic()}
     try:
         for path in ("stats", "loggers", "clients"):
             connection.request("GET", f"/api/{path}", headers=headers)
             response = connection.getresponse()
-            body = response.read()
-            if response.status == http.HTTPStatus.UNAUTHORIZED:
-                raise OSError(f"{address} wants another token; see [admin] token of the collector that runs there")
-            if response.status != http.HTTPStatus.OK:
-                raise OSError(f"{address} answers {response.status} {escape(response.reason)} to /api/{path}")
-            answers[path] = json.loads(body)
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(f"{address} is no admin port of a collector; see [admin] host and port") from error
-    except (ConnectionError, TimeoutError) as error:
-        why = error.strerror or "no answer"
+            answers[path] = response.status, response.reason, response.read()
+    except OSError as error:
+        why = error.strerror or str(error) or "no answer"
         raise OSError(f"cannot reach {address}: {why}; does a collector run, with this [admin]?") from error
+    except http.client.HTTPException as error:
+        raise OSError(f"{address} does not speak HTTP; see [admin] host and port") from error
     finally:
         connection.close()
-    answers["at"] = time.monotonic()
+    for path in ("stats", "loggers", "clients"):
+        status, reason, body = answers[path]
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            raise OSError(f"{address} wants another token; see [admin] token of the collector that runs there")
+        try:
+            answers[path] = json.loads(body)
+        except ValueError as error:
+            raise OSError(f"{address} answers {status} {escape(reason)} to /api/{path}") from error
     return answers
 
 
@@ -151,7 +153,7 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
     yield f"reserve    {_bytes(reserve['bytes'])} of {_bytes(reserve['limit_bytes'])}{oldest}{reading}"
     for volume in now["volumes"]:
         free, total = _bytes(volume["free_bytes"]), _bytes(volume["total_bytes"])
-        yield f"disk       {volume['directory']}: {free} free of {total}, {files['open']:,} files open"
+        yield f"disk       {volume['directory']}: {free} free of {total}"
     for failing in files["failing"]:
         yield f"FAILING    {failing['path']}: {failing['error']}; {failing['records']:,} records wait"
 
