@@ -98,7 +98,8 @@ def _top(options: argparse.Namespace) -> int:
 
     admin = load(options.config).admin
     if admin is None:
-        raise ConfigError([f"{options.config or 'the defaults'}: no [admin]: top asks the admin port; add it"])
+        place = options.config or "the defaults"
+        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; add it"])
     return top.run(admin, options.n)
 
 

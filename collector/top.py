@@ -1,7 +1,7 @@
 """`collector top`: what the collector does right now, asked of its admin port each second.
 
-Full screen on a terminal, plain text one refresh after the other elsewhere. Rates are made from two answers. Text
-from the wire comes escaped. Knows the admin API and nothing else of the collector's.
+Full screen on a terminal, plain text one refresh after the other elsewhere. Rates are made from two answers.
+Text from the wire comes escaped. Knows the admin API, and nothing else of a running collector.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _REFRESH_SECONDS = 1.0
 _TIMEOUT_SECONDS = 10.0
 # The API tells of so many loggers and clients at most: past that, a new name may have counted before.
 _MOST = {"loggers": 100, "clients": 1000}
-# Of loggers and of clients, where no terminal bounds them.
-_PLAIN_LINES = 10
+# Of each table, where no terminal bounds it.
+_PLAIN_LINES = 11
 _PLAIN_COLUMNS = 100
 _SMALLEST = 4
 _NUMBERS = 22
 _TEN = 9.95
+_KIB = 1024
 
 _FULL_SCREEN, _LEAVE_FULL_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K\n", "\x1b[J"
 
 _Answers = dict[str, Any]
-"""What the API answered, by path: "stats", "loggers", "clients"; and "at", when, in seconds of a monotonic clock."""
+"""What the API answered, by path: "stats", "loggers", "clients"; and "at", seconds of a monotonic clock."""
 
 
 def run(admin: Admin, refreshes: int | None = None) -> int:
@@ -58,12 +59,14 @@ def run(admin: Admin, refreshes: int | None = None) -> int:
             columns, lines = shutil.get_terminal_size() if terminal else (_PLAIN_COLUMNS, 0)
             try:
                 now = _ask(admin)
-                text = [_cut(line, columns) for line in _report(before, now, columns, lines)]
+                text = _report(before, now, columns, lines)
                 before = now
             except OSError as error:
-                text = [_cut(f"{error}; trying again", columns)]
+                text = [f"{error}; trying again"]
+            text = [line if line.isprintable() else escape(line) for line in text]
             if terminal:
-                sys.stdout.write(_HOME + _END_OF_LINE.join(text[: lines - 1]) + _END_OF_LINE + _END_OF_SCREEN)
+                screen = "".join(_cut(line, columns) + _END_OF_LINE for line in text[: lines - 1])
+                sys.stdout.write(_HOME + screen + _END_OF_SCREEN)
             else:
                 sys.stdout.write("\n".join(text) + "\n\n")
             sys.stdout.flush()
@@ -98,7 +101,7 @@ def _ask(admin: Admin) -> _Answers:
     for path in ("stats", "loggers", "clients"):
         status, reason, body = answers[path]
         if status == http.HTTPStatus.UNAUTHORIZED:
-            raise OSError(f"{address} wants another token; see [admin] token of the collector that runs there")
+            raise OSError(f"{address} wants another token; see [admin] token of the collector there")
         try:
             answers[path] = json.loads(body)
         except ValueError as error:
@@ -112,25 +115,33 @@ def _report(before: _Answers, now: _Answers, columns: int, lines: int) -> list[s
     report = [*_head(before["stats"], now["stats"], seconds)]
     tables = []
     for kind, name in (("loggers", "name"), ("clients", "peer")):
-        counts, earlier = ({row[name]: row["records"] for row in answers[kind][kind]} for answers in (now, before))
+        earlier, counts = ({row[name]: row["records"] for row in its[kind][kind]} for its in (before, now))
         rates = _rates(earlier, counts, seconds, _MOST[kind])
         not_read = {row[name] for row in now[kind][kind] if not row.get("reading", True)}
-        table = [
-            (f"{key} (not read)" if key in not_read else key, rates[key], counts[key])
-            for key in sorted(counts, key=lambda key: (-rates[key], -counts[key], key))
-        ]
-        tables.append((kind, table))
-    # An empty line and a heading above each table, and the cursor's line below.
-    room = (lines - len(report) - 5) // 2 if lines else _PLAIN_LINES
-    for kind, table in tables:
-        report += ["", _row(kind[:-1].upper(), "RECORDS/S", "RECORDS", columns)]
-        report += [_row(key, _rate(rate), f"{count:,}", columns) for key, rate, count in table[: max(room, _SMALLEST)]]
-    return report
+        busiest = sorted(counts, key=lambda key: (-rates[key], -counts[key], key))
+        tables.append(
+            [
+                _row(kind[:-1].upper(), "RECORDS/S", "RECORDS", columns),
+                *(
+                    _row(
+                        key + " (not read)" * (key in not_read),
+                        _rate(rates[key]),
+                        f"{counts[key]:,}",
+                        columns,
+                    )
+                    for key in busiest
+                ),
+            ]
+        )
+    # The tables share what is left, with an empty line above each and the cursor's below.
+    room = max((lines - len(report) - 3) // 2, _SMALLEST) if lines else _PLAIN_LINES
+    return report + [line for table in tables for line in ("", *table[:room])]
 
 
 def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> Iterator[str]:
-    health = "draining" if now["draining"] else "healthy" if now["healthy"] else f"NOT HEALTHY: {now['reason']}"
-    yield f"collector {now['version']}, up {_duration(now['uptime_seconds'])}, {health}"
+    health = "healthy" if now["healthy"] else f"NOT HEALTHY: {now['reason']}"
+    state = "draining" if now["draining"] else health
+    yield f"collector {now['version']}, up {_duration(now['uptime_seconds'])}, {state}"
     totals, earlier = (
         {
             "received": stats["records"]["received"],
@@ -145,26 +156,31 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
     rates = _rates(before["levels"], now["levels"], seconds)
     in_order = sorted(rates, key=lambda level: (-rates[level], level))
     yield "levels/s   " + (", ".join(f"{level} {_rate(rates[level])}" for level in in_order) or "none yet")
-    clients, files, reserve = now["clients"], now["files"], now["reserve"]
-    yield f"clients    {clients['now']:,} now, {clients['total']:,} in all, {sum(clients['refused'].values()):,} refused"
+    clients, reserve = now["clients"], now["reserve"]
+    refused = sum(clients["refused"].values())
+    yield f"clients    {clients['now']:,} now, {clients['total']:,} in all, {refused:,} refused"
     oldest = f", the oldest {_duration(reserve['oldest_seconds'])}" if reserve["bytes"] else ""
     stalled = reserve["not_reading_seconds"] - before["reserve"]["not_reading_seconds"]
     reading = "; NOT READING" if stalled > 0 else ""
     yield f"reserve    {_bytes(reserve['bytes'])} of {_bytes(reserve['limit_bytes'])}{oldest}{reading}"
     for volume in now["volumes"]:
         free, total = _bytes(volume["free_bytes"]), _bytes(volume["total_bytes"])
-        yield f"disk       {volume['directory']}: {free} free of {total}"
-    for failing in files["failing"]:
-        yield f"FAILING    {failing['path']}: {failing['error']}; {failing['records']:,} records wait"
+        yield f"disk       {free} free of {total}, {volume['directory']}"
+    for failing in now["files"]["failing"]:
+        yield f"FAILING    {failing['records']:,} records wait: {failing['error']}: {failing['path']}"
 
 
 def _rates(
     before: Mapping[str, int], now: Mapping[str, int], seconds: float, most: int = sys.maxsize
 ) -> dict[str, float]:
-    """Return by how much each counter grew in a second. One that is new began at 0, if the answer before had room."""
+    """Return by how much each counter grew in a second.
+
+    A new one began at 0, unless the answer before had the *most* it tells of. One that has shrunk belongs to
+    a collector that has just started.
+    """
     full = len(before) >= most
-    # A counter that has shrunk belongs to a collector that has just started.
-    return {key: max(0, count - before.get(key, count if full else 0)) / seconds for key, count in now.items()}
+    grown = {key: count - before.get(key, count if full else 0) for key, count in now.items()}
+    return {key: max(0, growth) / seconds for key, growth in grown.items()}
 
 
 def _row(name: str, rate: str, count: str, columns: int) -> str:
@@ -174,8 +190,7 @@ def _row(name: str, rate: str, count: str, columns: int) -> str:
 
 
 def _cut(line: str, columns: int) -> str:
-    """Return *line*, escaped, within so many columns of a terminal."""
-    line = line if line.isprintable() else escape(line)
+    """Return what of *line* fits into so many columns of a terminal."""
     if _width(line) <= columns:
         return line
     while line and _width(line) >= columns:
@@ -197,13 +212,11 @@ def _rate(rate: float) -> str:
 
 
 def _bytes(number: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if number < 1024:  # noqa: PLR2004 - the step of these units
-            break
-        number /= 1024
-    else:
-        unit = "TiB"
-    return f"{number:.0f} {unit}" if number >= 100 or unit == "bytes" else f"{number:.1f} {unit}"
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while number >= _KIB and len(units) > 1:
+        number /= _KIB
+        del units[0]
+    return f"{number:.{0 if units[0] == 'bytes' else 1}f} {units[0]}"
 
 
 def _duration(seconds: float) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging.handlers
+import operator
 import re
 import shutil
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,9 +152,9 @@ def send(watched: Collector) -> Iterator[Send]:
     """Return a function that sends a record through a stock handler."""
     handler = logging.handlers.SocketHandler("127.0.0.1", watched.port)
 
-    def send(message: str, level: int = logging.INFO, logger: str = "app", exc_text: str | None = None) -> None:
+    def send(message: str, level: int = logging.INFO, logger: str = "app", exc_text: str = "") -> None:
         record = logging.LogRecord(logger, level, "shop.py", 3, message, None, None, "pay")
-        record.exc_text = exc_text
+        record.exc_text = exc_text or None
         handler.emit(record)
 
     yield send
@@ -355,7 +355,7 @@ def test_the_token_is_asked_for(
     within(10, lambda: page.text("state") == "live", "the stream is open")
     assert page.url == page.driver.current_url  # no token in the address
     page.driver.delete_all_cookies()
-    within(10, lambda: page.text("alarm-text") == "The collector asks for its token.", page.text("alarm-text"))
+    within(10, lambda: page.text("alarm-text") == "The collector asks for its token.")
     page.driver.find_element("link text", "Enter the token").click()
     assert page.driver.find_elements("name", "token")
 
@@ -398,7 +398,7 @@ def test_10_000_records_stay_smooth(page: Page, send: Send) -> None:
             if (took.length < 200) requestAnimationFrame(scroll); else done(took.sort((a, b) => a - b));
         });
     """)
-    print(f"a frame of 10,000 records: p50 {millis[100]:.1f} ms, p95 {millis[190]:.1f}, highest {millis[-1]:.1f}")
+    print(f"a frame: p50 {millis[100]:.1f} ms, p95 {millis[190]:.1f} ms, highest {millis[-1]:.1f} ms")
     assert millis[100] < 8
     assert millis[190] < 16
 
@@ -417,7 +417,7 @@ def test_a_viewer_that_is_too_slow_is_told_what_it_missed(page: Page, watched: C
     """)
     watched.send(data)
     words = "return [...received.records, ...waiting.records].filter(record => record.note).at(-1)?.message"
-    within(30, lambda: re.match(r"[\d,]+ records? skipped: they came faster", page.js(words) or ""), "it is told")
+    within(30, lambda: re.match(r"[\d,]+ records? skipped: they came ", page.js(words) or ""), "it is told")
     send("the last one")
     within(30, lambda: "the last one" in page.messages()[-2:], "all that comes has come")
     came, missed = page.js("return [number, missed]")
@@ -432,23 +432,24 @@ def test_text_has_the_contrast_that_wcag_asks_for(scheme: str, page: Page) -> No
     page.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
-    names = ("ground", "panel", "chosen", "text", "faint", "debug", "info", "warning", "error", "critical", "other")
+    grounds = ["ground", "panel", "chosen"]
+    names = ["text", "faint", "accent", "debug", "info", "warning", "error", "critical", "other"]
     colour = page.js(
         "const style = getComputedStyle(document.documentElement);"
         "return Object.fromEntries(arguments[0].map(name => [name, style.getPropertyValue(`--${name}`)]))",
-        names,
+        grounds + names,
     )
     assert (colour["ground"] == "#ffffff") == (scheme == "light")
-    for ground in names[:3]:
-        for name in names[3:]:
+    for ground in grounds:
+        for name in names:
             assert _contrast(colour[ground], colour[name]) >= 4.5, (ground, name)
 
 
 def _contrast(*colours: str) -> float:
     def luminance(colour: str) -> float:
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(sum(map(operator.mul, (0.2126, 0.7152, 0.0722), linear)))
 
     darker, lighter = sorted(map(luminance, colours))
     return (lighter + 0.05) / (darker + 0.05)
