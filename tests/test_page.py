@@ -122,8 +122,7 @@ def open_page(driver: Any) -> Iterator[Callable[..., Page]]:
     """Return a function that opens a collector's page; no policy may have been violated at the end."""
 
     def open_page(collector: Collector, path: str = "", *, live: bool = True) -> Page:
-        port = re.findall(r"admin on \S+:(\d+)", collector.stderr)[-1]
-        return Page(driver, f"http://127.0.0.1:{port}/").open(path, live=live)
+        return Page(driver, f"http://127.0.0.1:{collector.admin_port}/").open(path, live=live)
 
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -139,7 +138,7 @@ def open_page(driver: Any) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def watched(make_collector: Callable[..., Collector]) -> Collector:
-    return make_collector("[admin]\nport = 0\n").start()
+    return make_collector("[listen]\nport = 0\n[admin]\nport = 0\n").start()
 
 
 @pytest.fixture
@@ -345,7 +344,7 @@ def test_a_disk_that_fails_is_told_in_words(page: Page, watched: Collector, send
 def test_the_token_is_asked_for(
     make_collector: Callable[..., Collector], open_page: Callable[..., Page]
 ) -> None:
-    collector = make_collector('[admin]\nport = 0\ntoken = "secret"\n').start()
+    collector = make_collector('[listen]\nport = 0\n[admin]\nport = 0\ntoken = "secret"\n').start()
     page = open_page(collector, live=False)
     assert [] == page.driver.find_elements("id", "rows")
     for guess in ("wrong", "secret"):
@@ -366,7 +365,7 @@ def test_a_lost_connection_is_told_and_found_again(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    collector = make_collector(f"[admin]\nport = {port}\n").start()
+    collector = make_collector(f"[listen]\nport = 0\n[admin]\nport = {port}\n").start()
     page = open_page(collector)
     collector.stop()
     words = "Connection lost: the collector does not answer. Trying again."

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 def command(collector: Collector, *arguments: str) -> list[str]:
     """Return the command that asks *collector*, whose port was any free one and in no configuration."""
-    port = re.findall(r"admin on \S+:(\d+)", collector.stderr)[-1]
     config = collector.config.with_name("top.toml")
-    config.write_text(collector.config.read_text().replace("[admin]\nport = 0", f"[admin]\nport = {port}"))
+    config.write_text(
+        collector.config.read_text().replace("[admin]\nport = 0", f"[admin]\nport = {collector.admin_port}")
+    )
     return [sys.executable, "-m", "collector", "top", "-c", str(config), *arguments]
 
 
@@ -76,7 +77,7 @@ def make_terminal() -> Iterator[Terminals]:
 
 @pytest.fixture
 def watched(make_collector: Callable[..., Collector]) -> Collector:
-    return make_collector("[admin]\nport = 0\n").start()
+    return make_collector("[listen]\nport = 0\n[admin]\nport = 0\n").start()
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_file_that_cannot_be_written_is_told(watched: Collector, send: Callabl
 
 
 def test_the_token_comes_from_the_configuration(make_collector: Callable[..., Collector]) -> None:
-    collector = make_collector('[admin]\nport = 0\ntoken = "secret"\n').start()
+    collector = make_collector('[listen]\nport = 0\n[admin]\nport = 0\ntoken = "secret"\n').start()
     assert "healthy" in run(*command(collector, "-n", "1")).stdout
     other = command(collector, "-n", "1")
     path = collector.config.with_name("top.toml")
