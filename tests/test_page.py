@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging.handlers
 import operator
@@ -61,7 +62,8 @@ class Page:
         return self.driver.execute_script(script, *arguments)
 
     def text(self, name: str) -> str:
-        return str(self.js("return document.getElementById(arguments[0])?.textContent.trim()", name))
+        script = "return document.getElementById(arguments[0])?.textContent.trim()"
+        return str(self.js(script, name)).replace("\N{NO-BREAK SPACE}", " ")
 
     def messages(self) -> list[str]:
         """Return the messages of the rows in sight, oldest first."""
@@ -232,7 +234,7 @@ def test_pause_holds_the_table_and_counts_what_waits(page: Page, send: Send) -> 
     page.driver.find_element("id", "pause").click()
     for number in range(3):
         send(f"while paused {number}")
-    within(10, lambda: page.text("pause") == "Resume, 3 waiting", page.text("pause"))
+    within(10, lambda: page.text("pause") == "Resume, 3 waiting", "they are counted")
     assert ["before"] == page.messages()
     assert "paused" == page.text("state")
     page.driver.find_element("id", "pause").click()
@@ -374,6 +376,23 @@ def test_a_lost_connection_is_told_and_found_again(
     collector.start()
     within(20, lambda: page.text("state") == "live", "the stream is open again")
     within(10, lambda: page.messages()[-1:] and "connection lost for" in page.messages()[-1], "it is told")
+    assert "" == page.text("alarm-text")
+
+
+def test_a_stream_that_is_refused_is_told_with_the_reason(
+    watched: Collector, open_page: Callable[..., Page]
+) -> None:
+    from collector.stream import MAX_VIEWERS
+
+    with contextlib.ExitStack() as viewers:
+        for _ in range(MAX_VIEWERS):
+            viewer = viewers.enter_context(socket.create_connection(("127.0.0.1", watched.admin_port)))
+            viewer.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert viewer.recv(100).startswith(b"HTTP/1.1 200 OK")
+        page = open_page(watched, live=False)
+        words = f"No records are shown: {MAX_VIEWERS} watch already. Trying again."
+        within(10, lambda: page.text("alarm-text") == words, page.text("alarm-text"))
+    within(10, lambda: page.text("state") == "live", "there is a place now")
     assert "" == page.text("alarm-text")
 
 
