@@ -232,16 +232,13 @@ class Server:
         feed = splitter.feed
         reserve = self._reserve
         # What lies in a TLS connection decrypted is not seen by who waits for the socket.
-        plain = not isinstance(client.sock, SSLSocket)
+        pending = client.sock.pending if isinstance(client.sock, SSLSocket) else int
         readable = gevent.get_hub().loop.io(client.sock.fileno(), _READABLE)
-        inside = drained = False
-        unyielded = 0
+        inside = False
         size = _READ_BYTES_WHEN_TIGHT
         while True:
             if reserve.full and self._listen.when_full == "wait":
                 self._not_reading(client, reserve.wait)
-            if drained:
-                wait(readable)
             asked = size if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT
             data = recv(asked)
             if not data or client.closing:
@@ -249,8 +246,6 @@ class Server:
             size = min(max(2 * len(data), _READ_BYTES_WHEN_TIGHT), _READ_BYTES)
             client.bytes += len(data)
             self._stats.received_bytes_total += len(data)
-            # To ask once more would most likely be told to wait, which takes as long as all the rest.
-            drained = plain and len(data) < asked
             before = splitter.partial
             payloads = feed(data)
             was_inside, inside = inside, splitter.inside
@@ -266,12 +261,10 @@ class Server:
                 client.to_read -= len(data)
                 if client.to_read <= 0 and time.monotonic() >= self._patience_ends:
                     return "still sending while draining"
-            # A busy client gives way after each full piece. A quiet one does when it is read again, and costs
-            # one turn of the loop per segment, not two.
-            unyielded += len(data)
-            if unyielded >= _READ_BYTES_WHEN_TIGHT:
-                unyielded = 0
-                gevent.idle(_ONCE_A_TURN)
+            if len(data) < asked and not pending():
+                wait(readable)  # who asks once more is most likely told to wait, which takes as long as this
+            else:
+                gevent.idle(_ONCE_A_TURN)  # a busy client gives way after each full piece
 
     def _hand_on(self, client: Client, payloads: list[bytes]) -> None:
         client.records += len(payloads)
