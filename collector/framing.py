@@ -31,7 +31,7 @@ class FrameSplitter:
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.max_frame_bytes = max_frame_bytes
-        """May be changed at any time: a header is judged by what holds when it comes."""
+        """May be changed at any time, and holds for a frame that is not complete by then."""
         self._frame_bytes = HEADER_BYTES
         self._partial: bytes | bytearray = b""
         self._to_discard = 0
