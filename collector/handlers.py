@@ -102,6 +102,8 @@ class HandlerCache:
         self._reserve = reserve
         self._stats = stats
         self._handlers: OrderedDict[str, Handler] = OrderedDict()
+        self._evicted: dict[str, Rollover] = {}
+        """The files whose handlers are gone; there are no more than names may make."""
         self._writers: dict[str, Writer] = {}
         self._writer_by_directory: dict[str, Writer] = {}
         self.directory = os.path.realpath(files.directory)
@@ -118,6 +120,7 @@ class HandlerCache:
         """Return the handler of the file *path*, which is absolute. Opens nothing."""
         handler = self._handlers.get(path)
         if handler is None:
+            self._evicted.pop(path, None)
             file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
             handler = Handler(file, rollover, self._files.mode, self._writer(os.path.dirname(path)))
             self._handlers[path] = handler
@@ -148,6 +151,8 @@ class HandlerCache:
 
     def roll_over(self) -> int:
         """Make a backup of every log file that has lines; return how many files are looked at."""
+        for path, rollover in list(self._evicted.items()):
+            self.get(path, rollover).outdated = True
         for handler in self._handlers.values():
             handler.writer.change(handler, handler.file.roll_over)
         return len(self._handlers)
@@ -173,6 +178,7 @@ class HandlerCache:
             if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
                 # Never released: whoever asks for this path from now on gets another handler.
                 del self._handlers[path]
+                self._evicted[path] = handler.rollover
                 handler.writer.close(handler)
                 surplus -= 1
                 if not surplus:

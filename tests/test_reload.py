@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import within
 from tests.test_access import tls_table
+from tests.test_faults import bound_by_permissions
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
@@ -423,10 +424,23 @@ def test_a_file_that_was_let_go_is_rolled_over_too(make_collector: MakeCollector
     within(5, lambda: collector.files() == {"app.log": b"", f"app.log.{TODAY}": b"1\n"})
 
 
+def test_files_closed_above_max_open_are_rolled_over_too(make_collector: MakeCollector) -> None:
+    collector = make_collector(f"{SHORT}[files]\nmax_open = 1\n").start()
+    for n in range(5):
+        collector.send(make_frame("1", f"app{n}"))
+        within(5, lambda n=n: collector.lines(f"app{n}.log"))  # type: ignore[misc]
+    hang_up(collector, f"{SHORT}[files]\nmax_open = 1\n[rollover]\nmax_bytes = 3\n")
+    roll_over(collector)
+    within(5, lambda: len(collector.files()) == 10)
+    collector.send(make_frame("2", "app0") + make_frame("3", "app0"))
+    within(5, lambda: len(collector.files()) == 11)
+    assert b"2\n" == collector.files()[f"app0.log.{TODAY}.1"], "by the new max_bytes"
+    within(5, lambda: len([name for name in open_files(collector) if name.startswith("app")]) <= 1)
+
+
 def test_a_file_that_cannot_be_rolled_over_says_so_and_goes_on(make_collector: MakeCollector) -> None:
-    if not os.geteuid():
-        pytest.skip("root may write in every directory")
-    collector = make_collector(SHORT).start()
+    collector = make_collector(SHORT)
+    collector.start(preexec_fn=bound_by_permissions if os.geteuid() == 0 else None)
     collector.send(make_frame("1"))
     within(5, lambda: collector.lines("app.log") == ["1"])
     collector.directory.chmod(0o500)
