@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import within
+from tests.corpus import hostile
 from tests.test_access import tls_table
 from tests.test_faults import bound_by_permissions
 from tests.test_server import make_frame, messages
@@ -215,6 +216,20 @@ def test_a_quarantine_of_0_bytes_takes_no_more_frames(collector: Collector) -> N
     collector.send(UNREADABLE)
     within(5, lambda: "9 bytes dropped" in collector.stderr)
     assert UNREADABLE == (collector.directory / ".quarantine").read_bytes()
+
+
+def test_byte_strings_are_read_in_the_new_encoding(make_collector: MakeCollector) -> None:
+    data = next(case["data"] for case in hostile() if case["name"] == "inj_py2_latin1")
+    collector = make_collector(SHORT).start()
+    with collector.connect() as client:
+        client.sendall(data)
+        within(5, lambda: sum(map(len, collector.files().values())))
+        hang_up(collector, f'{SHORT}[listen]\npython2_encoding = "latin-1"\n')
+        client.sendall(data)
+        within(5, lambda: sum(data.count(b"\n") for data in collector.files().values()) == 2)
+    ((before, after),) = (data.decode().splitlines() for data in collector.files().values())
+    assert r"\x" in before
+    assert after == re.sub(r"\\x(..)", lambda match: chr(int(match[1], 16)), before)
 
 
 def test_names_from_the_wire_are_counted_across_a_reload_and_more_may_come(

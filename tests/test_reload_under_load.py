@@ -7,7 +7,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,8 @@ from tests.conftest import Collector, within
 from tests.fleet import report
 from tests.test_load import CLIENTS, LOAD_SECONDS, LOGGERS, RECORDS, start_clients, wait_for
 from tests.test_reload import hang_up
+from tests.test_reserve import SMALL as SMALL_RESERVE
+from tests.test_reserve import numbered, sent_in_background, start_limited
 from tests.test_server import make_frame
 
 if TYPE_CHECKING:
@@ -137,6 +141,38 @@ def test_ten_reloads_of_rollover_format_and_files_lose_and_double_none_of_400000
     assert f" {CLIENTS * RECORDS} written, 0 quarantined, 0 dropped" in collector.stderr
     assert collector.stderr.count(" connected") == CLIENTS
     assert "ERROR" not in collector.stderr
+
+
+# --- a disk that takes nothing ---
+
+
+def test_a_client_that_waits_for_a_full_reserve_goes_on_when_when_full_becomes_drop(
+    make_collector: MakeCollector,
+) -> None:
+    collector = start_limited(make_collector, SMALL_RESERVE)
+    with collector.connect() as client:
+        sender = sent_in_background(client, numbered(15_000))
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        sender.join(1)
+        assert sender.is_alive()
+        hang_up(collector, SMALL_RESERVE + 'when_full = "drop"\n')
+        sender.join(10)
+        assert not sender.is_alive()
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    within(5, lambda: "disconnected after 15000 records" in collector.stderr)
+
+
+def test_a_shorter_drain_seconds_holds_for_the_stop(make_collector: MakeCollector) -> None:
+    collector = start_limited(
+        make_collector, SMALL_RESERVE.replace("drain_seconds = 1", "drain_seconds = 60")
+    )
+    collector.send(b"".join(map(make_frame, numbered(500))))
+    within(5, lambda: "app.log: cannot be written" in collector.stderr)
+    hang_up(collector, SMALL_RESERVE)
+    begun = time.monotonic()
+    assert collector.stop() == 1
+    assert time.monotonic() - begun < 5
 
 
 # --- logrotate ----------------------------------------------------------------------------------------------
