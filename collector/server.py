@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.framing import FrameSplitter
@@ -41,6 +42,7 @@ _READ_BYTES_WHEN_TIGHT = 4 * 1024
 # A piece of tiny frames has 13,000: too many to keep others waiting for.
 _MAX_BATCH = 1000
 _POLL_SECONDS = 0.01
+_READABLE = 1  # of a watcher: libev's EV_READ
 _SWEEP_SECONDS = 1.0
 # Far more than a handshake across the world takes; who stalls holds a place among max_clients for no longer.
 _HANDSHAKE_SECONDS = 10.0
@@ -255,31 +257,43 @@ class Server:
                     client.closing = f"no TLS handshake: {error}"
                     raise
 
-    def _read(self, client: Client) -> str:
+    def _read(self, client: Client) -> str:  # noqa: C901 - the life of a connection, in one place
         """Read until the end of the stream; return why it ended, "" if the client just hung up."""
         recv = client.sock.recv
-        feed = client.splitter.feed
+        splitter = client.splitter
+        feed = splitter.feed
         reserve = self._reserve
+        # What lies in a TLS connection decrypted is not seen by who waits for the socket.
+        plain = not isinstance(client.sock, SSLSocket)
+        readable = gevent.get_hub().loop.io(client.sock.fileno(), _READABLE)
+        inside = drained = False
         unyielded = 0
         size = _READ_BYTES_WHEN_TIGHT
         while True:
             if reserve.full and reserve.waits:
                 self._not_reading(client, reserve.wait)
-            data = recv(size if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT)
+            if drained:
+                wait(readable)
+            asked = size if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT
+            data = recv(asked)
             if client.closing or not data:
                 return client.closing or (_NOT_ALLOWED if client.refused else "")
             size = min(max(2 * len(data), _READ_BYTES_WHEN_TIGHT), _READ_BYTES)
             client.bytes += len(data)
             self._stats.received_bytes_total += len(data)
-            before = client.splitter.partial
+            # To ask once more would most likely be told to wait, which takes as long as all the rest.
+            drained = plain and len(data) < asked
+            before = splitter.partial
             payloads = feed(data)
-            self._account(client, before, begun=bool(payloads))
-            if client.splitter.discarded:
+            was_inside, inside = inside, splitter.inside
+            if inside or was_inside:
+                self._account(client, before, begun=bool(payloads))
+            if splitter.discarded:
                 self._count_discarded(client)
             if payloads:
                 self._not_reading(client, self._hand_on, client, payloads)
-            if client.splitter.fault:
-                return f"{client.splitter.fault}; closing"
+            if splitter.fault:
+                return f"{splitter.fault}; closing"
             if (self._patience_ends or client.refused) and (why := self._read_enough(client, len(data))):
                 return why
             # A busy client gives way after each full piece. A quiet one does when it is read again, and costs
