@@ -167,7 +167,7 @@ def test_who_is_taken_out_of_allow_is_read_to_the_end_and_closed(
         within(5, lambda: len(collector.lines("app.log")) == 1001)
     assert collector.stderr.count("its address is not in [listen] allow") == 1
     collector.send(make_frame("refused"))
-    assert "is refused: its address is not in [listen] allow" in collector.stderr
+    within(5, lambda: "is refused: its address is not in [listen] allow" in collector.stderr)
 
 
 def test_more_clients_are_served_at_once_and_fewer_when_some_have_left(make_collector: MakeCollector) -> None:
@@ -206,7 +206,7 @@ def test_a_smaller_limit_holds_for_a_frame_that_is_not_complete(collector: Colle
         hang_up(collector, "[listen]\nmax_frame_bytes = 700\n")
         client.sendall(make_frame("x" * 1000)[500:] + make_frame("y" * 1000) + make_frame("z"))
         within(5, lambda: messages(collector) == ["z"])
-    assert 2 == collector.stderr.count("dropped: max_frame_bytes = 700")
+    within(5, lambda: collector.stderr.count("dropped: max_frame_bytes = 700") == 2)
 
 
 def test_a_quarantine_of_0_bytes_takes_no_more_frames(collector: Collector) -> None:
