@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collector import __version__, guardian, log
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         from collector import worker  # noqa: PLC0415
 
         log.set_up(config.log.level)
-        worker.run(config)
+        worker.run(config, partial(_load, options.config, try_directory=False))
     log.set_up(config.log.level)
     sockets = guardian.open_sockets(config.listen)
     return guardian.run([sys.executable, *sys.orig_argv[1:]], sockets, config.listen.unix)
@@ -88,7 +89,7 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _load(path: str | None) -> Config:
+def _load(path: str | None, *, try_directory: bool = True) -> Config:
     """Read the configuration and try what collecting needs and no configuration can promise.
 
     Raises ConfigError, with the faults of both.
@@ -100,10 +101,11 @@ def _load(path: str | None) -> Config:
         if error.config is None:
             raise
         config, faults = error.config, error.faults
-    try:
-        _try_directory(config.files.directory)
-    except OSError as error:
-        faults.append(f"collector: {error}")
+    if try_directory:
+        try:
+            _try_directory(config.files.directory)
+        except OSError as error:
+            faults.append(f"collector: {error}")
     if config.listen.tls:
         try:
             load_context(config.listen.tls)

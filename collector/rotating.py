@@ -80,11 +80,12 @@ class Lines:
         ends: list[int] = []
         offset = 0
         for lines in several:
-            if lines.ends is not None:
-                ends.extend([offset + end for end in lines.ends])
+            # Where nobody had to ask when they came, and somebody may now, they go into one file as a whole.
+            ends.extend([offset + end for end in lines.ends or (len(lines.data),)])
             offset += len(lines.data)
         data = b"".join([lines.data for lines in several])
-        return Lines(data, sum(lines.records for lines in several), ends or None)
+        known = any(lines.ends is not None for lines in several)
+        return Lines(data, sum(lines.records for lines in several), ends if known else None)
 
     def at_boundary(self) -> bool:
         """Whether the next byte begins a record."""
@@ -140,11 +141,6 @@ class RotatingFile:
         self._backups: list[Backup] = []
         self._plain: list[Backup] = []
 
-    @property
-    def splits(self) -> bool:
-        """Whether it needs to know where each record ends."""
-        return self._rollover.max_bytes > 0
-
     def write(self, lines: Lines) -> None:
         """Append what is not `done` of *lines*, rolling over where due. Raises OSError; call again later."""
         now = self._clock()
@@ -169,6 +165,31 @@ class RotatingFile:
                 # Deleted, and these lines with it: nobody can read them, so they are not doubled.
                 self.close()
                 lines.done = lines.begun
+
+    def set_up(self, mode: int, *, sync: bool) -> None:
+        """Go by these from now on, and follow the name with the next line, not only after a while."""
+        self._mode = mode
+        self._sync = sync
+        self._look_at = 0.0
+        self._listed = False  # an operator at work may also have moved backups
+
+    def set_rollover(self, rollover: Rollover) -> None:
+        """Go by *rollover* from now on; the file is of the period in which it was last written."""
+        self._rollover = rollover
+        self._schedule = Schedule(rollover.when, utc=rollover.utc)
+        self._period = self._schedule.at(self._written_at)
+
+    def roll_over(self) -> None:
+        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError."""
+        now = self._clock()
+        if self._fd < 0:
+            with suppress(FileNotFoundError):
+                if os.stat(self.path, follow_symlinks=False).st_size:
+                    self._fd = self._open(now)
+        if self._fd >= 0:
+            self._look(now)
+            if self._size:
+                self._roll(now)
 
     def close(self) -> None:
         """Let the file go; the next write opens it again. May be called at any time."""
@@ -213,7 +234,9 @@ class RotatingFile:
         """Open the file anew if its name leads elsewhere: moved by logrotate, or its directory replaced."""
         self._look_at = now + _LOOK_SECONDS
         try:
-            if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
+            status = os.fstat(self._fd)
+            if os.path.samestat(os.stat(self.path, follow_symlinks=False), status):
+                self._size = min(self._size, status.st_size)  # logrotate's copytruncate empties it in place
                 return
         except OSError:
             pass  # what is wrong with the name will show when it is opened

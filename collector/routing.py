@@ -58,14 +58,14 @@ class Router:
         self._handlers = handlers
         self._reserve = reserve
         self._stats = stats
-        self._waits = config.listen.when_full == "wait"
-        self._directory = os.path.realpath(config.files.directory)
+        self._directory = handlers.directory
         self._renderers = {
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
         }
         self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
         self._reader = RecordReader(config.listen.python2_encoding)
-        self._names: set[str] = set()
+        self.names: set[str] = set()
+        """The files that names from the wire have made."""
         self._routes: dict[str, dict[Fragment | str, Route]] = {}
         """By host where files are named by it, and there by the head of a record and its logger's name."""
         self._by_host = "{client}" in config.files.name
@@ -89,9 +89,8 @@ class Router:
             self._quarantine(unreadable, peer, left)
         for writer, sizes in left.items():
             writer.submit(sizes)
-        if self._waits:
-            for writer in left:
-                writer.room.wait()
+        for writer in left:
+            writer.room.wait()
 
     def _render(
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
@@ -150,7 +149,7 @@ class Router:
 
     def _has_room(self, handler: Handler, records: int) -> bool:
         """Return whether *records* for *handler* may be kept; count them if they may not."""
-        if self._waits or not (handler.writer.room.full or self._reserve.full):
+        if self._reserve.waits or not (handler.writer.room.full or self._reserve.full):
             return True
         self._stats.dropped_records_total["reserve full"] += records
         log.error("%s: %d records dropped: the reserve is full", handler.file.path, records)
@@ -163,7 +162,7 @@ class Router:
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(lines).encode("utf-8", "backslashreplace")
         ends = None
-        if handler.file.splits:
+        if handler.rollover.max_bytes:
             ascii_only = len(data) == sum(map(len, lines))
             sizes = map(
                 len, lines if ascii_only else [line.encode("utf-8", "backslashreplace") for line in lines]
@@ -221,8 +220,8 @@ class Router:
         """Return the file for a logger that no rule gives one, within max_files."""
         files = self._config.files
         name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
-        if name not in self._names:
-            if len(self._names) >= files.max_files:
+        if name not in self.names:
+            if len(self.names) >= files.max_files:
                 log.warning(
                     "logger %s goes to %s.log: names from the wire have made max_files = %d files",
                     escape(logger)[:200],
@@ -230,5 +229,5 @@ class Router:
                     files.max_files,
                 )
                 return f"{OVERFLOW}.log"
-            self._names.add(name)
+            self.names.add(name)
         return name
