@@ -25,6 +25,7 @@ from collector.handlers import HandlerCache
 from collector.lock import Lock
 from collector.log import say, tell_left_out
 from collector.reserve import Reserve
+from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
 from collector.stats import Stats
@@ -85,6 +86,7 @@ def run(config: Config) -> NoReturn:
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
     gevent.spawn(_keep_lock, lock)
+    Retention(stats).configure(config)
     stop.wait()
     code = _drain(server, handlers, stats, config.listen.drain_seconds)
     lock.release()
