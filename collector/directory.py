@@ -39,6 +39,11 @@ class Found(NamedTuple):
     status: os.stat_result
 
 
+def number(found: Found) -> tuple[int, int]:
+    """Return what a file keeps when it is renamed."""
+    return found.status.st_dev, found.status.st_ino
+
+
 def log_name(config: Config) -> re.Pattern[str]:
     """Return what matches the path of a log file below the directory; group `logger` is its `{logger}`."""
     name = re.escape(config.files.name)
