@@ -14,6 +14,7 @@ import urllib.parse
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from collector import directory
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from collector.config import Config, Format
+    from collector.directory import Found
 
-    Batch = tuple[Source, list[bytes], list[bytes]]
+    Batch = list[tuple[Source, bytes, bytes]]
+    """Records, each with its file and its time."""
 
 _POLL_SECONDS = 0.25
 # The collector sends something every 15 seconds.
@@ -59,17 +62,23 @@ class Follower:
             size = source.found.status.st_size
             self._seen[source.number] = _Followed(source, file, size, live=True) if file else None
 
-    def poll(self) -> list[Batch]:
-        """Return what has been written since the last time, a batch for each file."""
+    def poll(self) -> Batch:
+        """Return the records that have been written since the last time, by time."""
         self._look()
-        batches = []
+        batch: Batch = []
         for number, followed in self._seen.items():
-            if followed and (batch := self._read(followed)):
-                batches.append(batch)
+            if followed:
+                batch += self._read(followed)
             if followed and not followed.live:
                 followed.file.close()
                 self._seen[number] = None
-        return batches
+        return sorted(batch, key=itemgetter(2))
+
+    def close(self) -> None:
+        """Let the files go."""
+        for followed in self._seen.values():
+            if followed:
+                followed.file.close()
 
     def skip(self) -> None:
         """Go to the end of every file: what is in it so far has been shown."""
@@ -81,7 +90,8 @@ class Follower:
     def _look(self) -> None:
         """Find files made, renamed and removed."""
         there = set()
-        for found in directory.find(self._config):
+        # The oldest first, for two of one file may have records of the same second.
+        for found in sorted(directory.find(self._config), key=_age):
             number = directory.number(found)
             there.add(number)
             if followed := self._seen.get(number):
@@ -102,18 +112,23 @@ class Follower:
             else:
                 del self._seen[number]
 
-    def _read(self, followed: _Followed) -> Batch | None:
+    def _read(self, followed: _Followed) -> Batch:
         size = os.fstat(followed.file.fileno()).st_size
         if size < followed.offset:
             followed.offset = 0  # truncated, by logrotate's copytruncate for instance
         data = os.pread(followed.file.fileno(), size - followed.offset, followed.offset)
         whole = len(data) if not followed.live else data.rfind(b"\n") + 1
         if not whole:
-            return None
+            return []
         followed.offset += whole
         source = followed.source
         records, keys = split(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
-        return source, records, keys
+        return [(source, record, key) for record, key in zip(records, keys, strict=True)]
+
+
+def _age(found: Found) -> tuple[int, bool, str, int]:
+    label, number, _ = found.backup or ("", 0, "")
+    return found.status.st_mtime_ns, found.backup is None, label, number
 
 
 class Stream:
@@ -149,7 +164,10 @@ class Stream:
         return ""
 
     def events(self, say: Callable[[str], None]) -> Iterator[tuple[Source, bytes, bytes]]:
-        """Yield each record, its source and its time, until the stream ends. Raises OSError, HTTPException."""
+        """Yield each record, its source and its time, until the stream ends.
+
+        Raises OSError, HTTPException, and ValueError where it is no such stream.
+        """
         event = ""
         while self._answer and (line := self._answer.readline()):
             name, _, value = line.decode().rstrip("\r\n").partition(": ")
@@ -201,6 +219,8 @@ def _text(record: dict[str, Any], levelno: object, form: Format) -> str:
         "module": os.path.splitext(os.path.basename(path))[0],
     }
 
+    keep = form.newlines == "keep"
+
     def convert(match: re.Match[str]) -> str:
         if match["name"] is None:
             return "%"
@@ -210,14 +230,14 @@ def _text(record: dict[str, Any], levelno: object, form: Format) -> str:
         except (TypeError, ValueError, OverflowError):
             text = "-" if value is None else str(value)
         text = "-" if value is None else text
-        return text if match["name"] in ("message", "msg") and form.newlines == "keep" else escape(text)
+        return text if keep and match["name"] in ("message", "msg") else escape(text)
 
     line = TEXT_FIELD.sub(convert, form.text)
     for text in below:
-        if form.newlines == "escape":
-            line += "\\n" + escape(text)
-        else:
+        if keep:
             line += text if line.endswith("\n") else "\n" + text
+        else:
+            line += "\\n" + escape(text)
     return line
 
 
@@ -228,20 +248,20 @@ def records(follower: Follower, stream: Stream, say: Callable[[str], None]) -> I
         # What was written while the files were read is in them; what the stream has too is not shown twice.
         time.sleep(_ON_THEIR_WAY_SECONDS)
         shown: Counter[bytes] = Counter()
-        for batch in follower.poll():
-            shown.update(batch[1])
-            yield batch
+        batch = follower.poll()
+        shown.update(record for _, record, _ in batch)
+        yield batch
         try:
             for source, record, key in stream.events(say):
                 if shown[record] > 0:
                     shown[record] -= 1
                 else:
-                    yield source, [record], [key]
+                    yield [(source, record, key)]
             why = "the stream has ended"
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = f"the stream has ended: {error}"
         follower.skip()
     say(f"{why}; following the files")
     while True:
-        yield from follower.poll()
+        yield follower.poll()
         time.sleep(_POLL_SECONDS)

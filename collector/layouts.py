@@ -55,7 +55,7 @@ _JSON_FRACTION = slice(34, 40)
 # Distinct seconds remembered, and beginnings of lines that are no time.
 _MAX_TIMES = 100_000
 # An instant whose every part is another number, to see what a datefmt tells of it.
-_PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46)  # noqa: DTZ001 - to be written in any zone
+_PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
 
 
 class Layout:
@@ -119,6 +119,8 @@ class Layout:
 
     def keys(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """Return for each of *lines* the time of the record that it begins, None where it begins none."""
+        if not self.timed:
+            return [None] * len(lines)
         if self._second is None:
             return [self._times[match[1]] if (match := self._begins.match(line)) else None for line in lines]
         seconds = list(map(self._times.__getitem__, map(itemgetter(self._second), lines)))
@@ -132,7 +134,7 @@ class Layout:
     def key_at(self, data: bytes, position: int) -> bytes | None:
         """Return the time of the record that begins in *data* at *position*, None if none begins there."""
         if self._second is None:
-            match = self._begins.match(data, position)
+            match = self._begins.match(data, position) if self.timed else None
             return self._times[match[1]] if match else None
         second = self._times[data[position : position + self._second.stop]]
         if second is None or self._fraction is None:
@@ -225,6 +227,8 @@ def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[b
             for index, key in zip(rest, layout.keys([records[index] for index in rest]), strict=True):
                 keys[index] = key
         begins = [index for index, key in enumerate(keys) if key is not None]
+        if not begins and not all(layout.timed for layout in layouts):
+            return records, [before] * len(records)  # there is nothing to tell them by but the newline
         if not begins or begins[0]:
             begins.insert(0, 0)
         ends = pairwise([*begins, len(records)])

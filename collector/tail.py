@@ -114,8 +114,9 @@ class _Tail:
 
     def _follow(self, follower: follow.Follower) -> None:
         stream = follow.Stream(self._config, self._options.logger or "", self._options.level)
-        for source, records, keys in follow.records(follower, stream, _say):
-            self._write(self._pick(source, records, keys)[0])
+        for batch in follow.records(follower, stream, _say):
+            for source, record, key in batch:
+                self._write(self._pick(source, [record], [key])[0])
             self._out.flush()
 
     def _write(self, records: Iterable[bytes]) -> None:
@@ -148,7 +149,7 @@ class _Tail:
         return kept, times
 
     def _is_below(self, fields: dict[str, Any], base: str) -> bool:
-        """Tell whether a record is of the logger asked for, or one below: by its name, or else by its file."""
+        """Tell whether a record is of the logger asked for or one below: by its name, or else its file."""
         wanted = self._options.logger
         if "logger" in fields:
             return f"{fields['logger']}.".startswith(f"{wanted}.")
