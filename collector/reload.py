@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collector.config import Config
     from collector.handlers import HandlerCache
     from collector.reserve import Reserve
+    from collector.retention import Retention
     from collector.server import Server
     from collector.stats import Stats
 
@@ -45,6 +46,7 @@ class Running:
         router: Router,
         handlers: HandlerCache,
         server: Server,
+        retention: Retention,
         reserve: Reserve,
         stats: Stats,
     ) -> None:
@@ -53,6 +55,7 @@ class Running:
         self._router = router
         self._handlers = handlers
         self._server = server
+        self._retention = retention
         self._reserve = reserve
         self._stats = stats
         self._reading = False
@@ -95,6 +98,7 @@ class Running:
         self._reserve.set_up(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
         files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
+        self._retention.configure(wanted)
         self.config, self._router = wanted, router
         log.info("SIGHUP: changed: %s; reopened: %d files", ", ".join(changed) or "nothing", files)
         if left:

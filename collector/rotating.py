@@ -30,6 +30,8 @@ _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 # A clock set back by less than this is corrected, not moved: the file goes on until the clock has caught up.
 _CLOCK_MOVED_SECONDS = 86_400.0
+# Of backups that only [retention] deletes, so many are kept in mind.
+_REMEMBERED = 1000
 DIRECTORY_MODE = 0o750
 # O_NOFOLLOW and O_NONBLOCK: a symbolic link is refused, and a FIFO without a reader does not hang the open.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -332,12 +334,12 @@ class RotatingFile:
         self._list_chores()
 
     def _list_chores(self) -> None:
-        kept = self._rollover.backup_count or len(self._backups)
-        surplus, self._backups = self._backups[:-kept], self._backups[-kept:]
+        kept = self._rollover.backup_count
+        surplus = self._backups[:-kept] if kept else []
         plain, self._plain = self._plain if self._rollover.compress else [], []
         directory = os.path.dirname(self.path)
         self.chores = self.chores or Chores([], [])
-        self.chores.compress.extend(
-            os.path.join(directory, one.name) for one in plain if one in self._backups
-        )
+        self.chores.compress.extend(os.path.join(directory, one.name) for one in plain if one not in surplus)
         self.chores.delete.extend(os.path.join(directory, one.name) for one in surplus)
+        # Some may be gone already, by [retention] or by hand: it is the newest that give the next its number.
+        self._backups = self._backups[-(kept or _REMEMBERED) :]

@@ -257,7 +257,7 @@ class Server:
                     client.closing = f"no TLS handshake: {error}"
                     raise
 
-    def _read(self, client: Client) -> str:  # noqa: C901 - the life of a connection, in one place
+    def _read(self, client: Client) -> str:
         """Read until the end of the stream; return why it ended, "" if the client just hung up."""
         recv = client.sock.recv
         splitter = client.splitter

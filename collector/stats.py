@@ -28,6 +28,9 @@ class Stats:
         self.cut_frames_total = 0
         """Frames whose client went away before their last byte: never received, so in no sum."""
         self.rollovers_total = 0
+        self.deleted_backups_total = 0
+        """By [retention]: what backup_count deletes is not in it."""
+        self.deleted_bytes_total = 0
 
     def summary(self) -> str:
         """Return the totals in words, for the last line of the log."""

@@ -25,6 +25,7 @@ from collector.lock import Lock
 from collector.log import say, tell_left_out
 from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
+from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
 from collector.stats import Stats
@@ -75,7 +76,8 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_stop, number.name)
-    running = Running(config, read_again, router, handlers, server, reserve, stats)
+    retention = Retention(stats)
+    running = Running(config, read_again, router, handlers, server, retention, reserve, stats)
     gevent.signal_handler(signal.SIGHUP, running.reload)
     gevent.signal_handler(signal.SIGUSR1, running.roll_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
@@ -85,6 +87,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
     gevent.spawn(_keep_lock, lock)
+    retention.configure(config)
     stop.wait()
     code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
     lock.release()
