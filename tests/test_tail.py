@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ from tests.test_server import make_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Collector
 
@@ -532,10 +532,16 @@ def measured(*command: object) -> tuple[float, float, int]:
     """Run *command* with output to nowhere; return seconds of wall and of CPU, and the bytes of memory."""
     begun = time.monotonic()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    assert status == 0
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    # Not ru_maxrss, which begins with what the process that forked had.
+    memory = 0
+    while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+        with suppress(OSError):
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            memory = int(peak[1]) * 1024 if peak else memory
+        time.sleep(0.01)
+    _, process.returncode, usage = ended
+    assert process.returncode == 0
+    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, memory
 
 
 @pytest.mark.slow
