@@ -98,7 +98,7 @@ class Running:
         self._reserve.set_up(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
         files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
-        self._retention.configure(wanted)
+        self._retention.set_up(wanted)
         self.config, self._router = wanted, router
         log.info("SIGHUP: changed: %s; reopened: %d files", ", ".join(changed) or "nothing", files)
         if left:

@@ -72,7 +72,7 @@ class Retention:
         self._config: Config | None = None
         self._out_of_reach: set[str] = set()
 
-    def configure(self, config: Config) -> None:
+    def set_up(self, config: Config) -> None:
         """Go by *config* from now on. Never waits."""
         self._config = config
         if config.retention != NO_LIMITS and not self._greenlet:  # a greenlet is false once it has ended

@@ -87,7 +87,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
     gevent.spawn(_keep_lock, lock)
-    retention.configure(config)
+    retention.set_up(config)
     stop.wait()
     code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
     lock.release()
