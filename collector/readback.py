@@ -23,6 +23,7 @@ from collector import directory
 from collector.layouts import Layout, layouts_of, split, time_key
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator, Sequence
 
     from collector.config import Config
@@ -44,9 +45,17 @@ class Source:
     """One file: blocks of whole records, and the times between which they lie."""
 
     def __init__(
-        self, found: Found, layouts: list[Layout], select: Select | None = None, *, live: bool = False
+        self,
+        found: Found,
+        layouts: list[Layout],
+        select: Select | None = None,
+        search: re.Pattern[str] | None = None,
+        *,
+        live: bool = False,
     ) -> None:
         """*select* gets the records of a block and their times; it returns those to take, as it makes them.
+
+        Where there is a *search*, it need not get those in which that finds nothing.
 
         A *live* file is opened at once, for it may be renamed by the time it is read.
         """
@@ -61,6 +70,7 @@ class Source:
         self._file: BinaryIO | gzip.GzipFile | None = None
         self._compressed: BinaryIO | None = None
         self._select = select
+        self._search = search
         self._block = self._floor = b""
         self._done = 0
         self._left = -1
@@ -148,9 +158,30 @@ class Source:
         if not self.timed:
             records = self._block.split(b"\n")
             return records, [self.first] * len(records)
-        records, keys = split(self._block, self.layouts, self._floor)
+        if self._search and self._block.isascii():  # else characters are not where bytes are
+            records, keys = self._find(self._search)
+        else:
+            records, keys = split(self._block, self.layouts, self._floor)
+        if not keys:
+            return records, keys
         if keys[0] < self._floor or keys != sorted(keys):
             keys = list(accumulate([max(self._floor, keys[0]), *keys[1:]], max))
+        return records, keys
+
+    def _find(self, search: re.Pattern[str]) -> tuple[list[bytes], list[bytes]]:
+        """Return the records of the block in which something may be found, and the time of each."""
+        block, text = self._block, self._block.decode()
+        records: list[bytes] = []
+        keys: list[bytes] = []
+        end = 0
+        while end < len(text) and (match := search.search(text, end)):
+            begin = match.start()
+            while (begin := block.rfind(b"\n", end, begin) + 1) and not self._key_at(begin):
+                begin -= 1
+            begin = max(begin, end)
+            keys.append(self._key_at(begin) or self._floor)
+            end = self._begin_from(max(begin, match.start()) + 1)[0]
+            records.append(block[begin : end - 1])
         return records, keys
 
     def _find_later(self, limit: bytes) -> int:
@@ -290,8 +321,13 @@ def open_regular(path: str) -> BinaryIO:
     return open(fd, "rb", buffering=0)
 
 
-def open_all(config: Config, select: Select | None = None) -> list[Source]:
-    """Return all files of the directory as they are at this moment, the live ones open. Raises OSError."""
+def open_all(
+    config: Config, select: Select | None = None, search: re.Pattern[str] | None = None
+) -> list[Source]:
+    """Return all files of the directory as they are at this moment, the live ones open.
+
+    *select* and *search* are those of Source. Raises OSError.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     layouts = layouts_of(config)
@@ -300,7 +336,7 @@ def open_all(config: Config, select: Select | None = None) -> list[Source]:
         for source in sources.values():
             source.close()
         listed = list(directory.find(config))
-        opened = [Source(found, layouts, select, live=not found.backup) for found in listed]
+        opened = [Source(found, layouts, select, search, live=not found.backup) for found in listed]
         sources = {source.number: source for source in opened}
         # Whatever was renamed while the directory was listed shows as a file that was not in the list.
         if all(directory.number(found) in sources for found in [*listed, *directory.find(config)]):

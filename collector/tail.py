@@ -79,7 +79,7 @@ class _Tail:
 
     def run(self) -> int:
         since = self._options.since
-        opened = readback.open_all(self._config, self._select)
+        opened = readback.open_all(self._config, self._select, _for_many(self._options.grep))
         follower = follow.Follower(self._config, opened) if self._options.follow else None
         if since is not None:
             opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
@@ -175,6 +175,13 @@ class _Tail:
             return _shown(record)
         colour = next(colour for least, colour in _COLOURS if _levelno(fields) >= least)
         return _shown(record[:begin]) + colour + _shown(record[begin:end]) + _PLAIN + _shown(record[end:])
+
+
+def _for_many(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    """Return what finds something in many records wherever *grep* does in one of them; None: unknown."""
+    if grep is None or re.search(r"\\[AZ]|\(\?[<!=]", grep.pattern):
+        return None
+    return re.compile(grep.pattern, grep.flags | re.MULTILINE)
 
 
 def _shown(record: bytes) -> bytes:
