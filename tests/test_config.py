@@ -361,7 +361,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     expected = [
         "[listen] prot = 9020: unknown; did you mean port?",
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
-        "[retention]: unknown; remove it, or use one of listen, files, rollover, format, quarantine, log, logger",  # noqa: E501 - the same
+        "[retention]: unknown; remove it, or use one of listen, files, rollover, format, quarantine, log, admin, logger",  # noqa: E501 - the same
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
         "[listen] max_buffered_bytes = 399: must be at least four times max_frame_bytes = 100; raise it to 400",  # noqa: E501 - as it is shown
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same
