@@ -108,7 +108,8 @@ class Router:
     ) -> dict[str, tuple[Route, list[str]]]:
         """Return the lines for each file, by its path; add to *unreadable* what has none."""
         # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
-        records: list[Record] | None = [] if self._stream else None
+        watched = self._stream and self._stream.has_time(len(payloads))
+        records: list[Record] | None = [] if watched else None
         below = 0
         # By file, not by route: loggers that share a file keep their order in it.
         groups: dict[str, tuple[Route, list[str]]] = {}
