@@ -2,8 +2,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY . .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels . \
- && pip install --no-cache-dir --no-index --find-links /wheels --prefix /install gevent-collector
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[metrics]' \
+ && pip install --no-cache-dir --no-index --find-links /wheels --prefix /install 'gevent-collector[metrics]'
 
 FROM python:3.13-slim
 # A number, so that Kubernetes can see that it is not root, and a bind mount can be given to it: chown 10001.
@@ -11,9 +11,9 @@ RUN mkdir -m 0750 /var/log/collector && chown 10001:10001 /var/log/collector
 USER 10001:10001
 ENV COLLECTOR_CONFIG=/etc/collector/collector.toml PYTHONDONTWRITEBYTECODE=1
 VOLUME /var/log/collector
-EXPOSE 9020
+EXPOSE 9020 9021
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-  CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 9020), 3).close()"]
+  CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 9021, timeout=3); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
 # PID 1 takes SIGTERM itself: `docker stop` drains.
 ENTRYPOINT ["collector"]
 CMD ["run"]

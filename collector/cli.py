@@ -123,6 +123,8 @@ def _run(options: argparse.Namespace) -> int:
         worker.run(config, partial(_load, options.config, try_directory=False))
     log.set_up(config.log.level)
     sockets = guardian.open_sockets(config.listen)
+    if config.admin:
+        guardian.try_admin(config.admin)
     return guardian.run([sys.executable, *sys.orig_argv[1:]], sockets, config.listen.unix)
 
 

@@ -139,6 +139,11 @@ _DATEFMT = _must("text in quotes of which strftime makes one line, such as %Y-%m
 _LOGGER = _must(
     "the name of a logger in quotes: up to 1000 characters, no dot at an end, no two in a row", _is_logger
 )
+# It also comes in a URL and in a cookie.
+_TOKEN = _must(
+    "text in quotes of letters, digits and -._~ alone, or empty for none",
+    lambda value: isinstance(value, str) and re.fullmatch("[-._~A-Za-z0-9]*", value),
+)
 _WEEKDAYS = ("W0", "W1", "W2", "W3", "W4", "W5", "W6")
 _WHEN = _one_of("S, M, H, midnight, W0-W6, never", "S", "M", "H", "midnight", *_WEEKDAYS, "never")
 _TABLES = _must(
@@ -166,6 +171,11 @@ def _unix(value: object) -> object:
     if value == "" or (_is_line(value) and len(str(value).encode()) <= _UNIX_PATH_BYTES):
         return value
     raise ValueError(f"must be a path in quotes, of at most {_UNIX_PATH_BYTES} bytes; empty for none")
+
+
+def level_number(text: str) -> int:
+    """Return the level that *text* names or is the number of. Raises ValueError, with the rule."""
+    return _level(int(text) if text.isdecimal() and text.isascii() else text)
 
 
 def _level(value: object) -> int:
@@ -312,6 +322,15 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Admin:
+    """The port for metrics, health and the page; `token` "": whoever reaches it may read."""
+
+    host: Annotated[str, _HOST] = "127.0.0.1"
+    port: Annotated[int, _number(0, 65_535)] = 9021
+    token: Annotated[str, _TOKEN] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What holds for a logger and those below it, complete: nothing is left to look up elsewhere.
 
@@ -337,6 +356,7 @@ class Config:
     format: Format = Format()
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
+    admin: Admin | None = None
     rules: Annotated[tuple[Rule, ...], _TABLES] = ()  # [[logger]] in the file
 
 
@@ -381,6 +401,9 @@ class _Reader:
         if reserve < 4 * frame and self._sound("[listen]", "max_buffered_bytes", "max_frame_bytes"):
             rule = f"must be at least four times max_frame_bytes = {frame}; raise it to {4 * frame}"
             self._fault("[listen]", "max_buffered_bytes", reserve, rule)
+        admin = config.admin
+        if admin and admin.port and (admin.host, admin.port) == (listen.host, listen.port):
+            self._fault("[admin]", "port", admin.port, "is the port of [listen] too; choose another")
         general = Rule("", config.files.level, "", config.rollover, config.format)
         config = replace(config, rules=self._rules(rules, general))
         if self._sound("[files]", "name", "dots"):
@@ -504,7 +527,9 @@ def _suggestion(key: str, kind: type, prefix: str) -> str:
 def _merged(base: _Table, values: dict[str, Any]) -> _Table:
     """Return *base* with *values* in it, key by key, inside its tables too."""
     inner = {
-        key: _merged(getattr(base, key) or Tls(), own) for key, own in values.items() if isinstance(own, dict)
+        key: _merged(getattr(base, key) or _keys(type(base))[key](), own)
+        for key, own in values.items()
+        if isinstance(own, dict)
     }
     return replace(base, **{**values, **inner})
 

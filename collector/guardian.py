@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collector.config import Listen
+    from collector.config import Admin, Listen
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def open_sockets(listen: Listen) -> list[socket.socket]:
     opened: list[socket.socket] = []
     where = f"{listen.host}:{listen.port}"
     try:
-        opened.append(_open_tcp(listen))
+        opened.append(open_tcp(listen.host, listen.port, listen.backlog))
         if listen.unix:
             where = listen.unix
             opened.append(_open_unix(listen))
@@ -60,19 +60,29 @@ def open_sockets(listen: Listen) -> list[socket.socket]:
     return opened
 
 
-def _open_tcp(listen: Listen) -> socket.socket:
+def open_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """Return a listening socket. Raises OSError. The caller closes it."""
     family, kind, proto, _, address = socket.getaddrinfo(
-        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     sock = socket.socket(family, kind, proto)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(listen.backlog)
+        sock.listen(backlog)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def try_admin(admin: Admin) -> None:
+    """See that the admin port can be opened, which the worker does: it may not, later. Raises OSError."""
+    try:
+        open_tcp(admin.host, admin.port, 1).close()
+    except OSError as error:
+        why = f"{error.strerror or error}; see [admin] host and port"
+        raise OSError(f"cannot listen on {admin.host}:{admin.port}: {why}") from error
 
 
 def _open_unix(listen: Listen) -> socket.socket:

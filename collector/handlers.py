@@ -49,6 +49,8 @@ class Handler:
         """Records that are not on disk."""
         self.pause = 0.0
         """Seconds between the last two tries to write; 0 while all is well."""
+        self.error = ""
+        """Why the last try to write failed; "" while all is well."""
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
         self.chores = Chores([], [])
@@ -59,6 +61,7 @@ class Handler:
 
     def leave(self, lines: Lines) -> None:
         """Take *lines*, which the caller also submits to the writer. Never waits."""
+        lines.since = time.monotonic()
         self._pending.append(lines)
         self.records += lines.records
 
@@ -89,6 +92,12 @@ class Handler:
             self.records -= self._on_their_way.records
         self._on_their_way = None
         self.pause = self.retry_at = 0.0
+        self.error = ""
+
+    @property
+    def since(self) -> float:
+        """When the oldest of its records that are not on disk was received; there must be one."""
+        return (self._on_their_way or self._pending[0]).since
 
 
 class HandlerCache:
@@ -157,6 +166,17 @@ class HandlerCache:
             handler.writer.change(handler, handler.file.roll_over)
         return len(self._handlers)
 
+    def all(self) -> list[Handler]:
+        """Return the handlers, the quarantine's last."""
+        return [*self._handlers.values(), self.quarantine]
+
+    def directories(self) -> list[str]:
+        """Return a directory on each of the volumes that it writes on."""
+        by_writer: dict[Writer, str] = {}
+        for directory, writer in self._writer_by_directory.items():
+            by_writer.setdefault(writer, directory)
+        return list(by_writer.values())
+
     def _writer(self, directory: str) -> Writer:
         writer = self._writer_by_directory.get(directory)
         if writer is None:
@@ -192,7 +212,7 @@ class HandlerCache:
         for writer in self._writers.values():
             writer.hurry()
         self._wait_for_writers(deadline)
-        handlers = [*self._handlers.values(), self.quarantine]
+        handlers = self.all()
         for handler in handlers:
             if not handler.records:
                 handler.writer.close(handler)

@@ -76,10 +76,13 @@ class _Clock:
         return self.text
 
 
-def _kept(render: Callable[[Record], Any], *, by_tail: bool = False) -> Callable[[Record], Any]:
+def _kept(
+    render: Callable[[Record], Any], *, by_tail: bool = False, with_head: bool = False
+) -> Callable[[Record], Any]:
     """Return a function that calls *render* once for a head and a site, and where it says so for a tail.
 
     What is rendered is kept with the site: it goes when the site is forgotten, and when there is too much.
+    JSON, of which there is but one form, is kept with the head: a logger may have lines of both kinds.
     """
     filled: list[dict[object, Any]] = []
 
@@ -91,8 +94,9 @@ def _kept(render: Callable[[Record], Any], *, by_tail: bool = False) -> Callable
                 for rendered in filled:
                     rendered.clear()
                 filled.clear()
-            site.rendered[(head, tail) if by_tail else head] = made
-            filled.append(site.rendered)
+            rendered, key = (head.rendered, site) if with_head else (site.rendered, head)
+            rendered[(head, tail) if by_tail else key] = made
+            filled.append(rendered)
         return made
 
     return kept
@@ -257,11 +261,11 @@ def _json_renderer() -> Render:
         fields = fields_of(record)
         return _members(_JSON_FIRST, fields), _members(_JSON_EXCEPTION, fields), _members(_JSON_PLACE, fields)
 
-    constant = _kept(render_constant)
+    constant = _kept(render_constant, with_head=True)
 
     def render(record: Record, client: str) -> str:
         head, site, tail, message, created, _, _, extra, _ = record
-        first, exception, place = site.rendered.get(head) or constant(record)
+        first, exception, place = head.rendered.get(site) or constant(record)
         origin = tail.rendered.get("JSON")
         if origin is None:
             origin = tail.rendered["JSON"] = _members(_JSON_ORIGIN, tail.fields)

@@ -86,6 +86,9 @@ _Kind = TypeVar("_Kind", list[object], dict[object, object])
 class RecordError(ValueError):
     """The payload cannot be read; the text says at which byte and why, and is fit for a log line."""
 
+    reason = "not a pickle that can be read"
+    """The kind of it, as it is counted."""
+
 
 class _OverBudgetError(Exception):
     """A budget ran out: what has been decoded so far is the result."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from collector.pickles import RecordError, brief, read, read_items
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 HEAD = frozenset({"name"})
 SITE = frozenset(
@@ -47,13 +47,24 @@ _TEXTS = frozenset(
 _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
 
 
+class NoRecordError(RecordError):
+    """The payload says something, but not the fields of a LogRecord."""
+
+    reason = "not the fields of a LogRecord"
+
+    def __init__(self, value: object) -> None:
+        super().__init__(f"{self.reason} but {brief(value)[:200]}")
+
+
 class Fragment:
     """Fields that frames have in common, and what lines have made of them."""
 
-    __slots__ = ("fields", "rendered", "shared")
+    __slots__ = ("count", "fields", "rendered", "shared")
 
     def __init__(self, fields: Mapping[str, object], *, shared: bool = False) -> None:
         self.fields = fields
+        self.count = 0
+        """Records with it that count_up() has not been told of, if it is a head or a site."""
         self.shared = shared
         """Whether other records will come with this very fragment."""
         self.rendered: dict[object, Any] = {}
@@ -93,7 +104,7 @@ _NO_EXTRA: Mapping[object, object] = {}
 def checked(fields: dict[Any, object], over: str = "") -> Record:
     """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
     if not ("msg" in fields or "name" in fields):
-        raise RecordError(f"not the fields of a LogRecord but {brief(fields)[:200]}")
+        raise NoRecordError(fields)
     name = fields.get("name")
     if not isinstance(name, str):
         name = "root" if name is None else brief(name)
@@ -171,9 +182,14 @@ _MAX_FRAGMENTS = 4096
 class _Memory(dict[Any, Any]):
     """What fragments have been found to be, by their bytes; None where they are not fit to be remembered."""
 
+    def __init__(self, before_clear: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._before_clear = before_clear
+
     def learn(self, key: object, value: Any) -> Any:  # noqa: ANN401 - what it is depends on the memory
         """Remember *value* and return it. A full memory is emptied: who is still there comes back at once."""
         if len(self) >= _MAX_FRAGMENTS:
+            self._before_clear()
             self.clear()
         self[key] = value
         return value
@@ -193,16 +209,23 @@ class _Python2(NamedTuple):
 class RecordReader:
     """Reads payloads, and remembers the fragments that they have in common."""
 
-    def __init__(self, encoding: str = "utf-8") -> None:
-        """Read byte strings from Python 2 in *encoding*."""
+    def __init__(
+        self, encoding: str = "utf-8", count: Callable[[Fragment], None] = lambda _fragment: None
+    ) -> None:
+        """Read byte strings from Python 2 in *encoding*.
+
+        *count* is called with each head and each site before it is forgotten, and by count_up(); it sets
+        their `count` to zero.
+        """
         self._encoding = encoding
-        self._heads = _Memory()
-        self._sites = _Memory()
+        self._heads = _Memory(self.count_up)
+        self._sites = _Memory(self.count_up)
         self._tails = _Memory()
         self._tails_before_extra = _Memory()
-        self._sites_of_python_2 = _Memory()
+        self._sites_of_python_2 = _Memory(self.count_up)
         self._tails_of_python_2 = _Memory()
         self._from_created = 0
+        self._count = count
         # A key that nobody outside can know: if it is still there after the extras have been read, they have
         # not touched the stack below them.
         self._mark = secrets.token_hex(8)
@@ -230,8 +253,24 @@ class RecordReader:
             pass
         else:
             if head and site and end <= at and 0 <= created < _END_OF_TIME:
+                head.count += 1
+                site.count += 1
                 return head, site, tail, message, created, msecs, relative, _NO_EXTRA, ""
-        return self._read(payload)
+        record = self._read(payload)
+        for fragment in record[:2]:
+            fragment.count += 1
+            if not fragment.shared:
+                self._count(fragment)
+        return record
+
+    def count_up(self) -> None:
+        """Call *count* for each fragment that records have had since the last time."""
+        heads_and_sites = [*self._heads.values(), *self._sites.values()]
+        for known in filter(None, self._sites_of_python_2.values()):
+            heads_and_sites += known[:2]
+        for fragment in filter(None, heads_and_sites):
+            if fragment.count:
+                self._count(fragment)
 
     def _read(self, payload: bytes) -> Record:
         """Do what read() does, and learn the fragments of the payload."""
@@ -243,7 +282,7 @@ class RecordReader:
             return record
         value, over, _ = read(payload, self._encoding)
         if not isinstance(value, dict):
-            raise RecordError(f"not the fields of a LogRecord but {brief(value)[:200]}")
+            raise NoRecordError(value)
         return checked(value, over)
 
     # --- Python 3: head, message, site, three times, tail ---

@@ -15,7 +15,6 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config import ConfigError
-from collector.routing import Router
 from collector.tls import load_context
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collector.handlers import HandlerCache
     from collector.reserve import Reserve
     from collector.retention import Retention
+    from collector.routing import Router
     from collector.server import Server
     from collector.stats import Stats
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # Whoever holds the sockets and the lock would have to let them go.
 _NEED_A_RESTART = {"listen": ("host", "port", "unix", "backlog"), "files": ("directory",)}
+_NEED_A_RESTART_WHOLE = ("admin",)
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
 
@@ -99,6 +100,8 @@ class Running:
         files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
         self._retention.set_up(wanted)
+        self._stats.count_up()
+        self._stats.count_up = router.count_up
         self.config, self._router = wanted, router
         log.info("SIGHUP: changed: %s; reopened: %d files", ", ".join(changed) or "nothing", files)
         if left:
@@ -114,7 +117,7 @@ class Running:
             return error.faults
         except OSError as error:
             return [str(error)]
-        return config, tls, Router(config, self._handlers, self._reserve, self._stats)
+        return config, tls, self._router.successor(config)
 
     def _applicable(self, config: Config) -> tuple[Config, list[str], list[str]]:
         """Return *config* without what needs a restart; what has changed; what has, but needs a restart."""
@@ -123,6 +126,10 @@ class Running:
         for table in (each.name for each in fields(config)):
             old, new = getattr(self.config, table), getattr(config, table)
             if old == new:
+                continue
+            if table in _NEED_A_RESTART_WHOLE:
+                left.append(f"[{table}]")
+                config = replace(config, **{table: old})
                 continue
             if isinstance(new, tuple):
                 changed.append("[[logger]]")

@@ -7,6 +7,8 @@ frames.
 
 from __future__ import annotations
 
+import time
+
 from gevent.event import Event
 
 from collector.framing import HEADER_BYTES
@@ -15,11 +17,38 @@ from collector.framing import HEADER_BYTES
 _LOOK_SECONDS = 0.1
 
 
+class Stopwatch:
+    """The time in which at least one greenlet has waited."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        """How many wait now."""
+        self._before = 0.0
+        self._begun = 0.0
+
+    def __enter__(self) -> None:
+        if not self.running:
+            self._begun = time.monotonic()
+        self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.running -= 1
+        if not self.running:
+            self._before += time.monotonic() - self._begun
+
+    @property
+    def seconds(self) -> float:
+        """What it shows, running or not."""
+        return self._before + (time.monotonic() - self._begun if self.running else 0.0)
+
+
 class Room:
     """Bytes that are held against a limit, and greenlets that wait for them to become fewer."""
 
-    def __init__(self, limit: int, *, waits: bool = True) -> None:
+    def __init__(self, limit: int, not_reading: Stopwatch, *, waits: bool = True) -> None:
         self.limit = limit
+        self.not_reading = not_reading
+        """Runs while somebody waits, who does not read meanwhile."""
         self.waits = waits
         """Whether who finds it full waits, as `when_full` says."""
         self.held = 0
@@ -42,15 +71,17 @@ class Room:
 
     def wait(self) -> None:
         """Return once there is room, or nobody is to wait for it any more."""
-        while self.waits and self.full:
-            self._freed.wait(_LOOK_SECONDS)
+        if self.waits and self.full:
+            with self.not_reading:
+                while self.waits and self.full:
+                    self._freed.wait(_LOOK_SECONDS)
 
 
 class Reserve(Room):
     """The whole of it."""
 
     def __init__(self, max_buffered_bytes: int, *, waits: bool = True) -> None:
-        super().__init__(max_buffered_bytes, waits=waits)
+        super().__init__(max_buffered_bytes, Stopwatch(), waits=waits)
         self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
         self.partial = 0
         """Bytes of incomplete frames, of all clients."""
@@ -82,7 +113,7 @@ class Share(Room):
     """The part of the reserve that one volume may take."""
 
     def __init__(self, reserve: Reserve) -> None:
-        super().__init__(reserve.limit, waits=reserve.waits)
+        super().__init__(reserve.limit, reserve.not_reading, waits=reserve.waits)
         self._reserve = reserve
 
     @property

@@ -62,7 +62,7 @@ def _make_one_directory(path: str) -> None:
 class Lines:
     """Whole records for one file, as bytes, and how far they have got."""
 
-    __slots__ = ("begun", "data", "done", "ends", "records")
+    __slots__ = ("begun", "data", "done", "ends", "records", "since")
 
     def __init__(self, data: bytes, records: int, ends: Sequence[int] | None = None) -> None:
         self.data = data
@@ -73,6 +73,8 @@ class Lines:
         """Where the file that is open now began to get them."""
         self.ends = ends
         """Where each record ends; None where nobody will ask."""
+        self.since = 0.0
+        """When they were received, by the monotonic clock."""
 
     @staticmethod
     def join(several: Sequence[Lines]) -> Lines:
@@ -87,7 +89,9 @@ class Lines:
             offset += len(lines.data)
         data = b"".join([lines.data for lines in several])
         known = any(lines.ends is not None for lines in several)
-        return Lines(data, sum(lines.records for lines in several), ends if known else None)
+        joined = Lines(data, sum(lines.records for lines in several), ends if known else None)
+        joined.since = several[0].since
+        return joined
 
     def at_boundary(self) -> bool:
         """Whether the next byte begins a record."""
@@ -142,6 +146,11 @@ class RotatingFile:
         self._listed = False
         self._backups: list[Backup] = []
         self._plain: list[Backup] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a descriptor."""
+        return self._fd >= 0
 
     def write(self, lines: Lines) -> None:
         """Append what is not `done` of *lines*, rolling over where due. Raises OSError; call again later."""

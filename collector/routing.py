@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collector.records import Fragment, Record
     from collector.reserve import Reserve
     from collector.stats import Stats
+    from collector.stream import Stream
     from collector.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,16 @@ class Route:
 class Router:
     """Knows the rules and the files that names from the wire have made."""
 
-    def __init__(self, config: Config, handlers: HandlerCache, reserve: Reserve, stats: Stats) -> None:
+    def __init__(
+        self,
+        config: Config,
+        handlers: HandlerCache,
+        reserve: Reserve,
+        stats: Stats,
+        stream: Stream | None = None,
+    ) -> None:
         self._config = config
+        self._stream = stream
         self._handlers = handlers
         self._reserve = reserve
         self._stats = stats
@@ -63,13 +72,19 @@ class Router:
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
         }
         self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
-        self._reader = RecordReader(config.listen.python2_encoding)
+        self._reader = RecordReader(config.listen.python2_encoding, stats.count_fragment)
+        self.count_up = self._reader.count_up
+        """Has the statistics count what was read since the last time."""
         self.names: set[str] = set()
         """The files that names from the wire have made."""
         self._routes: dict[str, dict[Fragment | str, Route]] = {}
         """By host where files are named by it, and there by the head of a record and its logger's name."""
         self._by_host = "{client}" in config.files.name
         self._remembered = 0
+
+    def successor(self, config: Config) -> Router:
+        """Return one that goes by *config* and has nothing to find yet."""
+        return Router(config, self._handlers, self._reserve, self._stats, self._stream)
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -96,6 +111,10 @@ class Router:
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
     ) -> dict[str, tuple[Route, list[str]]]:
         """Return the lines for each file, by its path; add to *unreadable* what has none."""
+        # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
+        watched = self._stream and self._stream.has_time(len(payloads))
+        records: list[Record] | None = [] if watched else None
+        below = 0
         # By file, not by route: loggers that share a file keep their order in it.
         groups: dict[str, tuple[Route, list[str]]] = {}
         # By the head of a record: how it becomes a line, where that goes, and from which level on.
@@ -111,6 +130,7 @@ class Router:
                 continue
             head, over = record[0], record[8]
             if over:
+                self._stats.over_budget_records_total += 1
                 log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
             try:
                 render, append, level = ways[head]
@@ -119,9 +139,15 @@ class Router:
                 lines = groups.setdefault(route.path, (route, []))[1]
                 render, append, level = ways[head] = route.render, lines.append, route.level
             if level and (own := level_of(record)) is not None and own < level:
-                self._stats.dropped_records_total["level"] += 1
+                below += 1
                 continue
             append(render(record, peer))
+            if records is not None:
+                records.append(record)
+        if below:
+            self._stats.dropped_records_total["level"] += below
+        if self._stream and records:
+            self._stream.publish(records, peer)
         return groups
 
     def _quarantine(
@@ -133,6 +159,7 @@ class Router:
         frames = []
         lines: dict[str, list[tuple[object, ...]]] = {"quarantined": [], "dropped": []}
         for payload, fault in unreadable:
+            self._stats.unreadable_records_total[fault.reason] += 1
             fits = len(payload) + HEADER_BYTES <= half
             if fits:
                 frames.append(len(payload).to_bytes(HEADER_BYTES, "big") + payload)

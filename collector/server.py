@@ -27,7 +27,7 @@ from collector.framing import FrameSplitter
 from collector.tls import load_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from collector.config import Listen
     from collector.reserve import Reserve
@@ -80,6 +80,8 @@ class Client:
         self.sock = sock
         self.host, self.peer = host_port(address)
         self.splitter = FrameSplitter(max_frame_bytes)
+        self.since = time.monotonic()
+        """When it connected."""
         self.records = 0
         self.bytes = 0
         self.begun_at = 0.0
@@ -158,6 +160,11 @@ class Server:
         # Those inside a frame, the one that began it first in front.
         self._inside: dict[Client, None] = {}
         self._patience_ends = 0.0
+
+    @property
+    def clients(self) -> Collection[Client]:
+        """Those that are connected."""
+        return self._clients
 
     def start(self) -> list[str]:
         """Begin to accept; return the addresses, `host:port` or the path of a Unix socket."""

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.records import Fragment
+
+OTHER = "other"
+"""Stands for what there were too many of to be counted one by one. No name of a logger is shown as this."""
+DROP_REASONS = (
+    *("level", "too large", "unreadable", "quarantine full", "reserve full"),
+    "not written in time",
+)
+# Names come from the wire: past so many the half with the smallest counts is counted together.
+_MAX_NAMES = 10_000
+_MAX_LEVELS = 100
+_MAX_NAME_CHARACTERS = 200
 
 
 class Stats:
@@ -23,14 +41,65 @@ class Stats:
         self.written_records_total = 0
         self.written_bytes_total = 0
         self.quarantined_records_total = 0
-        self.dropped_records_total: Counter[str] = Counter()
+        """Frames that are in the quarantine: those that had to go from it count as dropped."""
+        self.unreadable_records_total: Counter[str] = Counter()
+        """By reason, wherever they went: into the quarantine, or dropped."""
+        # From zero on, so that whoever watches sees the first one as an increase.
+        self.dropped_records_total = Counter(dict.fromkeys(DROP_REASONS, 0))
         """By reason."""
+        self.over_budget_records_total = 0
+        """Records that are written in part."""
         self.cut_frames_total = 0
         """Frames whose client went away before their last byte: never received, so in no sum."""
+        self.fragment_hits_total = 0
+        """Records put together from fragments that are remembered; up to date after count_up()."""
+        self.fragment_misses_total = 0
+        """Records of another form, read whole, which takes ten times as long."""
+        self.write_errors_total: Counter[str] = Counter()
+        """By name of errno, a try each."""
         self.rollovers_total = 0
         self.deleted_backups_total = 0
         """By [retention]: what backup_count deletes is not in it."""
         self.deleted_bytes_total = 0
+        self.count_up: Callable[[], None] = lambda: None
+        """Counts what was read since the last time by logger and level, fragment by fragment."""
+        self._loggers: Counter[str] = Counter()
+        self._levels: Counter[str] = Counter()
+        self._other_loggers = 0
+
+    def count_fragment(self, fragment: Fragment) -> None:
+        """Count the records that had *fragment*: a head by logger, a site by level. It begins anew."""
+        count, fragment.count = fragment.count, 0
+        if "name" in fragment.fields:
+            if fragment.shared:
+                self.fragment_hits_total += count
+            else:
+                self.fragment_misses_total += count
+            self._loggers[_bounded(fragment.fields["name"])] += count
+            if len(self._loggers) > _MAX_NAMES:
+                kept = Counter(dict(self._loggers.most_common(_MAX_NAMES // 2)))
+                self._other_loggers += self._loggers.total() - kept.total()
+                self._loggers = kept
+        else:
+            name = _bounded(fragment.fields.get("levelname"))
+            is_new = name not in self._levels
+            self._levels[OTHER if is_new and len(self._levels) >= _MAX_LEVELS else name] += count
+
+    def count_write_error(self, error: OSError) -> None:
+        """Count a failed try to write, by the name of its errno."""
+        self.write_errors_total[errno.errorcode.get(error.errno or 0, OTHER)] += 1
+
+    def loggers(self, number: int) -> list[tuple[str, int]]:
+        """Return names of loggers and how many records each has sent, most first; the rest as OTHER."""
+        self.count_up()
+        top = self._loggers.most_common(number)
+        rest = self._loggers.total() - sum(count for _, count in top) + self._other_loggers
+        return [*top, (OTHER, rest)] if rest else top
+
+    def levels(self) -> dict[str, int]:
+        """Return how many records there were of each level, by its name."""
+        self.count_up()
+        return dict(self._levels)
 
     def summary(self) -> str:
         """Return the totals in words, for the last line of the log."""
@@ -42,3 +111,8 @@ class Stats:
             f"{self.written_records_total} written, {self.quarantined_records_total} quarantined, "
             f"{dropped or '0 dropped'}"
         )
+
+
+def _bounded(name: object) -> str:
+    """Return a name from the wire as UTF-8 can hold it, and not too long."""
+    return str(name)[:_MAX_NAME_CHARACTERS].encode("utf-8", "backslashreplace").decode()

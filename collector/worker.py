@@ -29,6 +29,8 @@ from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
 from collector.stats import Stats
+from collector.status import Status
+from collector.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +60,11 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
-    router = Router(config, handlers, reserve, stats)
+    stream = Stream()
+    router = Router(config, handlers, reserve, stats, stream)
+    stats.count_up = router.count_up
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
+    status = Status(server, handlers, reserve, stats, stream)
     stop = Event()
     told_at = 0.0
 
@@ -86,9 +91,15 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
+    if config.admin:
+        from collector.admin import AdminPort  # noqa: PLC0415 - a web server takes memory
+
+        status.start()
+        AdminPort(config.admin, status, stream).start()
     gevent.spawn(_keep_lock, lock)
     retention.set_up(config)
     stop.wait()
+    status.draining = True
     code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
     lock.release()
     _exit(code)

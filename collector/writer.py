@@ -186,10 +186,12 @@ class Writer:
             handler.count_written(self._stats, lines)
             if self._sync_seconds:
                 self._dirty.add(handler)
-            if handler.pause:
+            if handler.error:
                 log.info("%s: can be written again", file.path)
             handler.settled()
         else:
+            self._stats.count_write_error(error)
+            handler.error = f"{error}"
             # However many fail, the first failure of each is told; what they share is not, nor are retries.
             of = "" if handler.pause or error.errno == errno.EMFILE else file.path
             why = (file.path, handler.records, error)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from collector.config import (
     MAX_FILE_BYTES,
     TEXT_FIELD,
+    Admin,
     Config,
     ConfigError,
     Files,
@@ -48,6 +49,7 @@ TABLES = {
     "format": Format,
     "quarantine": Quarantine,
     "log": Log,
+    "admin": Admin,
 }
 KEYS = [(table, field.name) for table, kind in TABLES.items() for field in dataclasses.fields(kind)]
 KEYS.remove(("listen", "tls"))  # a table, absent by default
@@ -118,6 +120,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ),
         quarantine=Quarantine(max_bytes=67_108_864),
         log=Log(level=20),
+        admin=None,
         rules=(),
     )
 
@@ -126,8 +129,24 @@ def test_an_empty_file_means_the_defaults(config: Load) -> None:
     assert load(None) == config("")
 
 
-def test_the_manual_shows_the_defaults() -> None:
-    assert load(None) == load(MANUAL)
+def test_the_manual_shows_the_defaults_and_an_admin_port() -> None:
+    assert dataclasses.replace(load(None), admin=Admin(host="127.0.0.1", port=9021, token="")) == load(MANUAL)
+
+
+def test_an_admin_table_without_keys_is_an_admin_port(config: Load) -> None:
+    assert config("[admin]").admin == Admin()
+
+
+def test_the_admin_port_cannot_be_the_one_for_records(faults: Faults) -> None:
+    assert faults("[admin]\nport = 9020") == [
+        "[admin] port = 9020: is the port of [listen] too; choose another"
+    ]
+
+
+@pytest.mark.parametrize("token", ["a b", "a;b", "\u00e9", "a/b"])
+def test_a_token_fits_into_a_url_and_a_cookie(faults: Faults, token: str) -> None:
+    (fault,) = faults(f'[admin]\ntoken = "{token}"')
+    assert "must be text in quotes of letters, digits and -._~ alone" in fault
 
 
 def test_the_manual_shows_every_key_and_no_other() -> None:
@@ -189,7 +208,7 @@ def test_the_example_of_a_rule_in_the_manual_holds(config: Load) -> None:
         rollover=Rollover(max_bytes=10_000_000, backup_count=30),
         format=Format(style="json"),
     )
-    assert dataclasses.replace(load(None), rules=(rule,)) == config(text)
+    assert dataclasses.replace(load(MANUAL), rules=(rule,)) == config(text)
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -345,7 +364,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     expected = [
         "[listen] prot = 9020: unknown; did you mean port?",
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
-        "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, logger",  # noqa: E501 - the same
+        "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, admin, logger",  # noqa: E501 - the same
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
         "[listen] max_buffered_bytes = 399: must be at least four times max_frame_bytes = 100; raise it to 400",  # noqa: E501 - as it is shown
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same

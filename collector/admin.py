@@ -1,0 +1,313 @@
+"""The admin port: metrics, health, the live stream and the page, over HTTP, for reading only.
+
+Contract of the paths: README, "Operating". Every answer says that it is no page's but its own, for what it
+shows came off the wire. A browser that was led here by another site's name (DNS rebinding) is turned away:
+Host must be an address or a name of ours, unless the request has the token, which no other site can have.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import re
+import socket
+from http.cookies import CookieError, SimpleCookie
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs
+
+import gevent
+from gevent.pool import Pool
+from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
+
+from collector.config import level_number
+from collector.guardian import open_tcp
+from collector.log import say
+from collector.server import host_port
+from collector.stream import MAX_VIEWERS, Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from collector.config import Admin
+    from collector.status import Status
+    from collector.stream import Stream
+
+log = logging.getLogger(__name__)
+
+_PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+# Viewers take MAX_VIEWERS of them, and there are always some left for health and metrics.
+_MAX_CONNECTIONS = MAX_VIEWERS + 48
+_BACKLOG = 64
+# From the first byte of a request to the last one of its answer. A stream has its own rule.
+_REQUEST_SECONDS = 10.0
+# A viewer that takes nothing for so long gives its place to another.
+_STALLED_SECONDS = 60.0
+_MAX_HEADER_BYTES = 16 * 1024
+# Enough for a tenth of a second; what a slow viewer does not take is not piled up in the kernel.
+_SEND_BUFFER_BYTES = 256 * 1024
+_RETRY_SECONDS = 5.0
+_COOKIE = "collector_token"
+_WITHOUT_TOKEN = ("/healthz", "/readyz")
+_HOW_TO_GET_METRICS = (
+    "/metrics needs the library prometheus_client: pip install 'gevent-collector[metrics]'\n"
+)
+_TEXT, _HTML, _JSON = "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"
+_FORM = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Collector: token</title>
+<form><label>Token, as in [admin] of the configuration: <input name="token" type="password" autofocus></label>
+<button>Open</button></form>
+</html>
+"""
+
+
+def _hashes(element: str) -> str:
+    """Return the sources of a Content-Security-Policy that allow what the page has inline in an *element*."""
+    contents = re.findall(rf"<{element}\b[^>]*>(.*?)</{element}>", _PAGE, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in contents]
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+
+
+_POLICY = (
+    f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; "
+    "img-src data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+]
+
+
+class _Answer(NamedTuple):
+    """What a path says; a body that is no bytes is sent as it comes."""
+
+    status: str
+    kind: str
+    body: bytes | Iterable[bytes]
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def _text(status: str, text: str) -> _Answer:
+    return _Answer(status, _TEXT, text.encode())
+
+
+class AdminPort:
+    """Serves the admin port from now on, or as soon as the port is free: collecting does not wait for it."""
+
+    def __init__(self, admin: Admin, status: Status, stream: Stream) -> None:
+        self._admin = admin
+        self._status = status
+        self._stream = stream
+        self._paths: dict[str, Callable[[dict[str, Any]], _Answer]] = {
+            "/": lambda _: _Answer("200 OK", _HTML, _PAGE.encode()),
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/api/stream": self._watch,
+            "/api/loggers": lambda _: _json({"loggers": status.loggers()}),
+            "/api/clients": lambda _: _json({"clients": status.clients(), "total": status.clients_now}),
+            "/api/stats": lambda _: _json(status.totals()),
+        }
+
+    def start(self) -> None:
+        """Begin to serve, and to try again where the port is taken, which is logged."""
+        where = f"{self._admin.host}:{self._admin.port}"
+        try:
+            listener = open_tcp(self._admin.host, self._admin.port, _BACKLOG)
+        except OSError as error:
+            what = "no admin port yet, cannot listen on %s: %s; see [admin] host and port"
+            log.error(what, where, error.strerror or error)
+            gevent.spawn_later(_RETRY_SECONDS, self.start)
+            return
+        listener.setblocking(False)  # noqa: FBT003 - its only parameter
+        server = WSGIServer(
+            listener,
+            self._answer,
+            spawn=Pool(_MAX_CONNECTIONS),
+            handler_class=_Handler,
+            log=LoggingLogAdapter(log, logging.DEBUG),
+            error_log=LoggingLogAdapter(log, logging.DEBUG),
+            environ={"SERVER_NAME": self._admin.host},  # else it asks DNS for it
+        )
+        server.start()
+        say(f"admin on {host_port(listener.getsockname())[1]}")
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        """Serve one request, by WSGI."""
+        answer = self._checked(environ)
+        headers = [*_HEADERS, ("Content-Type", answer.kind), *answer.headers]
+        body = answer.body
+        if isinstance(body, bytes):
+            headers.append(("Content-Length", str(len(body))))
+            body = [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        start_response(answer.status, headers)
+        return body
+
+    def _checked(self, environ: dict[str, Any]) -> _Answer:  # noqa: PLR0911 - a check each
+        """Answer the request if it may have an answer."""
+        path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _text("405 Method Not Allowed", "only GET and HEAD: nothing can be changed here\n")
+        given = self._given_token(environ)
+        has_token = bool(self._admin.token) and hmac.compare_digest(
+            given.encode(), self._admin.token.encode()
+        )
+        if not has_token and not self._is_ours(environ.get("HTTP_HOST", "")):
+            words = "this is no name of mine; use my IP address or host name, or a token\n"
+            return _text("421 Misdirected Request", words)
+        # Other sites' pages could not read the answer, but take all the places of the stream.
+        if environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site") and path != "/":
+            return _text("403 Forbidden", "not from another site's page\n")
+        if self._admin.token and not has_token and path not in _WITHOUT_TOKEN:
+            if given:
+                log.warning("admin: a wrong token from %s", environ.get("REMOTE_ADDR"))
+            kind, body = (
+                (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
+            )
+            return _Answer("401 Unauthorized", kind, body.encode(), (("WWW-Authenticate", "Bearer"),))
+        if path == "/" and "token" in _query(environ):
+            # Out of the address, which is shown, kept and shared.
+            cookie = f"{_COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
+            return _Answer("303 See Other", _TEXT, b"", (("Location", "/"), ("Set-Cookie", cookie)))
+        if path not in self._paths:
+            return _text("404 Not Found", f"there are {' '.join(self._paths)}\n")
+        return self._paths[path](environ)
+
+    @staticmethod
+    def _given_token(environ: dict[str, Any]) -> str:
+        """Return the token that came with the request, "" if none did."""
+        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return str(token.strip())
+        if environ["PATH_INFO"] == "/" and (token := _query(environ).get("token", "")):
+            return str(token)
+        try:
+            cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
+        except CookieError:
+            return ""
+        return cookie.value if cookie else ""
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether Host names this machine in a way that no foreign name server can."""
+        name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
+        try:
+            ipaddress.ip_address(name.partition("%")[0])
+        except ValueError:
+            return name in ("localhost", self._admin.host.lower(), socket.gethostname().lower())
+        return True
+
+    def _healthz(self, _environ: dict[str, Any]) -> _Answer:
+        fault = self._status.fault()
+        return _text("503 Service Unavailable", f"{fault}\n") if fault else _text("200 OK", "ok\n")
+
+    def _readyz(self, _environ: dict[str, Any]) -> _Answer:
+        draining = self._status.draining
+        return _text("503 Service Unavailable", "draining\n") if draining else _text("200 OK", "ok\n")
+
+    def _metrics(self, _environ: dict[str, Any]) -> _Answer:
+        try:
+            from collector import metrics  # noqa: PLC0415 - needs an extra, and memory
+        except ImportError:
+            return _text("501 Not Implemented", _HOW_TO_GET_METRICS)
+        return _Answer("200 OK", metrics.CONTENT_TYPE, metrics.render(self._status))
+
+    def _watch(self, environ: dict[str, Any]) -> _Answer:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return _Answer("200 OK", "text/event-stream", b"")
+        query = _query(environ)
+        if len(self._stream) >= MAX_VIEWERS:
+            return _text("503 Service Unavailable", f"{MAX_VIEWERS} watch already\n")
+        connection: _Handler = environ["collector.connection"]
+        connection.become_a_stream()
+        try:
+            level = level_number(query.pop("level", "NOTSET"))
+            known = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
+            if query:
+                raise ValueError(f"unknown: {', '.join(query)}; there are logger, level, text and regex")  # noqa: TRY301
+            viewer = Viewer(level=level, **known)
+        except ValueError as fault:
+            return _text("400 Bad Request", f"{fault}\n")
+        except OSError as error:
+            return _text("503 Service Unavailable", f"cannot start what searches: {error}\n")
+        return _Answer("200 OK", "text/event-stream", self._stream.watch(viewer, connection.is_gone))
+
+
+def _json(value: object) -> _Answer:
+    return _Answer("200 OK", _JSON, json.dumps(value).encode())
+
+
+def _query(environ: dict[str, Any]) -> dict[str, str]:
+    return {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
+
+
+class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations here
+    """A connection: what pywsgi leaves unbounded is bounded here, and its errors go to our log."""
+
+    def handle_one_request(self) -> object:
+        """Serve one request in time, or end the connection."""
+        with gevent.Timeout(_REQUEST_SECONDS, False) as self._deadline:  # noqa: FBT003 - gevent's way to raise nothing
+            return super().handle_one_request()
+        return None
+
+    def MessageClass(self, rfile: Any, _: object) -> Any:  # noqa: ANN401, N802 - pywsgi's names and types
+        """Read the headers, of which a hundred may have 64 KiB each otherwise."""
+        lines, size = [], 0
+        while (line := rfile.readline(_MAX_HEADER_BYTES)) not in (b"\r\n", b"\n", b""):
+            size += len(line)
+            if size >= _MAX_HEADER_BYTES:
+                raise ValueError(f"more than {_MAX_HEADER_BYTES} bytes of headers")
+            lines.append(line)
+        return super().MessageClass(BytesIO(b"".join([*lines, b"\r\n"])), 0)
+
+    def read_request(self, raw_requestline: str) -> bool:
+        """Refuse a body, which no path has a use for and pywsgi would read to its end."""
+        super().read_request(raw_requestline)
+        if self.content_length or "transfer-encoding" in self.headers:
+            raise ValueError("a body")
+        return True
+
+    def get_environ(self) -> dict[str, Any]:
+        """Let the stream look at the connection."""
+        return {**super().get_environ(), "collector.connection": self}
+
+    def become_a_stream(self) -> None:
+        """From now on the viewer has time, as long as it takes something now and then."""
+        self._deadline.cancel()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        self.socket.settimeout(_STALLED_SECONDS)
+        self.close_connection = True
+
+    def is_gone(self) -> bool:
+        """Whether the other side has hung up."""
+        try:
+            # The socket below gevent's never waits.
+            return not self.socket._sock.recv(1, socket.MSG_PEEK)  # noqa: SLF001 - there is no other way to it
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def handle_error(self, kind: type, error: BaseException, trace: object) -> None:
+        """Log a fault of ours; that a connection ends or takes too long is none."""
+        self.close_connection = True
+        if isinstance(error, OSError | gevent.Timeout | gevent.GreenletExit):
+            return
+        log.error("admin: a fault in the collector", exc_info=(kind, error, trace))  # type: ignore[arg-type]
+        self._send_error_response_if_possible(500)
+
+    def _handle_client_error(self, error: BaseException) -> tuple[str, bytes]:
+        log.debug("admin: a bad request from %s: %s", self.client_address, error)
+        return "400", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

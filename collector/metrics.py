@@ -1,0 +1,106 @@
+"""The state of the collector as Prometheus metrics. Loaded when somebody asks: the library is an extra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from collector.status import Status
+
+__all__ = ["CONTENT_TYPE", "render"]
+
+
+def render(status: Status) -> bytes:
+    """Return the metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(status))
+    ProcessCollector(registry=registry)  # CPU, memory and descriptors of the worker
+    return generate_latest(registry)
+
+
+class _Collector:
+    """What a registry asks, for one scrape."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        now = self._status.totals()
+        loggers = {logger["name"]: logger["records"] for logger in self._status.loggers()}
+        yield InfoMetricFamily("collector_build", "The version", {"version": now["version"]})
+        for name, text, value in _gauges(now):
+            yield GaugeMetricFamily(f"collector_{name}", text, value=value)
+        for name, text, value in _counters(now):
+            yield CounterMetricFamily(f"collector_{name}", text, value=value)
+        for name, label, text, values in _labelled(now, loggers):
+            family = CounterMetricFamily(f"collector_{name}", text, labels=[label])
+            for each, value in values.items():
+                family.add_metric([each], value)
+            yield family
+        for key, text in (("free", "Free for who is not root"), ("total", "Size")):
+            name = f"collector_volume_{key}_bytes"
+            volumes = GaugeMetricFamily(name, f"{text}, by volume", labels=["directory"])
+            for volume in now["volumes"]:
+                volumes.add_metric([volume["directory"]], volume[f"{key}_bytes"])
+            yield volumes
+
+
+def _gauges(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    reserve = now["reserve"]
+    return [
+        ("uptime_seconds", "Since the worker started", now["uptime_seconds"]),
+        ("healthy", "0 while a file cannot be written or reading has stopped", now["healthy"]),
+        ("draining", "1 from the signal to stop on", now["draining"]),
+        ("viewers", "Those who watch the stream", now["viewers"]),
+        ("clients", "Connections", now["clients"]["now"]),
+        ("reserve_bytes", "Received and not yet on disk, partial frames included", reserve["bytes"]),
+        ("reserve_limit_bytes", "max_buffered_bytes", reserve["limit_bytes"]),
+        ("reserve_records", "Received and not yet on disk", now["records"]["in_reserve"]),
+        ("reserve_oldest_seconds", "Age of the oldest record that is not on disk", reserve["oldest_seconds"]),
+        ("quarantined_records", "Frames that are in the quarantine", now["records"]["quarantined"]),
+        ("open_files", "Log files that are open", now["files"]["open"]),
+        ("failing_files", "Files that cannot be written", len(now["files"]["failing"])),
+    ]  # fmt: skip
+
+
+def _counters(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    records, files = now["records"], now["files"]
+    return [
+        ("received_records", "Complete frames", records["received"]),
+        ("written_records", "Records in log files", records["written"]),
+        ("over_budget_records", "Records written in part", records["over_budget"]),
+        ("cut_frames", "Frames whose client went away before their last byte", records["cut"]),
+        ("received_bytes", "Bytes read from clients", now["bytes"]["received"]),
+        ("written_bytes", "Bytes written to log files", now["bytes"]["written"]),
+        ("accepted_clients", "Connections since the start", now["clients"]["total"]),
+        ("not_reading_seconds", "Time in which a client was not read: the reserve was full",
+         now["reserve"]["not_reading_seconds"]),
+        ("rollovers", "Files that became backups", files["rollovers"]),
+        ("deleted_backups", "Backups deleted", files["deleted_backups"]),
+        ("deleted_bytes", "Bytes of the backups deleted", files["deleted_bytes"]),
+        ("fragment_hits", "Records put together from remembered fragments", now["fragments"]["hits"]),
+        ("fragment_misses", "Records of another form, at ten times the CPU", now["fragments"]["misses"]),
+    ]  # fmt: skip
+
+
+def _labelled(
+    now: Mapping[str, Any], loggers: Mapping[str, int]
+) -> list[tuple[str, str, str, Mapping[str, int]]]:
+    records = now["records"]
+    return [
+        ("dropped_records", "reason", "Records that are in no file", records["dropped"]),
+        ("unreadable_records", "reason", "Frames that could not be decoded", records["unreadable"]),
+        ("refused_clients", "reason", "Connections refused", now["clients"]["refused"]),
+        ("write_errors", "errno", "Tries to write that failed", now["write_errors"]),
+        ("level_records", "level", "Records by level", now["levels"]),
+        ("logger_records", "logger", "Records by logger: the top 100, and the others together", loggers),
+    ]

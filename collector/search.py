@@ -1,0 +1,92 @@
+"""A regular expression in a process of its own: nothing else stops one that backtracks for ever.
+
+`re` holds the interpreter while it searches, so neither a greenlet nor a thread could end it, and patterns
+that are slow cannot be told by their looks. The process has a timer whose signal ends it in the kernel,
+whatever it is doing, and bounds its memory. Run as a program this is that process: it reads JSON in frames,
+first the pattern, then again and again a list of texts, and answers each with one frame: what is wrong with
+the pattern, "" if nothing is; then which texts have a match.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from struct import Struct
+from typing import Any
+
+_LENGTH = Struct(">L")
+# Of CPU, for up to a thousand texts: a machine that is busy is not the pattern's fault.
+LIMIT_SECONDS = 0.5
+_MAX_MEMORY_BYTES = 512 * 1024 * 1024
+_NICE = 10
+
+
+def start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process and return it with our end of the connection. Raises OSError. The caller kills it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - this file
+                [sys.executable, "-I", "-S", __file__],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
+
+
+def frame(value: object) -> bytes:
+    """Return *value* as one side sends it to the other."""
+    data = json.dumps(value).encode()
+    return _LENGTH.pack(len(data)) + data
+
+
+def read_frame(stream: Any) -> Any:  # noqa: ANN401 - what JSON holds; a file of any kind
+    """Return the next value of *stream*. Raises EOFError where it ends."""
+    header = stream.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        raise EOFError
+    size = _LENGTH.unpack(header)[0]
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return json.loads(data)
+
+
+def main() -> None:
+    """Answer standard input on standard output until it ends."""
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    source, answers = sys.stdin.buffer, sys.stdout.buffer
+    search = None
+    while True:
+        given = read_frame(source)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
+        if search is None:
+            try:
+                search = re.compile(given).search
+                answer: object = ""
+            except (re.error, OverflowError, RecursionError) as fault:
+                answer = str(fault)
+        else:
+            answer = [search(text) is not None for text in given]
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answers.write(frame(answer))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (EOFError, OSError, MemoryError):
+        sys.exit(1)

@@ -1,0 +1,149 @@
+"""What the collector is doing, as plain values: for the admin port, in JSON and as metrics. Knows no HTTP."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from collector import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
+
+    from collector.handlers import HandlerCache
+    from collector.reserve import Reserve
+    from collector.server import Client, Server
+    from collector.stats import Stats
+
+TOP_LOGGERS = 100
+_MAX_CLIENTS = 1000
+_MAX_FAILING = 100
+_VOLUMES_SECONDS = 5.0
+
+
+class Status:
+    """Answers questions from what the rooms know at the moment; asking changes nothing."""
+
+    def __init__(
+        self, server: Server, handlers: HandlerCache, reserve: Reserve, stats: Stats, viewers: Sized
+    ) -> None:
+        self.draining = False
+        self._server = server
+        self._handlers = handlers
+        self._reserve = reserve
+        self._stats = stats
+        self._viewers = viewers
+        self._begun = time.monotonic()
+        self._volumes: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        """Begin to look at the volumes, beside the hub: a disk that hangs answers nobody."""
+        gevent.spawn(self._look_at_volumes)
+
+    def fault(self) -> str:
+        """Return why it does not write or does not read, "" where it does both."""
+        failing = [handler for handler in self._handlers.all() if handler.error]
+        if failing:
+            more = f" (and {len(failing) - 1} more)" if failing[1:] else ""
+            return f"{failing[0].file.path}: cannot be written: {failing[0].error}{more}"
+        return "reading has stopped: the reserve is full" if self._reserve.not_reading.running else ""
+
+    def loggers(self) -> list[dict[str, Any]]:
+        """Return the loggers with most records, most first."""
+        return [{"name": name, "records": count} for name, count in self._stats.loggers(TOP_LOGGERS)]
+
+    @property
+    def clients_now(self) -> int:
+        """How many clients are connected."""
+        return self._stats.clients
+
+    def clients(self) -> list[dict[str, Any]]:
+        """Return the clients with most records, most first."""
+        now = time.monotonic()
+
+        def records(client: Client) -> int:
+            return client.records
+
+        return [
+            {
+                "peer": client.peer,
+                "records": client.records,
+                "bytes": client.bytes,
+                "connected_seconds": now - client.since,
+                "reading": not client.waiting,
+            }
+            for client in heapq.nlargest(_MAX_CLIENTS, self._server.clients, key=records)
+        ]
+
+    def totals(self) -> dict[str, Any]:
+        """Return everything else, at one moment: no greenlet runs in between."""
+        stats, reserve = self._stats, self._reserve
+        now = time.monotonic()
+        fault = self.fault()
+        handlers = self._handlers.all()
+        waiting = [handler for handler in handlers if handler.records]
+        levels = stats.levels()  # brings the fragments up to date too
+        return {
+            "version": __version__,
+            "uptime_seconds": now - self._begun,
+            "healthy": not fault,
+            "reason": fault,
+            "draining": self.draining,
+            "viewers": len(self._viewers),
+            "records": {
+                "received": stats.received_records_total,
+                "written": stats.written_records_total,
+                "quarantined": stats.quarantined_records_total,
+                "dropped": dict(stats.dropped_records_total),
+                "in_reserve": sum(handler.records for handler in waiting),
+                "unreadable": dict(stats.unreadable_records_total),
+                "over_budget": stats.over_budget_records_total,
+                "cut": stats.cut_frames_total,
+            },
+            "bytes": {"received": stats.received_bytes_total, "written": stats.written_bytes_total},
+            "clients": {
+                "now": stats.clients,
+                "total": stats.clients_total,
+                "refused": dict(stats.refused_clients_total),
+            },
+            "levels": levels,
+            "reserve": {
+                "bytes": reserve.held,
+                "limit_bytes": reserve.limit,
+                "oldest_seconds": max((now - handler.since for handler in waiting), default=0.0),
+                "not_reading_seconds": reserve.not_reading.seconds,
+            },
+            "files": {
+                "open": sum(handler.file.is_open for handler in handlers),
+                "rollovers": stats.rollovers_total,
+                "deleted_backups": stats.deleted_backups_total,
+                "deleted_bytes": stats.deleted_bytes_total,
+                "failing": [
+                    {"path": handler.file.path, "error": handler.error, "records": handler.records}
+                    for handler in waiting
+                    if handler.error
+                ][:_MAX_FAILING],
+            },
+            "volumes": self._volumes,
+            "write_errors": dict(stats.write_errors_total),
+            "fragments": {"hits": stats.fragment_hits_total, "misses": stats.fragment_misses_total},
+        }
+
+    def _look_at_volumes(self) -> None:
+        thread = ThreadPool(1)
+        while True:
+            volumes = []
+            for directory in self._handlers.directories():
+                try:
+                    found = thread.apply(os.statvfs, (directory,))
+                except OSError:
+                    continue  # it is gone, or not yet made
+                free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+                volumes.append({"directory": directory, "free_bytes": free, "total_bytes": total})
+            self._volumes = volumes
+            gevent.sleep(_VOLUMES_SECONDS)

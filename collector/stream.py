@@ -1,0 +1,206 @@
+"""The live stream: what is received goes to those who watch, as far as they keep up.
+
+With no viewer it costs nothing. With any number of them it takes at most a small share of the time, whatever
+they filter by: past that, and where a viewer reads too slowly, records are left out and counted for them.
+Knows no socket and no HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.socket import socket as gevent_socket
+
+from collector import search
+from collector.config import Format
+from collector.lines import renderer
+from collector.records import level_of, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from subprocess import Popen
+
+    from collector.records import Record
+
+log = logging.getLogger(__name__)
+
+MAX_VIEWERS = 16
+_MAX_QUEUE_BYTES = 1024 * 1024
+_MAX_QUEUE_RECORDS = 1000
+# What it takes besides, to send and to collect the garbage, is as much again.
+_SHARE = 1 / 50
+# So much at a time may exceed the share: some ten thousand records that come at once.
+_BURST_SECONDS = 0.05
+# A viewer gets what has come meanwhile in one piece: to be woken for each record would cost more than that.
+_TICK_SECONDS = 0.1
+_KEEP_ALIVE_SECONDS = 15.0
+# What a regular expression is searched in: no line that a person reads is longer.
+_MAX_SEARCHED_CHARACTERS = 64 * 1024
+
+
+class Viewer:
+    """One who watches: the filters, and what waits to be sent."""
+
+    def __init__(self, *, logger: str = "", level: int = 0, text: str = "", regex: str = "") -> None:
+        """Take the filters; each that is empty lets all pass.
+
+        Raises ValueError where *regex* is none, OSError where it cannot be tried.
+        """
+        self.waiting: list[tuple[bytes, str]] = []
+        """Events, each with the message that *regex* is searched in."""
+        self.bytes = 0
+        self.skipped = 0
+        self._logger = logger
+        self._below = f"{logger}."
+        self._level = level
+        self._text = text.lower()
+        self._search = _Search(regex) if regex else None
+
+    def wants(self, record: Record) -> bool:
+        """Whether *record* passes the filters, but for the regular expression."""
+        if self._level and (level := level_of(record)) is not None and level < self._level:
+            return False
+        if self._logger and (name := name_of(record)) != self._logger and not name.startswith(self._below):
+            return False
+        text = self._text
+        return not text or text in record[3].lower() or text in str(record[1].fields.get("exc_text")).lower()
+
+    def offer(self, event: bytes, message: str) -> None:
+        """Queue a record, or count it where too many wait."""
+        full = len(self.waiting) >= _MAX_QUEUE_RECORDS or self.bytes + len(event) > _MAX_QUEUE_BYTES
+        if full and self.waiting:
+            self.skipped += 1
+        else:
+            self.waiting.append((event, message if self._search else ""))
+            self.bytes += len(event)
+
+    def take(self) -> bytes:
+        """Return what to send now, b"" if nothing. Raises EOFError where *regex* took too long."""
+        waiting, self.waiting = self.waiting, []
+        skipped, self.skipped = self.skipped, 0
+        self.bytes = 0
+        events = [event for event, _ in waiting]
+        if self._search and waiting:
+            texts = [message[:_MAX_SEARCHED_CHARACTERS] for _, message in waiting]
+            found: list[bool] = self._search.ask(texts)
+            events = [event for event, has_match in zip(events, found, strict=True) if has_match]
+        if skipped:
+            events.append(_event("skipped", {"records": skipped}))
+        return b"".join(events)
+
+    def close(self) -> None:
+        """End what searches for it."""
+        if self._search:
+            self._search.close()
+
+
+class Stream:
+    """Those who watch; as a truth value, whether there are any."""
+
+    def __init__(self) -> None:
+        self._viewers: list[Viewer] = []
+        self._render: Callable[[Record, str], str] = renderer(Format(style="json"))
+        self._spent = 0.0
+        self._spent_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    def has_time(self, records: int) -> bool:
+        """Return whether so many *records* may be published; if not, they are counted for those who watch."""
+        now = time.monotonic()
+        self._spent = max(0.0, self._spent - (now - self._spent_at) * _SHARE)
+        self._spent_at = now
+        if self._spent <= _BURST_SECONDS:
+            return True
+        for viewer in self._viewers:
+            viewer.skipped += records
+        return False
+
+    def publish(self, records: Sequence[Record], peer: str) -> None:
+        """Show *records* of one client to those who watch. Never waits."""
+        begun = time.monotonic()
+        for record in records:
+            event = b""  # rendered once, not once for each viewer
+            for viewer in self._viewers:
+                if viewer.wants(record):
+                    event = event or self._event(record, peer)
+                    viewer.offer(event, record[3])
+        self._spent += time.monotonic() - begun
+
+    def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
+        """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*. Closes it in the end.
+
+        The caller sees to it that there are no more than MAX_VIEWERS.
+        """
+        self._viewers.append(viewer)
+        sent_at = 0.0  # so that the first thing sent, at once, is a sign of life
+        try:
+            while not is_gone():
+                if piece := viewer.take():
+                    sent_at = time.monotonic()
+                    yield piece
+                elif time.monotonic() - sent_at >= _KEEP_ALIVE_SECONDS:
+                    sent_at = time.monotonic()
+                    yield b": keep-alive\n\n"
+                gevent.sleep(_TICK_SECONDS)
+        except EOFError:
+            why = f"the regular expression took longer than {search.LIMIT_SECONDS} s, or too much memory"
+            yield _event("ended", {"reason": why})
+        finally:
+            self._viewers.remove(viewer)
+            viewer.close()
+
+    def _event(self, record: Record, peer: str) -> bytes:
+        line = self._render(record, peer)[: -len("}\n")]
+        level = level_of(record)
+        rest = "}" if level is None else f',"levelno":{level}}}'
+        # A lone surrogate becomes an escape, which JSON has too.
+        return f"data: {line}{rest}\n\n".encode("utf-8", "backslashreplace")
+
+
+def _event(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+class _Search:
+    """A regular expression that another process searches for."""
+
+    def __init__(self, regex: str) -> None:
+        self._process: Popen[bytes]
+        self._process, ours = search.start()
+        self._socket = gevent_socket(fileno=ours.detach())
+        self._answers = self._socket.makefile("rb")
+        try:
+            fault = self.ask(regex)
+        except EOFError:
+            fault = "takes too long or too much memory to compile"
+        if fault:
+            self.close()
+            raise ValueError(fault)
+
+    def ask(self, question: object) -> Any:  # noqa: ANN401 - what it is depends on the question
+        """Return what is wrong with a pattern, or which texts have a match.
+
+        Raises EOFError where that took too long.
+        """
+        try:
+            self._socket.sendall(search.frame(question))
+            return search.read_frame(self._answers)
+        except OSError as error:
+            raise EOFError from error
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+        self._process.kill()
+        gevent.spawn(_reap, self._process)
+
+
+def _reap(process: Popen[bytes]) -> None:
+    while process.poll() is None:
+        gevent.sleep(_TICK_SECONDS)
