@@ -137,8 +137,8 @@ class Source:
             return self._take_selected(limit)
         begin, end = self._done, len(self._block) + 1
         if limit < self.high:
-            end = self._find_later(limit)
-            self.low = max(self.low, self._key_at(end) or b"")
+            end, key = self._find_later(limit)
+            self.low = max(self.low, key or b"")
         self._done = end
         return [self._block[begin : end - 1]]
 
@@ -184,8 +184,8 @@ class Source:
             records.append(block[begin : end - 1])
         return records, keys
 
-    def _find_later(self, limit: bytes) -> int:
-        """Return where the first record after what is done begins that is later than *limit*: there is one.
+    def _find_later(self, limit: bytes) -> tuple[int, bytes | None]:
+        """Return where the first record behind what is done begins that is later than *limit*, and its time.
 
         In wider and wider steps first, then halving: most runs are short or very long.
         """
@@ -195,16 +195,18 @@ class Source:
             if key is None or key > limit:
                 break
             early, step = late, 4 * step + _STEP_BYTES
+        if not step:
+            return late, key
         while late - early > 1:
             middle = (early + 1 + late) // 2 if late - early > _STEP_BYTES else early + 1
             found, key = self._begin_from(middle)
             if key is not None and key <= limit and found < late:
                 early = found
             elif middle == early + 1:
-                return found
+                return found, key
             else:
                 late = middle
-        return late
+        return late, None
 
     def _begin_from(self, position: int) -> tuple[int, bytes | None]:
         """Return where the first record at *position* or behind begins, and its time; the end and None."""
