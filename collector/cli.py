@@ -75,6 +75,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     tail.add_argument("--json", action="store_true", help="put out JSON lines, whatever the format")
     tail.add_argument("-n", "--number", metavar="N", type=_number, help="the last N only (with -f: 10)")
     tail.set_defaults(command=_tail)
+    top = commands.add_parser(
+        "top", parents=[with_config], help="show each second what a running collector does"
+    )
+    top.add_argument("-n", metavar="COUNT", type=int, help="end after so many refreshes")
+    top.set_defaults(command=_top)
     send = commands.add_parser("send", help="send one record through a stock SocketHandler")
     send.add_argument("--host", default="127.0.0.1")
     send.add_argument("--port", type=int, default=9020)
@@ -131,6 +136,16 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     _load(options.config)
     return EXIT_OK
+
+
+def _top(options: argparse.Namespace) -> int:
+    from collector import top  # noqa: PLC0415 - brings http.client with it, which nothing that collects needs
+
+    admin = load(options.config).admin
+    if admin is None:
+        place = options.config or "the defaults"
+        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; add it"])
+    return top.run(admin, options.n)
 
 
 def _load(path: str | None, *, try_directory: bool = True) -> Config:

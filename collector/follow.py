@@ -136,7 +136,7 @@ class Stream:
 
     def __init__(self, config: Config, logger: str, level: int) -> None:
         self._config = config
-        self._admin: Any = getattr(config, "admin", None)
+        self._admin: Any = config.admin
         self._query = urllib.parse.urlencode(
             {key: value for key, value in (("logger", logger), ("level", level)) if value}
         )

@@ -76,6 +76,12 @@ class Collector:
         return int(children.split()[0])
 
     @property
+    def admin_port(self) -> int:
+        """The port of [admin], which is served a moment after the collector listens."""
+        within(START_SECONDS, lambda: "admin on" in self.stderr, "admin on")
+        return int(re.findall(r"admin on \S+:(\d+)", self.stderr)[-1])
+
+    @property
     def stderr(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 

@@ -499,7 +499,7 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
     [
         ("[listen]\nhots = 1", "[listen] hots = 1: unknown; did you mean host?"),
         ("[listne]\nport = 1", "[listne]: unknown; did you mean listen?"),
-        ("port = 1", "port = 1: unknown; did you mean [listen] port?"),
+        ("port = 1", "port = 1: unknown; did you mean [listen] port or [admin] port?"),
         ("utc = true", "utc = true: unknown; did you mean [rollover] utc or [format] utc?"),
         (
             "[files]\nmax_bytes = 1",

@@ -1,0 +1,226 @@
+"""`collector top`: what the collector does right now, asked of its admin port each second.
+
+Full screen on a terminal, plain text one refresh after the other elsewhere. Rates are made from two answers.
+Text from the wire comes escaped. Knows the admin API, and nothing else of a running collector.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import sys
+import time
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from collector.lines import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from collector.config import Admin
+
+_REFRESH_SECONDS = 1.0
+_TIMEOUT_SECONDS = 10.0
+# The API tells of so many loggers and clients at most: past that, a new name may have counted before.
+_MOST = {"loggers": 100, "clients": 1000}
+# Of each table, where no terminal bounds it.
+_PLAIN_LINES = 11
+_PLAIN_COLUMNS = 100
+_SMALLEST = 4
+_NUMBERS = 22
+_TEN = 9.95
+_KIB = 1024
+
+_FULL_SCREEN, _LEAVE_FULL_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K\n", "\x1b[J"
+
+_Answers = dict[str, Any]
+"""What the API answered, by path: "stats", "loggers", "clients"; and "at", seconds of a monotonic clock."""
+
+
+def run(admin: Admin, refreshes: int | None = None) -> int:
+    """Show the state each second until interrupted, or *refreshes* times. Return the exit code.
+
+    Raises OSError, with the remedy, where there is no answer at the start; later it waits for one.
+    """
+    # So that a terminal is left as it was found.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminal = sys.stdout.isatty()
+    try:
+        before = _ask(admin)
+        if terminal:
+            sys.stdout.write(_FULL_SCREEN)
+        shown = 0
+        while refreshes is None or shown < refreshes:
+            time.sleep(_REFRESH_SECONDS)
+            columns, lines = shutil.get_terminal_size() if terminal else (_PLAIN_COLUMNS, 0)
+            try:
+                now = _ask(admin)
+                text = _report(before, now, columns, lines)
+                before = now
+            except OSError as error:
+                text = [f"{error}; trying again"]
+            text = [line if line.isprintable() else escape(line) for line in text]
+            if terminal:
+                screen = "".join(_cut(line, columns) + _END_OF_LINE for line in text[: lines - 1])
+                sys.stdout.write(_HOME + screen + _END_OF_SCREEN)
+            else:
+                sys.stdout.write("\n".join(text) + "\n\n")
+            sys.stdout.flush()
+            shown += 1
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if terminal:
+            sys.stdout.write(_LEAVE_FULL_SCREEN)
+            sys.stdout.flush()
+    return 0
+
+
+def _ask(admin: Admin) -> _Answers:
+    """Ask for everything. Raises OSError with a text that names the address, what is wrong and the remedy."""
+    address = f"{admin.host}:{admin.port}"
+    headers = {"Authorization": f"Bearer {admin.token}"} if admin.token else {}
+    connection = http.client.HTTPConnection(admin.host, admin.port, timeout=_TIMEOUT_SECONDS)
+    answers: _Answers = {"at": time.monotonic()}
+    try:
+        for path in ("stats", "loggers", "clients"):
+            connection.request("GET", f"/api/{path}", headers=headers)
+            response = connection.getresponse()
+            answers[path] = response.status, response.reason, response.read()
+    except OSError as error:
+        why = error.strerror or str(error) or "no answer"
+        raise OSError(f"cannot reach {address}: {why}; does a collector run, with this [admin]?") from error
+    except http.client.HTTPException as error:
+        raise OSError(f"{address} does not speak HTTP; see [admin] host and port") from error
+    finally:
+        connection.close()
+    for path in ("stats", "loggers", "clients"):
+        status, reason, body = answers[path]
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            raise OSError(f"{address} wants another token; see [admin] token of the collector there")
+        try:
+            answers[path] = json.loads(body)
+        except ValueError as error:
+            raise OSError(f"{address} answers {status} {escape(reason)} to /api/{path}") from error
+    return answers
+
+
+def _report(before: _Answers, now: _Answers, columns: int, lines: int) -> list[str]:
+    """Return the lines of one refresh, for a terminal of so many *lines*; 0: a fixed number of them."""
+    seconds = now["at"] - before["at"]
+    report = [*_head(before["stats"], now["stats"], seconds)]
+    tables = []
+    for kind, name in (("loggers", "name"), ("clients", "peer")):
+        earlier, counts = ({row[name]: row["records"] for row in its[kind][kind]} for its in (before, now))
+        rates = _rates(earlier, counts, seconds, _MOST[kind])
+        not_read = {row[name] for row in now[kind][kind] if not row.get("reading", True)}
+        busiest = sorted(counts, key=lambda key: (-rates[key], -counts[key], key))
+        tables.append(
+            [
+                _row(kind[:-1].upper(), "RECORDS/S", "RECORDS", columns),
+                *(
+                    _row(
+                        key + " (not read)" * (key in not_read),
+                        _rate(rates[key]),
+                        f"{counts[key]:,}",
+                        columns,
+                    )
+                    for key in busiest
+                ),
+            ]
+        )
+    # The tables share what is left, with an empty line above each and the cursor's below.
+    room = max((lines - len(report) - 3) // 2, _SMALLEST) if lines else _PLAIN_LINES
+    return report + [line for table in tables for line in ("", *table[:room])]
+
+
+def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    health = "healthy" if now["healthy"] else f"NOT HEALTHY: {now['reason']}"
+    state = "draining" if now["draining"] else health
+    yield f"collector {now['version']}, up {_duration(now['uptime_seconds'])}, {state}"
+    totals, earlier = (
+        {
+            "received": stats["records"]["received"],
+            "written": stats["records"]["written"],
+            "quarantined": stats["records"]["quarantined"],
+            "dropped": sum(stats["records"]["dropped"].values()),
+        }
+        for stats in (now, before)
+    )
+    rates = _rates(earlier, totals, seconds)
+    yield "records/s  " + ", ".join(f"{_rate(rates[key])} {key}" for key in totals)
+    rates = _rates(before["levels"], now["levels"], seconds)
+    in_order = sorted(rates, key=lambda level: (-rates[level], level))
+    yield "levels/s   " + (", ".join(f"{level} {_rate(rates[level])}" for level in in_order) or "none yet")
+    clients, reserve = now["clients"], now["reserve"]
+    refused = sum(clients["refused"].values())
+    yield f"clients    {clients['now']:,} now, {clients['total']:,} in all, {refused:,} refused"
+    oldest = f", the oldest {_duration(reserve['oldest_seconds'])}" if reserve["bytes"] else ""
+    stalled = reserve["not_reading_seconds"] - before["reserve"]["not_reading_seconds"]
+    reading = "; NOT READING" if stalled > 0 else ""
+    yield f"reserve    {_bytes(reserve['bytes'])} of {_bytes(reserve['limit_bytes'])}{oldest}{reading}"
+    for volume in now["volumes"]:
+        free, total = _bytes(volume["free_bytes"]), _bytes(volume["total_bytes"])
+        yield f"disk       {free} free of {total}, {volume['directory']}"
+    for failing in now["files"]["failing"]:
+        yield f"FAILING    {failing['records']:,} records wait: {failing['error']}: {failing['path']}"
+
+
+def _rates(
+    before: Mapping[str, int], now: Mapping[str, int], seconds: float, most: int = sys.maxsize
+) -> dict[str, float]:
+    """Return by how much each counter grew in a second.
+
+    A new one began at 0, unless the answer before had the *most* it tells of. One that has shrunk belongs to
+    a collector that has just started.
+    """
+    full = len(before) >= most
+    grown = {key: count - before.get(key, count if full else 0) for key, count in now.items()}
+    return {key: max(0, growth) / seconds for key, growth in grown.items()}
+
+
+def _row(name: str, rate: str, count: str, columns: int) -> str:
+    width = max(columns - _NUMBERS - 1, _SMALLEST)
+    name = _cut(escape(name), width)
+    return name + " " * (width - _width(name)) + f" {rate:>9} {count:>12}"
+
+
+def _cut(line: str, columns: int) -> str:
+    """Return what of *line* fits into so many columns of a terminal."""
+    if _width(line) <= columns:
+        return line
+    while line and _width(line) >= columns:
+        line = line[:-1]
+    return line + "…"
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.1f}".removesuffix(".0") if rate < _TEN else f"{rate:,.0f}"
+
+
+def _bytes(number: float) -> str:
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while number >= _KIB and len(units) > 1:
+        number /= _KIB
+        del units[0]
+    return f"{number:.{0 if units[0] == 'bytes' else 1}f} {units[0]}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
