@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 _FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?", re.ASCII)
+_ENDS = re.compile(_FORM.pattern + r"\Z", re.ASCII)
 _COPY_BYTES = 1024 * 1024
 # The usual trade: level 9 takes three times the CPU for one or two per cent of the bytes.
 _GZIP_LEVEL = 6
@@ -42,6 +43,15 @@ def of(path: str) -> tuple[list[Backup], list[Backup]]:
             if not match[3]:
                 plain.append(backup)
     return sorted(found), sorted(plain)
+
+
+def split(path: str) -> tuple[str, Backup | None]:
+    """Return the log file that *path* is a backup of, and the backup; *path* and None where it is none."""
+    base, name = path, os.path.basename(path)
+    if match := _ENDS.search(path):
+        base = path[: match.start()]
+        return base, Backup(match[1], int(match[2] or 0), name.removesuffix(".gz"))
+    return base, None
 
 
 def reserve(path: str, label: str, existing: list[Backup]) -> Backup:
@@ -86,7 +96,7 @@ def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSE
     errors = []
     for paths, still, task in (
         (work.compress, left.compress, lambda path: _compress(path, mode, sync=sync)),
-        (work.delete, left.delete, _delete),
+        (work.delete, left.delete, delete),
     ):
         for path in paths:
             try:
@@ -97,16 +107,25 @@ def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSE
     return left, errors
 
 
-def _delete(path: str) -> None:
-    for name in (path, path + ".gz"):
-        with suppress(FileNotFoundError):  # a backup has one of the two, or somebody else removed it
+def delete(path: str) -> None:
+    """Delete a backup, by its path without `.gz`, in whatever form it is; compressing it is given up.
+
+    It may be gone already. Raises OSError.
+    """
+    # In this order: one that is compressed at this moment loses its unfinished file and is given up.
+    for name in (path, _unfinished(path), path + ".gz"):
+        with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _unfinished(path: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.gz.unfinished")
 
 
 def _compress(path: str, mode: int, *, sync: bool) -> None:
     """Replace the backup by a gzip file, which has its name only once it is whole."""
-    directory, name = os.path.split(path)
-    unfinished = os.path.join(directory, f".{name}.gz.unfinished")
+    unfinished = _unfinished(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -122,18 +141,19 @@ def _compress(path: str, mode: int, *, sync: bool) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with (
                 open(os.open(unfinished, flags, 0o600), "wb") as raw,
-                gzip.GzipFile(name, "wb", _GZIP_LEVEL, raw) as target,
+                gzip.GzipFile(os.path.basename(path), "wb", _GZIP_LEVEL, raw) as target,
             ):
                 os.fchmod(raw.fileno(), mode)
                 shutil.copyfileobj(source, target, _COPY_BYTES)
             if sync:
-                with open(unfinished, "rb") as written:
+                with suppress(FileNotFoundError), open(unfinished, "rb") as written:
                     os.fsync(written.fileno())
         except OSError:
             with suppress(OSError):
                 os.unlink(unfinished)
             raise
-        os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
-        # Replaces at most what a crash between these two lines left behind: numbers are never used twice.
-        os.replace(unfinished, path + ".gz")
-        os.unlink(path)
+        with suppress(FileNotFoundError):  # deleted meanwhile: then it is not to come back compressed
+            os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
+            # Replaces at most what a crash between these two lines left behind: numbers are never used twice.
+            os.replace(unfinished, path + ".gz")
+            os.unlink(path)

@@ -6,10 +6,13 @@ Exit codes of `run`: 0 drained; 2 whatever prevents starting; 1 anything else.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import re
 import signal
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collector import __version__, guardian, log
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +64,17 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "check", parents=[with_config], help="check the configuration and what it needs"
     )
     check.set_defaults(command=_check)
+    tail = commands.add_parser(
+        "tail", parents=[with_config], help="read the log files back, merged by time, and follow them"
+    )
+    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until ^C")
+    tail.add_argument("--level", type=_level, default=0, help="name or number; records below it are left out")
+    tail.add_argument("--logger", metavar="NAME", help="of this logger and those below it only")
+    tail.add_argument("--grep", metavar="RE", type=_pattern, help="records in which this is found only")
+    tail.add_argument("--since", metavar="10m", type=_seconds, help="not older: a number and s, m, h, d or w")
+    tail.add_argument("--json", action="store_true", help="put out JSON lines, whatever the format")
+    tail.add_argument("-n", "--number", metavar="N", type=_number, help="the last N only (with -f: 10)")
+    tail.set_defaults(command=_tail)
     top = commands.add_parser(
         "top", parents=[with_config], help="show each second what a running collector does"
     )
@@ -75,6 +90,34 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
+def _level(text: str) -> int:
+    level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
+    if not isinstance(level, int):
+        raise argparse.ArgumentTypeError(f"{text}: must be DEBUG, INFO, ... CRITICAL or a number")
+    return level
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be a regular expression of Python's: {error}"
+        ) from error
+
+
+def _seconds(text: str) -> int:
+    if not (match := re.fullmatch(r"(\d{1,9})([smhdw])", text)):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number and s, m, h, d or w, such as 10m")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 up")
+    return int(text)
+
+
 def _run(options: argparse.Namespace) -> int:
     config = _load(options.config)
     # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
@@ -82,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
         from collector import worker  # noqa: PLC0415
 
         log.set_up(config.log.level)
-        worker.run(config)
+        worker.run(config, partial(_load, options.config, try_directory=False))
     log.set_up(config.log.level)
     sockets = guardian.open_sockets(config.listen)
     if config.admin:
@@ -105,7 +148,7 @@ def _top(options: argparse.Namespace) -> int:
     return top.run(admin, options.n)
 
 
-def _load(path: str | None) -> Config:
+def _load(path: str | None, *, try_directory: bool = True) -> Config:
     """Read the configuration and try what collecting needs and no configuration can promise.
 
     Raises ConfigError, with the faults of both.
@@ -117,10 +160,11 @@ def _load(path: str | None) -> Config:
         if error.config is None:
             raise
         config, faults = error.config, error.faults
-    try:
-        _try_directory(config.files.directory)
-    except OSError as error:
-        faults.append(f"collector: {error}")
+    if try_directory:
+        try:
+            _try_directory(config.files.directory)
+        except OSError as error:
+            faults.append(f"collector: {error}")
     if config.listen.tls:
         try:
             load_context(config.listen.tls)
@@ -140,6 +184,12 @@ def _try_directory(directory: str) -> None:
     except OSError as error:
         why = f"{error.strerror}; see [files] directory, and who owns it"
         raise OSError(f"cannot write in the directory {directory!r}: {why}") from error
+
+
+def _tail(options: argparse.Namespace) -> int:
+    from collector import tail  # noqa: PLC0415 - what collects needs no http.client
+
+    return tail.run(options, load(options.config))
 
 
 def _send(options: argparse.Namespace) -> int:

@@ -288,6 +288,15 @@ class Rollover:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much the directory may hold before the oldest backups go, whatever file's they are. 0: no limit."""
+
+    max_total_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
+    max_age_days: Annotated[float | int, _number(0, 36_500, float, what="a number of days")] = 0
+    min_free_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """How a record becomes a line. `text` is TEXT_FIELD conversions and characters to copy, no other `%`."""
 
@@ -343,6 +352,7 @@ class Config:
     listen: Listen = Listen()
     files: Files = Files()
     rollover: Rollover = Rollover()
+    retention: Retention = Retention()
     format: Format = Format()
     quarantine: Quarantine = Quarantine()
     log: Log = Log()

@@ -27,10 +27,11 @@ class FrameError(ValueError):
 class FrameSplitter:
     """Cut one client's stream into payloads, however its segments fall."""
 
-    __slots__ = ("_frame_bytes", "_max_frame_bytes", "_partial", "_to_discard", "discarded", "fault")
+    __slots__ = ("_frame_bytes", "_partial", "_to_discard", "discarded", "fault", "max_frame_bytes")
 
     def __init__(self, max_frame_bytes: int) -> None:
-        self._max_frame_bytes = max_frame_bytes
+        self.max_frame_bytes = max_frame_bytes
+        """May be changed at any time, and holds for a frame that is not complete by then."""
         self._frame_bytes = HEADER_BYTES
         self._partial: bytes | bytearray = b""
         self._to_discard = 0
@@ -76,7 +77,7 @@ class FrameSplitter:
 
     def _cut(self, data: bytes) -> list[bytes]:
         payloads: list[bytes] = []
-        limit = self._max_frame_bytes
+        limit = self.max_frame_bytes
         start, end = 0, len(data)
         while (body := start + HEADER_BYTES) <= end:
             length = _length_at(data, start)[0]
@@ -99,8 +100,8 @@ class FrameSplitter:
         return payloads
 
     def _too_large(self, length: int, header: bytes) -> FrameError:
-        text = f"frame of {length} bytes exceeds max_frame_bytes = {self._max_frame_bytes}"
-        looks = _looks_like(header, self._max_frame_bytes)
+        text = f"frame of {length} bytes exceeds max_frame_bytes = {self.max_frame_bytes}"
+        looks = _looks_like(header, self.max_frame_bytes)
         return FrameError(f"{text}; looks like {looks}" if looks else text)
 
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from collector.backups import Chores
-from collector.quarantine import Quarantine
+from collector.quarantine import NEVER, Quarantine
 from collector.rotating import Lines, RotatingFile
 from collector.writer import Writer, volume_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from collector.config import Files, Rollover
     from collector.config import Quarantine as QuarantineTable
     from collector.reserve import Reserve
@@ -34,8 +37,11 @@ _POLL_SECONDS = 0.005
 class Handler:
     """Owns one log file: the lines that wait for it, and whose turn it is."""
 
-    def __init__(self, file: RotatingFile, mode: int, writer: Writer) -> None:
+    def __init__(self, file: RotatingFile, rollover: Rollover, mode: int, writer: Writer) -> None:
         self.file = file
+        self.rollover = rollover
+        self.outdated = False
+        """Whether the configuration was read again since somebody asked for the handler."""
         self.mode = mode
         self.writer = writer
         self.semaphore = BoundedSemaphore(1)
@@ -48,6 +54,8 @@ class Handler:
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
         self.chores = Chores([], [])
+        self.changes: list[Callable[[], None]] = []
+        """What is to be done to the file between two records, in the writer's thread."""
         self._pending: deque[Lines] = deque()
         self._on_their_way: Lines | None = None
 
@@ -103,13 +111,15 @@ class HandlerCache:
         self._reserve = reserve
         self._stats = stats
         self._handlers: OrderedDict[str, Handler] = OrderedDict()
+        self._evicted: dict[str, Rollover] = {}
+        """The files whose handlers are gone; there are no more than names may make."""
         self._writers: dict[str, Writer] = {}
         self._writer_by_directory: dict[str, Writer] = {}
-        directory = os.path.realpath(files.directory)
+        self.directory = os.path.realpath(files.directory)
         self.quarantine_file = Quarantine(
-            directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
+            self.directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
         )
-        self.quarantine = Handler(self.quarantine_file, files.mode, self._writer(directory))
+        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, self._writer(self.directory))
         """Takes frames as received, each one of its records."""
 
     def __len__(self) -> int:
@@ -119,12 +129,42 @@ class HandlerCache:
         """Return the handler of the file *path*, which is absolute. Opens nothing."""
         handler = self._handlers.get(path)
         if handler is None:
+            self._evicted.pop(path, None)
             file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
-            handler = Handler(file, self._files.mode, self._writer(os.path.dirname(path)))
+            handler = Handler(file, rollover, self._files.mode, self._writer(os.path.dirname(path)))
             self._handlers[path] = handler
         else:
             self._handlers.move_to_end(path)
+            if handler.outdated:
+                handler.outdated = False
+                if handler.rollover != rollover:
+                    handler.rollover = rollover
+                    handler.writer.change(handler, partial(handler.file.set_rollover, rollover))
         return handler
+
+    def set_up(self, files: Files, quarantine: QuarantineTable) -> int:
+        """Go by other settings and reopen the files; return how many. The directory stays.
+
+        A file has its new rollover with the next line for it.
+        """
+        self._files = files
+        for writer in self._writers.values():
+            writer.sync_every(files.sync_seconds)
+        self.quarantine_file.half = quarantine.max_bytes // 2
+        for handler in (*self._handlers.values(), self.quarantine):
+            handler.mode = files.mode
+            handler.outdated = True
+            change = partial(handler.file.set_up, files.mode, sync=files.sync_seconds > 0)
+            handler.writer.change(handler, change)
+        return len(self._handlers)
+
+    def roll_over(self) -> int:
+        """Make a backup of every log file that has lines; return how many files are looked at."""
+        for path, rollover in list(self._evicted.items()):
+            self.get(path, rollover).outdated = True
+        for handler in self._handlers.values():
+            handler.writer.change(handler, handler.file.roll_over)
+        return len(self._handlers)
 
     def all(self) -> list[Handler]:
         """Return the handlers, the quarantine's last."""
@@ -155,9 +195,10 @@ class HandlerCache:
         if surplus <= 0:
             return
         for path, handler in list(self._handlers.items()):
-            if not handler.records and handler.semaphore.acquire(blocking=False):
+            if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
                 # Never released: whoever asks for this path from now on gets another handler.
                 del self._handlers[path]
+                self._evicted[path] = handler.rollover
                 handler.writer.close(handler)
                 surplus -= 1
                 if not surplus:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 NAME = ".quarantine"
 _length_at = Struct(">L").unpack_from
-_NEVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
+NEVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
 
 
 class Quarantine(RotatingFile):
     """A file of frames; each of the `Lines` that it is given is one or more whole frames, with their ends."""
 
     def __init__(self, directory: str, max_bytes: int, mode: int, *, sync: bool) -> None:
-        super().__init__(os.path.join(directory, NAME), _NEVER, mode, sync=sync)
+        super().__init__(os.path.join(directory, NAME), NEVER, mode, sync=sync)
         self.half = max_bytes // 2
         """The largest frame that it can keep, and the size of each half."""
         self.frames_gone = 0

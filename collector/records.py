@@ -449,7 +449,13 @@ class RecordReader:
             return None
         process_name: Any = fields.pop("processName")
         shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
-        head = Fragment({"name": fields.pop("name")}, shared=shared)
+        name: Any = fields.pop("name")
+        # One head for all call sites of a logger, as it has one in Python 3.
+        head = self._heads.get(name)
+        if head is None:
+            head = Fragment({"name": name}, shared=shared)
+            if shared:
+                self._heads.learn(name, head)
         fit = _fit_for(fields, SITE) and _fit("processName", process_name) is process_name
         return (head, Fragment(fields, shared=shared), process_name) if fit else None
 

@@ -45,10 +45,12 @@ class Stopwatch:
 class Room:
     """Bytes that are held against a limit, and greenlets that wait for them to become fewer."""
 
-    def __init__(self, limit: int, not_reading: Stopwatch) -> None:
+    def __init__(self, limit: int, not_reading: Stopwatch, *, waits: bool = True) -> None:
         self.limit = limit
         self.not_reading = not_reading
         """Runs while somebody waits, who does not read meanwhile."""
+        self.waits = waits
+        """Whether who finds it full waits, as `when_full` says."""
         self.held = 0
         self._freed = Event()
 
@@ -68,21 +70,28 @@ class Room:
         self._freed.clear()
 
     def wait(self) -> None:
-        """Return once there is room, at once if there is."""
-        if self.full:
+        """Return once there is room, or nobody is to wait for it any more."""
+        if self.waits and self.full:
             with self.not_reading:
-                while self.full:
+                while self.waits and self.full:
                     self._freed.wait(_LOOK_SECONDS)
 
 
 class Reserve(Room):
     """The whole of it."""
 
-    def __init__(self, max_buffered_bytes: int) -> None:
-        super().__init__(max_buffered_bytes, Stopwatch())
+    def __init__(self, max_buffered_bytes: int, *, waits: bool = True) -> None:
+        super().__init__(max_buffered_bytes, Stopwatch(), waits=waits)
         self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
         self.partial = 0
         """Bytes of incomplete frames, of all clients."""
+        self._shares: list[Share] = []
+
+    def set_up(self, max_buffered_bytes: int, *, waits: bool) -> None:
+        """Go by these from now on. What is held stays, and who waits for nothing any more goes on."""
+        self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
+        for room in (self, *self._shares):
+            room.limit, room.waits = max_buffered_bytes, waits
 
     def hold_partial(self, change: int) -> bool:
         """Count *change* bytes more of incomplete frames; return whether they are too many."""
@@ -95,14 +104,16 @@ class Reserve(Room):
 
     def share(self) -> Share:
         """Return the part that one volume may take."""
-        return Share(self)
+        share = Share(self)
+        self._shares.append(share)
+        return share
 
 
 class Share(Room):
     """The part of the reserve that one volume may take."""
 
     def __init__(self, reserve: Reserve) -> None:
-        super().__init__(reserve.limit, reserve.not_reading)
+        super().__init__(reserve.limit, reserve.not_reading, waits=reserve.waits)
         self._reserve = reserve
 
     @property

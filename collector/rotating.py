@@ -30,6 +30,8 @@ _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 # A clock set back by less than this is corrected, not moved: the file goes on until the clock has caught up.
 _CLOCK_MOVED_SECONDS = 86_400.0
+# Of backups that only [retention] deletes, so many are kept in mind.
+_REMEMBERED = 1000
 DIRECTORY_MODE = 0o750
 # O_NOFOLLOW and O_NONBLOCK: a symbolic link is refused, and a FIFO without a reader does not hang the open.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -82,11 +84,12 @@ class Lines:
         ends: list[int] = []
         offset = 0
         for lines in several:
-            if lines.ends is not None:
-                ends.extend([offset + end for end in lines.ends])
+            # Where nobody had to ask when they came, and somebody may now, they go into one file as a whole.
+            ends.extend([offset + end for end in lines.ends or (len(lines.data),)])
             offset += len(lines.data)
         data = b"".join([lines.data for lines in several])
-        joined = Lines(data, sum(lines.records for lines in several), ends or None)
+        known = any(lines.ends is not None for lines in several)
+        joined = Lines(data, sum(lines.records for lines in several), ends if known else None)
         joined.since = several[0].since
         return joined
 
@@ -149,11 +152,6 @@ class RotatingFile:
         """Whether it holds a descriptor."""
         return self._fd >= 0
 
-    @property
-    def splits(self) -> bool:
-        """Whether it needs to know where each record ends."""
-        return self._rollover.max_bytes > 0
-
     def write(self, lines: Lines) -> None:
         """Append what is not `done` of *lines*, rolling over where due. Raises OSError; call again later."""
         now = self._clock()
@@ -178,6 +176,31 @@ class RotatingFile:
                 # Deleted, and these lines with it: nobody can read them, so they are not doubled.
                 self.close()
                 lines.done = lines.begun
+
+    def set_up(self, mode: int, *, sync: bool) -> None:
+        """Go by these from now on, and follow the name with the next line, not only after a while."""
+        self._mode = mode
+        self._sync = sync
+        self._look_at = 0.0
+        self._listed = False  # an operator at work may also have moved backups
+
+    def set_rollover(self, rollover: Rollover) -> None:
+        """Go by *rollover* from now on; the file is of the period in which it was last written."""
+        self._rollover = rollover
+        self._schedule = Schedule(rollover.when, utc=rollover.utc)
+        self._period = self._schedule.at(self._written_at)
+
+    def roll_over(self) -> None:
+        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError."""
+        now = self._clock()
+        if self._fd < 0:
+            with suppress(FileNotFoundError):
+                if os.stat(self.path, follow_symlinks=False).st_size:
+                    self._fd = self._open(now)
+        if self._fd >= 0:
+            self._look(now)
+            if self._size:
+                self._roll(now)
 
     def close(self) -> None:
         """Let the file go; the next write opens it again. May be called at any time."""
@@ -222,7 +245,9 @@ class RotatingFile:
         """Open the file anew if its name leads elsewhere: moved by logrotate, or its directory replaced."""
         self._look_at = now + _LOOK_SECONDS
         try:
-            if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
+            status = os.fstat(self._fd)
+            if os.path.samestat(os.stat(self.path, follow_symlinks=False), status):
+                self._size = min(self._size, status.st_size)  # logrotate's copytruncate empties it in place
                 return
         except OSError:
             pass  # what is wrong with the name will show when it is opened
@@ -318,12 +343,12 @@ class RotatingFile:
         self._list_chores()
 
     def _list_chores(self) -> None:
-        kept = self._rollover.backup_count or len(self._backups)
-        surplus, self._backups = self._backups[:-kept], self._backups[-kept:]
+        kept = self._rollover.backup_count
+        surplus = self._backups[:-kept] if kept else []
         plain, self._plain = self._plain if self._rollover.compress else [], []
         directory = os.path.dirname(self.path)
         self.chores = self.chores or Chores([], [])
-        self.chores.compress.extend(
-            os.path.join(directory, one.name) for one in plain if one in self._backups
-        )
+        self.chores.compress.extend(os.path.join(directory, one.name) for one in plain if one not in surplus)
         self.chores.delete.extend(os.path.join(directory, one.name) for one in surplus)
+        # Some may be gone already, by [retention] or by hand: it is the newest that give the next its number.
+        self._backups = self._backups[-(kept or _REMEMBERED) :]

@@ -67,19 +67,24 @@ class Router:
         self._handlers = handlers
         self._reserve = reserve
         self._stats = stats
-        self._waits = config.listen.when_full == "wait"
-        self._directory = os.path.realpath(config.files.directory)
+        self._directory = handlers.directory
         self._renderers = {
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
         }
         self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
         self._reader = RecordReader(config.listen.python2_encoding, stats.count_fragment)
-        stats.count_up = self._reader.count_up
-        self._names: set[str] = set()
+        self.count_up = self._reader.count_up
+        """Has the statistics count what was read since the last time."""
+        self.names: set[str] = set()
+        """The files that names from the wire have made."""
         self._routes: dict[str, dict[Fragment | str, Route]] = {}
         """By host where files are named by it, and there by the head of a record and its logger's name."""
         self._by_host = "{client}" in config.files.name
         self._remembered = 0
+
+    def successor(self, config: Config) -> Router:
+        """Return one that goes by *config* and has nothing to find yet."""
+        return Router(config, self._handlers, self._reserve, self._stats, self._stream)
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -99,16 +104,16 @@ class Router:
             self._quarantine(unreadable, peer, left)
         for writer, sizes in left.items():
             writer.submit(sizes)
-        if self._waits:
-            for writer in left:
-                writer.room.wait()
+        for writer in left:
+            writer.room.wait()
 
     def _render(
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
     ) -> dict[str, tuple[Route, list[str]]]:
         """Return the lines for each file, by its path; add to *unreadable* what has none."""
         # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
-        records: list[Record] | None = [] if self._stream else None
+        watched = self._stream and self._stream.has_time(len(payloads))
+        records: list[Record] | None = [] if watched else None
         below = 0
         # By file, not by route: loggers that share a file keep their order in it.
         groups: dict[str, tuple[Route, list[str]]] = {}
@@ -171,7 +176,7 @@ class Router:
 
     def _has_room(self, handler: Handler, records: int) -> bool:
         """Return whether *records* for *handler* may be kept; count them if they may not."""
-        if self._waits or not (handler.writer.room.full or self._reserve.full):
+        if self._reserve.waits or not (handler.writer.room.full or self._reserve.full):
             return True
         self._stats.dropped_records_total["reserve full"] += records
         log.error("%s: %d records dropped: the reserve is full", handler.file.path, records)
@@ -184,7 +189,7 @@ class Router:
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(lines).encode("utf-8", "backslashreplace")
         ends = None
-        if handler.file.splits:
+        if handler.rollover.max_bytes:
             ascii_only = len(data) == sum(map(len, lines))
             sizes = map(
                 len, lines if ascii_only else [line.encode("utf-8", "backslashreplace") for line in lines]
@@ -242,8 +247,8 @@ class Router:
         """Return the file for a logger that no rule gives one, within max_files."""
         files = self._config.files
         name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
-        if name not in self._names:
-            if len(self._names) >= files.max_files:
+        if name not in self.names:
+            if len(self.names) >= files.max_files:
                 log.warning(
                     "logger %s goes to %s.log: names from the wire have made max_files = %d files",
                     escape(logger)[:200],
@@ -251,5 +256,5 @@ class Router:
                     files.max_files,
                 )
                 return f"{OVERFLOW}.log"
-            self._names.add(name)
+            self.names.add(name)
         return name

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.framing import FrameSplitter
@@ -41,6 +42,7 @@ _READ_BYTES_WHEN_TIGHT = 4 * 1024
 # A piece of tiny frames has 13,000: too many to keep others waiting for.
 _MAX_BATCH = 1000
 _POLL_SECONDS = 0.01
+_READABLE = 1  # of a watcher: libev's EV_READ
 _SWEEP_SECONDS = 1.0
 # Far more than a handshake across the world takes; who stalls holds a place among max_clients for no longer.
 _HANDSHAKE_SECONDS = 10.0
@@ -52,6 +54,7 @@ _PATIENCE = 1 / 4
 # sleep(0) would come back up to 50 times before the loop looks at any other socket. An idle watcher of the
 # highest priority comes back once a turn of the loop, and lets it look without waiting.
 _ONCE_A_TURN = 2
+_NOT_ALLOWED = "its address is not in [listen] allow"
 
 
 class Deliver(Protocol):
@@ -86,13 +89,28 @@ class Client:
         self.waiting = False
         """Whether the collector does not read it at the moment."""
         self.to_read = 0
-        """While draining: bytes that lay in the socket when that began and are not read."""
+        """Once it is to be hung up: bytes that lay in the socket when that began and are not read."""
         self.closing = ""
         """Why the collector ends this connection, if it does."""
+        self.refused = False
+        """Whether its address was taken out of `allow`: what has come is still read."""
 
 
 class _AcceptError(OSError):
     """accept() failed; it has been logged, and gevent tries again after a pause."""
+
+
+class _Places(Pool):  # type: ignore[misc] # gevent has no annotations here
+    """As many clients as there may be."""
+
+    size: int
+
+    def resize(self, size: int) -> None:
+        """Let so many in from now on. Those above that may stay, and are not replaced when they leave."""
+        # The count of free places may become negative, which gevent.pool has no method for.
+        self._semaphore.counter += size - self.size - 1
+        self.size = size
+        self._semaphore.release()  # wakes who waits for a place
 
 
 class _Acceptor(StreamServer):  # type: ignore[misc] # gevent has no annotations here
@@ -128,9 +146,9 @@ class Server:
         reserve: Reserve,
         stats: Stats,
     ) -> None:
-        # The Pool is the limit: while it is full nobody is accepted, which is not to accept and hang up.
-        pool = Pool(max_clients)
-        self._acceptors = [_Acceptor(listener, self._serve, spawn=pool) for listener in listeners]
+        # They are the limit: while none is free nobody is accepted, which is not to accept and hang up.
+        self._places = _Places(max_clients)
+        self._acceptors = [_Acceptor(listener, self._serve, spawn=self._places) for listener in listeners]
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, _AcceptError)  # it is in the log already: no traceback on stderr
         self._tls = load_context(listen.tls, SSLContext) if listen.tls else None
@@ -157,6 +175,22 @@ class Server:
             acceptor.address if isinstance(acceptor.address, str) else host_port(acceptor.address)[1]
             for acceptor in self._acceptors
         ]
+
+    def set_up(self, listen: Listen, tls: SSLContext | None, max_clients: int, deliver: Deliver) -> None:
+        """Go by these from now on, for those connected too; *tls* is for those who come. Addresses stay.
+
+        Who may no longer connect is read to the end of what has come, and then closed.
+        """
+        self._listen = listen
+        self._tls = tls
+        self._deliver = deliver
+        self._places.resize(max_clients)
+        for client in self._clients:
+            client.splitter.max_frame_bytes = listen.max_frame_bytes
+            if not self._allowed(client.host):
+                client.refused = True
+                client.to_read = _bytes_waiting(client.sock)
+                _shut(client.sock, socket.SHUT_RD)
 
     def drain(self, deadline: float) -> int:
         """Stop accepting, read what lies in the sockets, hang up; return how many were not read to the end.
@@ -186,7 +220,7 @@ class Server:
         client = Client(sock, address, self._listen.max_frame_bytes)
         if not self._allowed(client.host):
             self._stats.refused_clients_total["not in allow"] += 1
-            log.warning("client %s is refused: its address is not in [listen] allow", client.peer)
+            log.warning("client %s is refused: %s", client.peer, _NOT_ALLOWED)
             sock.close()
             return
         self._clients.add(client)
@@ -233,38 +267,50 @@ class Server:
     def _read(self, client: Client) -> str:
         """Read until the end of the stream; return why it ended, "" if the client just hung up."""
         recv = client.sock.recv
-        feed = client.splitter.feed
+        splitter = client.splitter
+        feed = splitter.feed
         reserve = self._reserve
-        unyielded = 0
+        # What lies in a TLS connection decrypted is not seen by who waits for the socket.
+        pending = client.sock.pending if isinstance(client.sock, SSLSocket) else int
+        readable = gevent.get_hub().loop.io(client.sock.fileno(), _READABLE)
+        inside = False
         size = _READ_BYTES_WHEN_TIGHT
         while True:
-            if reserve.full and self._listen.when_full == "wait":
+            if reserve.full and reserve.waits:
                 self._not_reading(client, reserve.wait)
-            data = recv(size if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT)
-            if not data or client.closing:
-                return client.closing
+            asked = size if reserve.held * 2 < reserve.limit else _READ_BYTES_WHEN_TIGHT
+            data = recv(asked)
+            if client.closing or not data:
+                return client.closing or (_NOT_ALLOWED if client.refused else "")
             size = min(max(2 * len(data), _READ_BYTES_WHEN_TIGHT), _READ_BYTES)
             client.bytes += len(data)
             self._stats.received_bytes_total += len(data)
-            before = client.splitter.partial
+            before = splitter.partial
             payloads = feed(data)
-            self._account(client, before, begun=bool(payloads))
-            if client.splitter.discarded:
+            was_inside, inside = inside, splitter.inside
+            if inside or was_inside:
+                self._account(client, before, begun=bool(payloads))
+            if splitter.discarded:
                 self._count_discarded(client)
             if payloads:
                 self._not_reading(client, self._hand_on, client, payloads)
-            if client.splitter.fault:
-                return f"{client.splitter.fault}; closing"
-            if self._patience_ends:
-                client.to_read -= len(data)
-                if client.to_read <= 0 and time.monotonic() >= self._patience_ends:
-                    return "still sending while draining"
-            # A busy client gives way after each full piece. A quiet one does when it is read again, and costs
-            # one turn of the loop per segment, not two.
-            unyielded += len(data)
-            if unyielded >= _READ_BYTES_WHEN_TIGHT:
-                unyielded = 0
-                gevent.idle(_ONCE_A_TURN)
+            if splitter.fault:
+                return f"{splitter.fault}; closing"
+            if (self._patience_ends or client.refused) and (why := self._read_enough(client, len(data))):
+                return why
+            if len(data) < asked and not pending():
+                wait(readable)  # who asks once more is most likely told to wait, which takes as long as this
+            else:
+                gevent.idle(_ONCE_A_TURN)  # a busy client gives way after each full piece
+
+    def _read_enough(self, client: Client, size: int) -> str:
+        """Count what is read of a client that is to be hung up; return why it ends now, "" if it goes on."""
+        client.to_read -= size
+        if client.to_read > 0:
+            return ""
+        if client.refused:
+            return _NOT_ALLOWED
+        return "still sending while draining" if time.monotonic() >= self._patience_ends else ""
 
     def _hand_on(self, client: Client, payloads: list[bytes]) -> None:
         client.records += len(payloads)
@@ -314,9 +360,9 @@ class Server:
 
     def _sweep(self) -> None:
         """Once a second: close who has begun a frame and not finished it in time."""
-        limit = self._listen.frame_timeout_seconds
         while True:
             gevent.sleep(_SWEEP_SECONDS)
+            limit = self._listen.frame_timeout_seconds
             late = time.monotonic() - limit
             for client in list(self._inside):
                 # What lies in the socket may be the rest of the frame: then it is us who are late.
@@ -334,7 +380,7 @@ class Server:
             self._stats.cut_frames_total += 1
             inside = f"inside a frame, of which {client.splitter.partial} bytes had come"
             how = f"{how}; {inside}" if how else f"went away {inside}"
-        odd = client.splitter.fault or client.closing or client.splitter.inside
+        odd = client.splitter.fault or client.closing or client.refused or client.splitter.inside
         level = logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %d records, %d bytes%s"
         why = f": {how}" if how else ""

@@ -1,6 +1,6 @@
 """The live stream: what is received goes to those who watch, as far as they keep up.
 
-With no viewer it costs nothing. With any number of them it takes at most a twentieth of the time, whatever
+With no viewer it costs nothing. With any number of them it takes at most a small share of the time, whatever
 they filter by: past that, and where a viewer reads too slowly, records are left out and counted for them.
 Knows no socket and no HTTP.
 """
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 MAX_VIEWERS = 16
 _MAX_QUEUE_BYTES = 1024 * 1024
 _MAX_QUEUE_RECORDS = 1000
-_SHARE = 1 / 20
+# What it takes besides, to send and to collect the garbage, is as much again.
+_SHARE = 1 / 50
 # So much at a time may exceed the share: some ten thousand records that come at once.
 _BURST_SECONDS = 0.05
 # A viewer gets what has come meanwhile in one piece: to be woken for each record would cost more than that.
@@ -109,15 +110,20 @@ class Stream:
     def __len__(self) -> int:
         return len(self._viewers)
 
+    def has_time(self, records: int) -> bool:
+        """Return whether so many *records* may be published; if not, they are counted for those who watch."""
+        now = time.monotonic()
+        self._spent = max(0.0, self._spent - (now - self._spent_at) * _SHARE)
+        self._spent_at = now
+        if self._spent <= _BURST_SECONDS:
+            return True
+        for viewer in self._viewers:
+            viewer.skipped += records
+        return False
+
     def publish(self, records: Sequence[Record], peer: str) -> None:
         """Show *records* of one client to those who watch. Never waits."""
         begun = time.monotonic()
-        self._spent = max(0.0, self._spent - (begun - self._spent_at) * _SHARE)
-        self._spent_at = begun
-        if self._spent > _BURST_SECONDS:
-            for viewer in self._viewers:
-                viewer.skipped += len(records)
-            return
         for record in records:
             event = b""  # rendered once, not once for each viewer
             for viewer in self._viewers:

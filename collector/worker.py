@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import socket
 import time
@@ -24,7 +23,9 @@ from collector import guardian
 from collector.handlers import HandlerCache
 from collector.lock import Lock
 from collector.log import say, tell_left_out
+from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
+from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
 from collector.stats import Stats
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The rest of the descriptors: the threads' and the event loop's own, and files being opened.
-_SPARE_FILES = 64
 _FOR_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
 _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
@@ -47,21 +46,23 @@ _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is th
 _SAME_SECONDS = 0.2
 
 
-def run(config: Config) -> NoReturn:
+def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     """Collect from the sockets passed to this process until told to stop, then drain and exit.
 
-    Raises OSError where it cannot start.
+    *read_again* returns the configuration as it is now, or raises ConfigError. Raises OSError where it cannot
+    start.
     """
     listeners = _passed_sockets()
     # Of the guardian, if there is one: it is the process that an operator would stop.
     owner = os.getppid() if guardian.PIPE in os.environ else os.getpid()
     lock = Lock(os.path.realpath(config.files.directory), owner)
     stats = Stats()
-    reserve = Reserve(config.listen.max_buffered_bytes)
-    max_clients, max_open = _share_descriptors(config)
+    reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
+    max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     stream = Stream()
     router = Router(config, handlers, reserve, stats, stream)
+    stats.count_up = router.count_up
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream)
     stop = Event()
@@ -80,8 +81,10 @@ def run(config: Config) -> NoReturn:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_stop, number.name)
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        gevent.signal_handler(number, log.warning, "%s is ignored: it has no meaning yet", number.name)
+    retention = Retention(stats)
+    running = Running(config, read_again, router, handlers, server, retention, reserve, stats)
+    gevent.signal_handler(signal.SIGHUP, running.reload)
+    gevent.signal_handler(signal.SIGUSR1, running.roll_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if guardian.PIPE in os.environ:
         gevent.spawn(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop)
@@ -94,9 +97,10 @@ def run(config: Config) -> NoReturn:
         status.start()
         AdminPort(config.admin, status, stream).start()
     gevent.spawn(_keep_lock, lock)
+    retention.set_up(config)
     stop.wait()
     status.draining = True
-    code = _drain(server, handlers, stats, config.listen.drain_seconds)
+    code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
     lock.release()
     _exit(code)
 
@@ -158,24 +162,3 @@ def _exit(code: int) -> NoReturn:
     """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
     logging.shutdown()
     os._exit(code)
-
-
-def _share_descriptors(config: Config) -> tuple[int, int]:
-    """Raise the soft limit on open files to the hard one; return how many clients and files it allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = config.listen.max_clients
-    if hard == resource.RLIM_INFINITY:
-        return wanted, config.files.max_open
-    # Where there are few, half of them are for clients.
-    others = min(config.files.max_open + _SPARE_FILES, hard // 2)
-    if hard - others < wanted:
-        log.warning(
-            "the limit on open files is %d: only %d clients are served at a time, not max_clients = %d; "
-            "raise it with `ulimit -Hn` or lower max_clients",
-            hard,
-            hard - others,
-            wanted,
-        )
-    enough = others == config.files.max_open + _SPARE_FILES
-    return min(wanted, hard - others), config.files.max_open if enough else max(1, others // 2)

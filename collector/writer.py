@@ -13,7 +13,10 @@ import logging
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -78,22 +81,34 @@ class Writer:
         self._closing: list[Handler] = []
         self._dirty: set[Handler] = set()
         self._sync_seconds = sync_seconds
+        self._sync_changed = Event()
         self._at_work = False
         self._at_work_beside = 0
         self._wake = Event()
         self._last_pause = _LAST_PAUSE_SECONDS
-        self._thread = ThreadPool(1)
+        self._thread = _Thread()
         self._beside = ThreadPool(1)
         self._syncing = ThreadPool(1)
         gevent.spawn(self._run)
-        if sync_seconds:
-            gevent.spawn(self._sync_again_and_again)
+        gevent.spawn(self._sync_again_and_again)
 
     def submit(self, sizes: Mapping[Handler, int]) -> None:
         """Take note that each handler has been left so many bytes more to write."""
         self.room.take(sum(sizes.values()))
         self._ready.update(dict.fromkeys(sizes))
         self._wake.set()
+
+    def change(self, handler: Handler, change: Callable[[], None]) -> None:
+        """Have *change* made to the file of *handler* in the next hop, between two records."""
+        handler.changes.append(change)
+        handler.retry_at = 0.0
+        self._ready[handler] = None
+        self._wake.set()
+
+    def sync_every(self, seconds: float) -> None:
+        """Sync as often from now on; 0: leave it to the kernel."""
+        self._sync_seconds = seconds
+        self._sync_changed.set()
 
     def close(self, handler: Handler) -> None:
         """Close the file of *handler*, which the caller has locked and forgotten."""
@@ -103,7 +118,7 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether all that was submitted is on disk or closed."""
-        return not (self.room.held or self._closing or self._at_work or self._at_work_beside)
+        return not (self._ready or self._closing or self._at_work or self._at_work_beside)
 
     def hurry(self) -> None:
         """Retry more often from now on: the end is near."""
@@ -143,7 +158,8 @@ class Writer:
                 continue
             if handler.semaphore.acquire(blocking=False):
                 del self._ready[handler]
-                batch.append(_Job(handler, handler.take()))
+                changes, handler.changes = handler.changes, []
+                batch.append(_Job(handler, handler.take() if handler.records else None, changes))
             else:
                 handler.retry_at = now + _LOCKED_SECONDS
         return batch
@@ -161,7 +177,10 @@ class Writer:
             handler.chores.extend(file.chores)
             file.chores = None
             self._beside_the_writer(self._do_chores, handler)
-        if error is None:
+        handler.changes[:0] = job.changes
+        if lines is None:
+            pass
+        elif error is None:
             size = len(lines.data)
             self.room.give_back(size)
             handler.count_written(self._stats, lines)
@@ -179,7 +198,7 @@ class Writer:
             log.error("%s: cannot be written, %d records wait: %s", *why, extra={"of": of})
             handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
             handler.retry_at = time.monotonic() + handler.pause
-        if handler.records:
+        if handler.records or handler.changes:
             self._ready[handler] = None
 
     def _do_chores(self, handler: Handler) -> None:
@@ -193,7 +212,8 @@ class Writer:
     def _sync_again_and_again(self) -> None:
         """Sync what was written, all files at once; a write never waits for it."""
         while True:
-            gevent.sleep(self._sync_seconds)
+            self._sync_changed.wait(self._sync_seconds or None)
+            self._sync_changed.clear()
             dirty, self._dirty = list(self._dirty), set()
             if dirty:
                 self._thread.apply(_duplicate, (dirty,))
@@ -215,32 +235,86 @@ class Writer:
         gevent.spawn(work)
 
 
+class _Thread:
+    """A thread for one call after the other, as a ThreadPool(1) is: there a hop costs three times as much."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...], Event]] = SimpleQueue()
+        self._done: deque[Event] = deque()
+        self._signal = gevent.get_hub().loop.async_()
+        self._signal.start(self._tell)
+        Thread(target=self._run, daemon=True).start()
+
+    def apply(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Call *function*, which must not raise, in the thread; return when it has returned."""
+        done = Event()
+        self._calls.put((function, arguments, done))
+        done.wait()
+
+    def _run(self) -> None:
+        while True:
+            function, arguments, done = self._calls.get()
+            try:
+                function(*arguments)
+            except Exception:  # a fault of ours in one call is not to stop those that follow
+                log.exception("a fault in the collector, in the thread of a volume")
+            self._done.append(done)
+            self._signal.send()
+
+    def _tell(self) -> None:
+        while self._done:
+            self._done.popleft().set()
+
+
 class _Job:
-    """One file's part of a hop: what to write, and how that failed."""
+    """One file's part of a hop: what to change and what to write, and how that failed."""
 
-    __slots__ = ("error", "handler", "lines")
+    __slots__ = ("changes", "error", "handler", "lines")
 
-    def __init__(self, handler: Handler, lines: Lines) -> None:
+    def __init__(self, handler: Handler, lines: Lines | None, changes: list[Callable[[], None]]) -> None:
         self.handler = handler
         self.lines = lines
+        self.changes = changes
         self.error: OSError | None = None
+
+    def do(self) -> None:
+        """In the thread. Raises OSError where lines cannot be written."""
+        if self.changes and (self.lines is None or self.lines.at_boundary()):
+            self._change()
+        if self.lines is None:
+            # Nothing waits for this file: the next line opens it anew, whatever becomes of it until then.
+            _close(self.handler)
+        else:
+            self.handler.file.write(self.lines)
+            self._change()
+
+    def _change(self) -> None:
+        while self.changes:
+            try:
+                self.changes.pop(0)()
+            except OSError as error:
+                log.error("%s: cannot roll over; signal again: %s", self.handler.file.path, error)
 
 
 def _work(closing: list[Handler], batch: list[_Job]) -> None:
     """In the thread: one file after the other, so that none can stop the others."""
     for handler in closing:
-        try:
-            handler.file.close()
-        except OSError as error:
-            log.error("%s: closed with an error, the last lines may be lost: %s", handler.file.path, error)
+        _close(handler)
     for job in batch:
         try:
-            job.handler.file.write(job.lines)
+            job.do()
         except OSError as error:
             job.error = error
         except Exception as error:  # a fault of ours in one file is not to stop the others
             log.exception("%s: a fault in the collector", job.handler.file.path)
             job.error = OSError(repr(error))
+
+
+def _close(handler: Handler) -> None:
+    try:
+        handler.file.close()
+    except OSError as error:
+        log.error("%s: closed with an error, the last lines may be lost: %s", handler.file.path, error)
 
 
 def _taken(handlers: list[Handler]) -> list[tuple[str, int]]:

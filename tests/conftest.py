@@ -45,7 +45,8 @@ class Collector:
         for table, line in (("listen", "port = 0"), ("files", f'directory = "{self.directory}"')):
             if f"[{table}]" not in config:
                 config += f"\n[{table}]\n"
-            if not re.search(rf"^{line.split()[0]} =", config, re.MULTILINE):
+            own = config.partition(f"[{table}]\n")[2].partition("\n[")[0]
+            if not re.search(rf"^{line.split()[0]} =", own, re.MULTILINE):
                 config = config.replace(f"[{table}]\n", f"[{table}]\n{line}\n")
         self.config.write_text(config)
 

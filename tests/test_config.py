@@ -26,6 +26,7 @@ from collector.config import (
     Listen,
     Log,
     Quarantine,
+    Retention,
     Rollover,
     Rule,
     Tls,
@@ -44,6 +45,7 @@ TABLES = {
     "listen": Listen,
     "files": Files,
     "rollover": Rollover,
+    "retention": Retention,
     "format": Format,
     "quarantine": Quarantine,
     "log": Log,
@@ -108,6 +110,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             sync_seconds=0,
         ),
         rollover=Rollover(when="midnight", utc=False, max_bytes=0, backup_count=7, compress=False),
+        retention=Retention(max_total_bytes=0, max_age_days=0, min_free_bytes=0),
         format=Format(
             style="text",
             text="[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s",
@@ -342,7 +345,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
         backlog = "many"
         max_frame_bytes = 100
         max_buffered_bytes = 399
-        [retention]
+        [history]
         max_age_days = 1
         [rollover]
         backup_count = -1
@@ -361,7 +364,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     expected = [
         "[listen] prot = 9020: unknown; did you mean port?",
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
-        "[retention]: unknown; remove it, or use one of listen, files, rollover, format, quarantine, log, logger",  # noqa: E501 - the same
+        "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, admin, logger",  # noqa: E501 - the same
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
         "[listen] max_buffered_bytes = 399: must be at least four times max_frame_bytes = 100; raise it to 400",  # noqa: E501 - as it is shown
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same
@@ -496,7 +499,7 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
     [
         ("[listen]\nhots = 1", "[listen] hots = 1: unknown; did you mean host?"),
         ("[listne]\nport = 1", "[listne]: unknown; did you mean listen?"),
-        ("port = 1", "port = 1: unknown; did you mean [listen] port?"),
+        ("port = 1", "port = 1: unknown; did you mean [listen] port or [admin] port?"),
         ("utc = true", "utc = true: unknown; did you mean [rollover] utc or [format] utc?"),
         (
             "[files]\nmax_bytes = 1",
@@ -536,7 +539,6 @@ def test_a_misplaced_or_misspelt_key_is_refused_with_the_likely_one(
 @pytest.mark.parametrize(
     "text",
     [
-        "[retention]",
         "[admin]",
     ],
 )

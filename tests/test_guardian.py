@@ -152,6 +152,10 @@ def test_as_the_first_process_of_a_container_it_reaps_and_passes_signals_on(
         subprocess.run(orphan, check=True)
     children = Path(f"/proc/{first}/task/{first}/children")
     within(5, lambda: len(children.read_text().split()) == 1, "only the worker is left")
+    os.kill(first, signal.SIGHUP)
+    within(5, lambda: "SIGHUP: changed: nothing" in collector.stderr)
+    os.kill(first, signal.SIGUSR1)
+    within(5, lambda: "SIGUSR1: rolling over" in collector.stderr)
     os.kill(first, signal.SIGTERM)
     assert process.wait(10) == 0
     assert "stopped: 0 records received" in collector.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -170,3 +171,65 @@ def test_however_many_volumes_stall_there_is_room_for_one_more() -> None:
         assert not reserve.full
     assert shares[0].held == 500_000
     assert not reserve.share().full
+
+
+# --- changes to a file ---
+
+
+@pytest.mark.parametrize("ends", [None, [16, 20]], ids=["unknown ends", "known ends"])
+def test_a_record_half_written_to_a_full_disk_is_finished_before_its_file_is_changed(
+    cache: Cache, tmp_path: Path, ends: list[int] | None
+) -> None:
+    """A limit on the size of files (EFBIG) stands in for the full disk."""
+    handler = cache.get("a.log")
+    moved = tmp_path / "moved"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        handler.leave(Lines(b"0123456789abcde\nend\n", 2, ends))
+        handler.writer.submit({handler: 20})
+        with gevent.Timeout(5):
+            while not handler.pause:
+                gevent.sleep(0.001)
+        assert "0123456789" == (tmp_path / "a.log").read_text()
+        (tmp_path / "a.log").rename(moved)
+        cache.handlers.set_up(DEFAULTS.files, DEFAULTS.quarantine)
+        cache.handlers.roll_over()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    cache.settle()
+    assert moved.read_text().startswith("0123456789abcde\n")
+    lines = [path.read_text() for path in tmp_path.iterdir() if path.is_file()]
+    assert "0123456789abcde\nend\n" == "".join(sorted(lines))
+
+
+def test_a_file_that_waits_to_be_changed_is_not_evicted(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=1)
+    cache.write("a.log", "b.log")
+    cache.settle()
+    cache.handlers.roll_over()
+    cache.settle()
+    gevent.sleep(0.05)
+    assert 4 == len([path for path in tmp_path.iterdir() if path.name[0] != "."])
+    assert cache.handlers.idle
+
+
+def test_who_waits_for_room_goes_on_when_nobody_is_to_wait_any_more() -> None:
+    reserve = Reserve(100)
+    share = reserve.share()
+    share.take(100)
+    waiting = [gevent.spawn(reserve.wait), gevent.spawn(share.wait)]
+    gevent.sleep(0)
+    assert not any(greenlet.dead for greenlet in waiting)
+    reserve.set_up(100, waits=False)
+    gevent.joinall(waiting, timeout=5)
+    assert all(greenlet.dead for greenlet in waiting)
+
+
+def test_a_larger_reserve_has_room_at_once() -> None:
+    reserve = Reserve(100)
+    share = reserve.share()
+    share.take(100)
+    assert (True, True) == (reserve.full, share.full)
+    reserve.set_up(1000, waits=True)
+    assert (False, False) == (reserve.full, share.full)

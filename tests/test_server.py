@@ -218,15 +218,6 @@ def test_a_client_that_never_stops_sending_does_not_delay_the_end(collector: Col
     assert collector.process.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_signals_without_a_meaning_yet_are_ignored_with_a_line(collector: Collector, number: int) -> None:
-    assert collector.process
-    collector.process.send_signal(number)
-    within(5, lambda: f"{signal.Signals(number).name} is ignored" in collector.stderr)
-    collector.send(make_frame("still here"))
-    within(5, lambda: messages(collector) == ["still here"])
-
-
 def test_the_frames_of_a_python_2_client_are_read(collector: Collector) -> None:
     collector.send(frame("2.7", "typical"))
     within(5, lambda: collector.lines("app_web_request.log"))

@@ -1,0 +1,87 @@
+"""Which files below the directory are the collector's, by name: log files, backups, quarantine.
+
+A name is the collector's if the configuration can make it of some logger and client. So what others put
+into the directory is neither counted, nor read back, nor deleted, unless it is named as a logger's would be;
+symbolic links are not followed. Nothing here is opened. It may block.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from collector import backups
+from collector.paths import OVERFLOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collector.backups import Backup
+    from collector.config import Config
+
+QUARANTINE = (".quarantine", ".quarantine.1")
+# What paths.file_name makes of a name: \w is a little more than the letters and digits that it lets stand.
+_PART = r"[\w%~-]+"
+_LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
+_CLIENT = r"[\w.:%-]+"
+
+
+class Found(NamedTuple):
+    """A file of the collector's."""
+
+    path: str
+    base: str
+    """Its log file: the path below the directory."""
+    backup: Backup | None
+    """None: it is the log file itself, which is live."""
+    status: os.stat_result
+
+
+def number(found: Found) -> tuple[int, int]:
+    """Return what a file keeps when it is renamed."""
+    return found.status.st_dev, found.status.st_ino
+
+
+def log_name(config: Config) -> re.Pattern[str]:
+    """Return what matches the path of a log file below the directory; group `logger` is its `{logger}`."""
+    name = re.escape(config.files.name)
+    for field, group, pattern in (
+        (r"\{logger\}", "logger", _LOGGER[config.files.dots]),
+        (r"\{client\}", "client", _CLIENT),
+    ):
+        name = name.replace(field, f"(?P<{group}>{pattern})", 1).replace(field, f"(?P={group})")
+    fixed = [re.escape(rule.file) for rule in config.rules if rule.file]
+    return re.compile("|".join([name, re.escape(f"{OVERFLOW}.log"), *fixed]))
+
+
+def find(config: Config) -> Iterator[Found]:
+    """Yield the log files and backups, in no order. Raises OSError where the directory cannot be listed."""
+    is_log = log_name(config).fullmatch
+    root = os.path.realpath(config.files.directory)
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            entries = list(os.scandir(os.path.join(root, below)))
+        except (FileNotFoundError, PermissionError):  # removed meanwhile; somebody's own, as lost+found is
+            if below:
+                continue
+            raise
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = os.path.join(below, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+                continue
+            base, backup = backups.split(name)
+            if not is_log(base):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # renamed or removed meanwhile
+            if stat.S_ISREG(status.st_mode):
+                yield Found(entry.path, base, backup, status)

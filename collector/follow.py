@@ -1,0 +1,267 @@
+"""What is written from now on: from the live stream of a running collector, else from the files themselves.
+
+The files are looked at a few times a second. One that is rolled over is read to its end first; what was made
+and compressed between two looks is missed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.parse
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from collector import directory
+from collector.config import TEXT_FIELD
+from collector.layouts import KEY_OF, layouts_of, split, time_key
+from collector.lines import escape
+from collector.readback import Source, open_regular
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterator, Sequence
+
+    from collector.config import Config, Format
+    from collector.directory import Found
+
+    Batch = list[tuple[Source, bytes, bytes]]
+    """Records, each with its file and its time."""
+
+_POLL_SECONDS = 0.25
+# The collector sends something every 15 seconds.
+_SILENCE_SECONDS = 45
+# What was received before the stream began is in its file by then, unless the disk stalls.
+_ON_THEIR_WAY_SECONDS = 0.3
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, not where we would
+
+
+@dataclass
+class _Followed:
+    source: Source
+    file: BinaryIO
+    offset: int
+    live: bool
+
+
+class Follower:
+    """The files of the directory, each read as far as it has been shown."""
+
+    def __init__(self, config: Config, sources: Sequence[Source]) -> None:
+        """Begin where the *sources* end, which are open and not yet read."""
+        self._config = config
+        self._layouts = layouts_of(config)
+        self._seen: dict[tuple[int, int], _Followed | None] = {}
+        for source in sources:
+            file = source.duplicate()
+            size = source.found.status.st_size
+            self._seen[source.number] = _Followed(source, file, size, live=True) if file else None
+
+    def poll(self) -> Batch:
+        """Return the records that have been written since the last time, by time."""
+        self._look()
+        batch: Batch = []
+        for number, followed in self._seen.items():
+            if followed:
+                batch += self._read(followed)
+            if followed and not followed.live:
+                followed.file.close()
+                self._seen[number] = None
+        return sorted(batch, key=itemgetter(2))
+
+    def close(self) -> None:
+        """Let the files go."""
+        for followed in self._seen.values():
+            if followed:
+                followed.file.close()
+
+    def skip(self) -> None:
+        """Go to the end of every file: what is in it so far has been shown."""
+        self._look()
+        for followed in self._seen.values():
+            if followed:
+                followed.offset = os.fstat(followed.file.fileno()).st_size
+
+    def _look(self) -> None:
+        """Find files made, renamed and removed."""
+        there = set()
+        # The oldest first, for two of one file may have records of the same second.
+        for found in sorted(directory.find(self._config), key=_age):
+            number = directory.number(found)
+            there.add(number)
+            if followed := self._seen.get(number):
+                followed.live = found.backup is None
+            elif number not in self._seen or found.backup is None:
+                try:
+                    compressed = found.path.endswith(".gz")
+                    file = None if compressed else open_regular(found.path)
+                except OSError:
+                    there.discard(number)  # renamed meanwhile; or it stays as it is, and is tried again
+                    continue
+                source = Source(found, self._layouts)
+                live = found.backup is None
+                self._seen[number] = _Followed(source, file, 0, live) if file else None
+        for number in self._seen.keys() - there:
+            if (followed := self._seen[number]) and followed.live:
+                followed.live = False  # removed: what it still holds is read
+            else:
+                del self._seen[number]
+
+    def _read(self, followed: _Followed) -> Batch:
+        size = os.fstat(followed.file.fileno()).st_size
+        if size < followed.offset:
+            followed.offset = 0  # truncated, by logrotate's copytruncate for instance
+        data = os.pread(followed.file.fileno(), size - followed.offset, followed.offset)
+        whole = len(data) if not followed.live else data.rfind(b"\n") + 1
+        if not whole:
+            return []
+        followed.offset += whole
+        source = followed.source
+        records, keys = split(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
+        return [(source, record, key) for record, key in zip(records, keys, strict=True)]
+
+
+def _age(found: Found) -> tuple[int, bool, str, int]:
+    label, number, _ = found.backup or ("", 0, "")
+    return found.status.st_mtime_ns, found.backup is None, label, number
+
+
+class Stream:
+    """The live stream of the admin port, as [admin] in the configuration has it."""
+
+    def __init__(self, config: Config, logger: str, level: int) -> None:
+        self._config = config
+        self._admin: Any = config.admin
+        self._query = urllib.parse.urlencode(
+            {key: value for key, value in (("logger", logger), ("level", level)) if value}
+        )
+        self._layouts = {layout.form: layout for layout in layouts_of(config)}
+        self._answer: http.client.HTTPResponse | None = None
+
+    def connect(self) -> str:
+        """Ask for the stream; return why there is none, or ""."""
+        if self._admin is None:
+            return "there is no [admin] in the configuration"
+        if not self._admin.port:
+            return "[admin] port = 0 does not tell the port"
+        host = _ANY.get(self._admin.host, self._admin.host)
+        connection = http.client.HTTPConnection(host, self._admin.port, timeout=_SILENCE_SECONDS)
+        headers = {"Accept": "text/event-stream"}
+        if self._admin.token:
+            headers["Authorization"] = f"Bearer {self._admin.token}"
+        try:
+            connection.request("GET", f"/api/stream?{self._query}", headers=headers)
+            self._answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            return f"no stream from {host}:{self._admin.port}: {error}"
+        if self._answer.status != http.client.OK:
+            return f"no stream from {host}:{self._admin.port}: {self._answer.status} {self._answer.reason}"
+        return ""
+
+    def events(self, say: Callable[[str], None]) -> Iterator[tuple[Source, bytes, bytes]]:
+        """Yield each record, its source and its time, until the stream ends.
+
+        Raises OSError, HTTPException, and ValueError where it is no such stream.
+        """
+        event = ""
+        while self._answer and (line := self._answer.readline()):
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name == "event":
+                event = value
+            elif name == "data" and event == "skipped":
+                say(f"{json.loads(value)['records']} records left out: this terminal or pipe is too slow")
+            elif name == "data" and not event:
+                yield self._as_in_a_file(json.loads(value))
+            elif not name:
+                event = ""
+
+    def _as_in_a_file(self, record: dict[str, Any]) -> tuple[Source, bytes, bytes]:
+        """Return *record* as it stands in its file."""
+        config = self._config
+        name = str(record.get("logger", ""))
+        form = config.format
+        for rule in config.rules:
+            if name == rule.name or (rule.name != "root" and name.startswith(rule.name + ".")):
+                form = rule.format
+                break
+        levelno = record.pop("levelno", None)
+        stamp = str(record.get("timestamp", "")).removesuffix("Z")
+        if form.style == "json":
+            text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        else:
+            text = _text(record, levelno, form)
+        found = directory.Found("", "", None, _NO_STATUS)
+        source = Source(found, [self._layouts[form]])
+        return source, text.encode("utf-8", "backslashreplace"), stamp.encode()
+
+
+_NO_STATUS = os.stat_result([0] * 10)
+
+
+def _text(record: dict[str, Any], levelno: object, form: Format) -> str:
+    when = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00"))
+    path = str(record.get("file", "-"))
+    below = [record[key] for key in ("exception", "stack") if record.get(key)]
+    attributes = {name: record[key] for name, key in KEY_OF.items() if key in record} | record.get(
+        "extra", {}
+    )
+    attributes |= {
+        "asctime": when.astimezone(timezone.utc if form.utc else None).strftime(form.datefmt),
+        "created": when.timestamp(),
+        "msecs": when.microsecond // 1000,
+        "levelno": levelno,
+        "filename": os.path.basename(path),
+        "module": os.path.splitext(os.path.basename(path))[0],
+    }
+
+    keep = form.newlines == "keep"
+
+    def convert(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "%"
+        value = attributes.get(match["name"])
+        try:
+            text = f"%{match[0][match.end('name') + 1 - match.start() :]}" % value
+        except (TypeError, ValueError, OverflowError):
+            text = "-" if value is None else str(value)
+        text = "-" if value is None else text
+        return text if keep and match["name"] in ("message", "msg") else escape(text)
+
+    line = TEXT_FIELD.sub(convert, form.text)
+    for text in below:
+        if keep:
+            line += text if line.endswith("\n") else "\n" + text
+        else:
+            line += "\\n" + escape(text)
+    return line
+
+
+def records(follower: Follower, stream: Stream, say: Callable[[str], None]) -> Iterator[Batch]:
+    """Yield what is written from now on, for ever; *say* why it does not come from the stream."""
+    why = stream.connect()
+    if not why:
+        # What was written while the files were read is in them; what the stream has too is not shown twice.
+        time.sleep(_ON_THEIR_WAY_SECONDS)
+        shown: Counter[bytes] = Counter()
+        batch = follower.poll()
+        shown.update(record for _, record, _ in batch)
+        yield batch
+        try:
+            for source, record, key in stream.events(say):
+                if shown[record] > 0:
+                    shown[record] -= 1
+                else:
+                    yield [(source, record, key)]
+            why = "the stream has ended"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why = f"the stream has ended: {error}"
+        follower.skip()
+    say(f"{why}; following the files")
+    while True:
+        yield follower.poll()
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,163 @@
+"""What signals change while the collector runs: SIGHUP its settings, SIGUSR1 its files.
+
+All that may fail or block comes first, in a thread, so that nothing is done by halves and nobody waits: then
+the settings are exchanged between two batches. Connections stay, and what has been received is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.ssl import SSLContext
+
+from collector.config import ConfigError
+from collector.tls import load_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.config import Config
+    from collector.handlers import HandlerCache
+    from collector.reserve import Reserve
+    from collector.retention import Retention
+    from collector.routing import Router
+    from collector.server import Server
+    from collector.stats import Stats
+
+log = logging.getLogger(__name__)
+
+# Whoever holds the sockets and the lock would have to let them go.
+_NEED_A_RESTART = {"listen": ("host", "port", "unix", "backlog"), "files": ("directory",)}
+_NEED_A_RESTART_WHOLE = ("admin",)
+# The rest of the descriptors: the threads' and the event loop's own, and files being opened.
+_SPARE_FILES = 64
+
+
+class Running:
+    """The configuration that holds, and what goes by it."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that has settings
+        self,
+        config: Config,
+        read_again: Callable[[], Config],
+        router: Router,
+        handlers: HandlerCache,
+        server: Server,
+        retention: Retention,
+        reserve: Reserve,
+        stats: Stats,
+    ) -> None:
+        self.config = config
+        self._read_again = read_again
+        self._router = router
+        self._handlers = handlers
+        self._server = server
+        self._retention = retention
+        self._reserve = reserve
+        self._stats = stats
+        self._reading = False
+        self._again = False
+
+    def reload(self) -> None:
+        """Read the configuration again and go by it; one with faults is reported, and nothing is changed.
+
+        A signal that comes meanwhile has it read once more, for the file may have changed since.
+        """
+        self._again = True
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            while self._again:
+                self._again = False
+                self._reload()
+        finally:
+            self._reading = False
+
+    def roll_over(self) -> None:
+        """Make a backup of every log file that has lines."""
+        log.info("SIGUSR1: rolling over what has lines of %d files", self._handlers.roll_over())
+
+    def _reload(self) -> None:
+        prepared = gevent.get_hub().threadpool.apply(self._prepare)
+        if isinstance(prepared, list):
+            log.error("SIGHUP: the running configuration stays; faults in the new one: %d", len(prepared))
+            for fault in prepared:
+                # Each is of a kind of its own, for none may be left out.
+                log.error("SIGHUP: %s", fault, extra={"of": fault})
+            return
+        config, tls, router = prepared
+        wanted, changed, left = self._applicable(config)
+        if (wanted.files.name, wanted.files.dots) == (self.config.files.name, self.config.files.dots):
+            router.names = self._router.names  # max_files is for all of them together
+        logging.getLogger("collector").setLevel(wanted.log.level)
+        max_clients, max_open = share_descriptors(wanted)
+        self._reserve.set_up(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
+        files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
+        self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
+        self._retention.set_up(wanted)
+        self._stats.count_up()
+        self._stats.count_up = router.count_up
+        self.config, self._router = wanted, router
+        log.info("SIGHUP: changed: %s; reopened: %d files", ", ".join(changed) or "nothing", files)
+        if left:
+            log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(left))
+
+    def _prepare(self) -> tuple[Config, SSLContext | None, Router] | list[str]:
+        """In a thread: do what may fail or take its time; return what came of it, or the faults."""
+        # Returned, for what a task raises gevent's thread pool also prints as a traceback.
+        try:
+            config = self._read_again()
+            tls = load_context(config.listen.tls, SSLContext) if config.listen.tls else None
+        except ConfigError as error:
+            return error.faults
+        except OSError as error:
+            return [str(error)]
+        return config, tls, self._router.successor(config)
+
+    def _applicable(self, config: Config) -> tuple[Config, list[str], list[str]]:
+        """Return *config* without what needs a restart; what has changed; what has, but needs a restart."""
+        changed: list[str] = []
+        left: list[str] = []
+        for table in (each.name for each in fields(config)):
+            old, new = getattr(self.config, table), getattr(config, table)
+            if old == new:
+                continue
+            if table in _NEED_A_RESTART_WHOLE:
+                left.append(f"[{table}]")
+                config = replace(config, **{table: old})
+                continue
+            if isinstance(new, tuple):
+                changed.append("[[logger]]")
+                continue
+            fixed = _NEED_A_RESTART.get(table, ())
+            for key in (each.name for each in fields(new)):
+                if getattr(old, key) != getattr(new, key):
+                    (left if key in fixed else changed).append(f"[{table}] {key}")
+            config = replace(config, **{table: replace(new, **{key: getattr(old, key) for key in fixed})})
+        return config, changed, left
+
+
+def share_descriptors(config: Config) -> tuple[int, int]:
+    """Raise the soft limit on open files to the hard one; return how many clients and files it allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = config.listen.max_clients
+    if hard == resource.RLIM_INFINITY:
+        return wanted, config.files.max_open
+    # Where there are few, half of them are for clients.
+    others = min(config.files.max_open + _SPARE_FILES, hard // 2)
+    if hard - others < wanted:
+        log.warning(
+            "the limit on open files is %d: only %d clients are served at a time, not max_clients = %d; "
+            "raise it with `ulimit -Hn` or lower max_clients",
+            hard,
+            hard - others,
+            wanted,
+        )
+    enough = others == config.files.max_open + _SPARE_FILES
+    return min(wanted, hard - others), config.files.max_open if enough else max(1, others // 2)

@@ -1,0 +1,203 @@
+"""The command `tail`: reads the log files back, merged by time, and goes on with what is written.
+
+Records are put out as they stand in the files, or as JSON; on a terminal the level has a colour, and control
+characters that a record may hold are shown, not obeyed. Needs no running collector but for the live stream.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from collector import directory, follow, readback
+from collector.layouts import layouts_of, time_key
+from collector.paths import file_name
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from collector.config import Config
+    from collector.layouts import Layout
+    from collector.readback import Select, Source
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+_FOLLOWED_RECORDS = 10
+_COLOURS = ((50, b"\x1b[1;31m"), (40, b"\x1b[31m"), (30, b"\x1b[33m"), (20, b"\x1b[32m"), (0, b"\x1b[2m"))
+_PLAIN = b"\x1b[0m"
+# C0 but tab and newline, DEL, and C1 in UTF-8.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Run the command; return its exit code."""
+    if options.level and (fault := _without_level(config)):
+        _say(fault)
+        return EXIT_USAGE
+    try:
+        return _Tail(options, config).run()
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would try once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass  # how -f ends
+    except OSError as error:
+        _say(f"{error}; see [files] directory")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _without_level(config: Config) -> str:
+    for layout in layouts_of(config):
+        if not (layout.tells("levelname") or layout.tells("levelno")):
+            return (
+                f"--level: lines of [format] text = {layout.form.text!r} tell no level; "
+                'add %(levelname)s to it, or use style = "json"'
+            )
+    return ""
+
+
+class _Tail:
+    def __init__(self, options: argparse.Namespace, config: Config) -> None:
+        self._options = options
+        self._config = config
+        self._is_log = directory.log_name(config).fullmatch
+        self._since = b"" if options.since is None else time_key(time.time() - options.since)
+        self._on_terminal = sys.stdout.isatty()
+        self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
+        filters = options.level or options.logger or options.grep
+        changes = options.json or self._on_terminal
+        self._select: Select | None = self._pick if filters or changes or self._since else None
+        self._filters = bool(filters or self._since)
+        self._out = sys.stdout.buffer
+
+    def run(self) -> int:
+        since = self._options.since
+        opened = readback.open_all(self._config, self._select, _for_many(self._options.grep))
+        follower = follow.Follower(self._config, opened) if self._options.follow else None
+        if since is not None:
+            opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
+        sources = [source for source in opened if source.peek()]
+        for source in sources:
+            if not source.timed:
+                _say(f"{source.found.path}: no line begins with a time as in [format]; taken as a whole")
+        self._read_back(sources)
+        self._out.flush()
+        troubles = [source.trouble for source in opened if source.trouble]
+        for trouble in troubles:
+            _say(trouble)
+        if follower:
+            self._follow(follower)
+        return EXIT_FAILED if troubles else EXIT_OK
+
+    def _read_back(self, sources: list[Source]) -> None:
+        number = self._options.number
+        if number is None and self._options.follow and not self._since:
+            number = _FOLLOWED_RECORDS
+        if number is None:
+            for records in readback.merge(sources):
+                self._write(records)
+        elif self._filters:
+            kept: deque[bytes] = deque(maxlen=number)
+            for records in readback.merge(sources):
+                kept.extend(records)
+            self._write(kept)
+        elif number:
+            for source, record, key in readback.last(sources, number):
+                self._write(self._select(source, [record], [key])[0] if self._select else [record])
+
+    def _follow(self, follower: follow.Follower) -> None:
+        stream = follow.Stream(self._config, self._options.logger or "", self._options.level)
+        for batch in follow.records(follower, stream, _say):
+            for source, record, key in batch:
+                self._write(self._pick(source, [record], [key])[0])
+            self._out.flush()
+
+    def _write(self, records: Iterable[bytes]) -> None:
+        for record in records:
+            self._out.write(record)
+            self._out.write(b"\n")
+
+    def _pick(
+        self, source: Source, records: list[bytes], keys: list[bytes]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return those of *records* that pass the filters, as they are put out, and their times."""
+        options = self._options
+        kept, times = [], []
+        for record, key in zip(records, keys, strict=True):
+            if key < self._since:
+                continue
+            if options.grep and not options.grep.search(record.decode("utf-8", "replace")):
+                continue
+            if options.level or options.logger or options.json or self._on_terminal:
+                layout = source.layout_of(record)
+                fields = layout.fields(record)
+                if options.level and _levelno(fields) < options.level:
+                    continue
+                if options.logger and not self._is_below(fields, source.found.base):
+                    continue
+                kept.append(self._render(record, key, layout, fields))
+            else:
+                kept.append(record)
+            times.append(key)
+        return kept, times
+
+    def _is_below(self, fields: dict[str, Any], base: str) -> bool:
+        """Tell whether a record is of the logger asked for or one below: by its name, or else its file."""
+        wanted = self._options.logger
+        if "logger" in fields:
+            return f"{fields['logger']}.".startswith(f"{wanted}.")
+        for rule in self._config.rules:
+            if rule.file == base:
+                return f"{rule.name}.".startswith(f"{wanted}.")
+        match = self._is_log(base)
+        dots = self._config.files.dots
+        part = match.groupdict().get("logger") if match else None
+        return f"{part}{dots}".startswith(file_name(wanted, dots) + dots)
+
+    def _render(self, record: bytes, key: bytes, layout: Layout, fields: dict[str, Any]) -> bytes:
+        if self._options.json and not layout.is_json:
+            if layout.timed:
+                fields = {**fields, "timestamp": key.decode().rstrip(".") + "Z"}
+            if "message" not in fields:
+                fields["message"] = record.decode("utf-8", "replace")
+            record = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        if not self._on_terminal:
+            return record
+        begin, end = layout.level_at(record) if not self._options.json else (0, 0)
+        if not self._colours or begin == end:
+            return _shown(record)
+        colour = next(colour for least, colour in _COLOURS if _levelno(fields) >= least)
+        return _shown(record[:begin]) + colour + _shown(record[begin:end]) + _PLAIN + _shown(record[end:])
+
+
+def _for_many(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    """Return what finds something in many records wherever *grep* does in one of them; None: unknown."""
+    if grep is None or re.search(r"\\[AZ]|\(\?[<!=]", grep.pattern):
+        return None
+    return re.compile(grep.pattern, grep.flags | re.MULTILINE)
+
+
+def _shown(record: bytes) -> bytes:
+    return _CONTROL.sub(lambda match: b"\\x%02x" % match[0][-1], record)
+
+
+def _levelno(fields: dict[str, Any]) -> float:
+    """Return the level as a number; one that is none is never below a level, as when it is collected."""
+    if isinstance(number := fields.get("levelno"), int):
+        return number
+    name = str(fields.get("level", ""))
+    if name.startswith("Level ") and name[6:].isdecimal():
+        return int(name[6:])
+    number = logging.getLevelName(name)
+    return number if isinstance(number, int) else float("inf")
+
+
+def _say(text: str) -> None:
+    print(f"collector tail: {text}", file=sys.stderr)  # noqa: T201 - standard output has the records
