@@ -14,7 +14,10 @@ import re
 import shutil
 import stat
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?", re.ASCII)
 _ENDS = re.compile(_FORM.pattern + r"\Z", re.ASCII)
@@ -87,35 +90,43 @@ class Chores(NamedTuple):
         self.delete.extend(more.delete)
 
 
-def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSError]]:
-    """Compress and delete; return what is still to do and why. *mode* is that of the gzip files.
+def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSError], list[int]]:
+    """Compress and delete; return what is still to do and why, and the size of each backup deleted.
+
+    *mode* is that of the gzip files.
 
     *sync*: a gzip file is on disk before what it replaces is gone.
     """
     left = Chores([], [])
     errors = []
-    for paths, still, task in (
+    deleted: list[int] = []
+    tasks: tuple[tuple[list[str], list[str], Callable[[str], None]], ...] = (
         (work.compress, left.compress, lambda path: _compress(path, mode, sync=sync)),
-        (work.delete, left.delete, delete),
-    ):
+        (work.delete, left.delete, lambda path: deleted.append(delete(path))),
+    )
+    for paths, still, task in tasks:
         for path in paths:
             try:
                 task(path)
             except OSError as error:
                 still.append(path)
                 errors.append(error)
-    return left, errors
+    return left, errors, [size for size in deleted if size]
 
 
-def delete(path: str) -> None:
+def delete(path: str) -> int:
     """Delete a backup, by its path without `.gz`, in whatever form it is; compressing it is given up.
 
-    It may be gone already. Raises OSError.
+    Return its size; 0: it was gone already. Raises OSError.
     """
+    size = 0
     # In this order: one that is compressed at this moment loses its unfinished file and is given up.
     for name in (path, _unfinished(path), path + ".gz"):
         with suppress(FileNotFoundError):
+            found = os.lstat(name).st_size
             os.unlink(name)
+            size += found
+    return size
 
 
 def _unfinished(path: str) -> str:

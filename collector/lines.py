@@ -255,32 +255,31 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circ
 
 
 def _json_renderer() -> Render:
-    clock = _Clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
+    clock = _Clock('{"timestamp":"%Y-%m-%dT%H:%M:%S.', time.gmtime)
 
     def render_constant(record: Record) -> tuple[str, str, str]:
         fields = fields_of(record)
-        return _members(_JSON_FIRST, fields), _members(_JSON_EXCEPTION, fields), _members(_JSON_PLACE, fields)
+        first, exception = _members(_JSON_FIRST, fields), _members(_JSON_EXCEPTION, fields)
+        return f'Z"{first},"message":', f'{exception},"client":"', _members(_JSON_PLACE, fields)
 
     constant = _kept(render_constant, with_head=True)
 
     def render(record: Record, client: str) -> str:
         head, site, tail, message, created, _, _, extra, _ = record
-        first, exception, place = head.rendered.get(site) or constant(record)
+        first, second, place = head.rendered.get(site) or constant(record)
         origin = tail.rendered.get("JSON")
         if origin is None:
-            origin = tail.rendered["JSON"] = _members(_JSON_ORIGIN, tail.fields)
+            origin = tail.rendered["JSON"] = f'"{_members(_JSON_ORIGIN, tail.fields)}'
         text = clock.at(created)
         micros = round((created - clock.begins) * _MICROS)
         if micros == _MICROS:
             micros, text = 0, clock.at(clock.ends)
-        quoted = encode_basestring(message)
-        if "\x7f" in quoted if quoted.isascii() else not quoted.isprintable():
-            quoted = _one_line(quoted)
+        # Most need no escapes, which takes a third of the time to find out. Six digits, faster than by :06d.
+        plain = message.isprintable() and '"' not in message and "\\" not in message
+        quoted = f'"{message}"' if plain else _one_line(encode_basestring(message))
         extras = f',"extra":{_extra(extra)}' if extra else ""
-        return (
-            f'{{"timestamp":"{text}.{micros:06d}Z"{first},"message":{quoted}{exception}'
-            f',"client":"{client}"{origin}{place}{extras}}}\n'
-        )
+        digits = str(_MICROS + micros)[1:]
+        return f"{text}{digits}{first}{quoted}{second}{client}{origin}{place}{extras}}}\n"
 
     return render
 

@@ -204,7 +204,9 @@ class Writer:
     def _do_chores(self, handler: Handler) -> None:
         chores, handler.chores = handler.chores, backups.Chores([], [])
         sync = bool(self._sync_seconds)
-        left, errors = self._beside.apply(backups.do, (chores, handler.mode), {"sync": sync})
+        left, errors, deleted = self._beside.apply(backups.do, (chores, handler.mode), {"sync": sync})
+        self._stats.deleted_backups_total += len(deleted)
+        self._stats.deleted_bytes_total += sum(deleted)
         handler.chores.extend(left)
         for error in errors:
             log.error("%s: a backup cannot be compressed or deleted: %s", handler.file.path, error)

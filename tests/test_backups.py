@@ -102,7 +102,7 @@ def test_a_file_that_appeared_since_the_listing_is_not_taken(tmp_path: Path, suf
 def test_compressing_keeps_contents_time_and_mode(tmp_path: Path) -> None:
     path = f"{make(tmp_path, f'app.log.{DAY}')}.{DAY}"
     os.utime(path, (1_000_000_000, 1_000_000_000))
-    assert (Chores([], []), []) == backups.do(Chores([path], []), 0o600)
+    assert (Chores([], []), [], []) == backups.do(Chores([path], []), 0o600)
     assert [f"app.log.{DAY}.gz"] == os.listdir(tmp_path)
     with gzip.open(path + ".gz") as file:
         assert f"lines of app.log.{DAY}\n".encode() == file.read()
@@ -125,7 +125,7 @@ def test_deleting_takes_both_forms_and_nothing_else(tmp_path: Path) -> None:
 def test_what_cannot_be_done_comes_back_with_its_reason(tmp_path: Path) -> None:
     path = f"{make(tmp_path)}.{DAY}"
     os.mkdir(path)
-    left, errors = backups.do(Chores([path], [path]), 0o640)
+    left, errors, _ = backups.do(Chores([path], [path]), 0o640)
     assert Chores([path], [path]) == left
     assert [path, path] == [error.filename for error in errors]
 
@@ -135,7 +135,7 @@ def test_what_was_planted_in_the_directory_is_not_compressed(tmp_path: Path, kin
     (tmp_path / "outside").write_text("untouched")
     path = tmp_path / f"app.log.{DAY}"
     os.symlink(tmp_path / "outside", path) if kind == "link" else os.mkfifo(path)
-    _, errors = backups.do(Chores([str(path)], []), 0o640)
+    _, errors, _ = backups.do(Chores([str(path)], []), 0o640)
     assert [str(path)] == [error.filename for error in errors]
 
 

@@ -536,18 +536,6 @@ def test_a_misplaced_or_misspelt_key_is_refused_with_the_likely_one(
     assert [fault] == faults(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[admin]",
-    ],
-)
-def test_a_key_of_later_work_is_unknown_until_there_is_code_behind_it(faults: Faults, text: str) -> None:
-    (fault,) = faults(text)
-
-    assert ": unknown; " in fault
-
-
 # --- Names of files ----------------------------------------------------------------------------------
 
 

@@ -181,7 +181,7 @@ def test_a_backup_deleted_while_it_is_compressed_does_not_come_back(tmp_path: Pa
         done = thread.submit(backups.do, Chores([str(path)], []), 0o640, sync=True)
         within(10, (tmp_path / ".a.log.2026-11-01.gz.unfinished").exists, "compressing has begun")
         backups.delete(str(path))
-        assert (Chores([], []), []) == done.result()
+        assert (Chores([], []), [], []) == done.result()
     assert [] == list(tmp_path.iterdir())
 
 

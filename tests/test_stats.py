@@ -119,6 +119,18 @@ def test_records_are_counted_by_logger_and_level_however_they_were_read(
     assert {"hits": 9, "misses": 1} == now["fragments"]
 
 
+def test_backups_deleted_by_backup_count_are_counted_with_their_bytes(make_collector: MakeCollector) -> None:
+    collector = make_collector(f"{ADMIN}[rollover]\nmax_bytes = 100\nbackup_count = 2\n").start()
+    log(collector, *[("a", logging.INFO, "x" * 200)] * 6)
+    within(SECONDS, lambda: stats(collector)["files"]["deleted_backups"] == 3)
+    size = len(collector.files()["a.log"])
+
+    assert (5, 3 * size) == (
+        stats(collector)["files"]["rollovers"],
+        stats(collector)["files"]["deleted_bytes"],
+    )
+
+
 def test_a_million_names_of_loggers_take_bounded_memory() -> None:
     counters = Stats()
     for number in range(30_000):
