@@ -1,9 +1,4 @@
-"""One payload becomes one record: the fields of a LogRecord, each of the type it should have.
-
-In the frame of a stock client everything but the message, the three times and the extras is constant: the
-logger's name (the head of the frame), the call site, the thread and process (the tail). Each of these
-fragments is read once and found again by its exact bytes. What has another form is read whole by `pickles`,
-and a record is the same either way.
+"""What a payload says becomes a record: the fields of a LogRecord, each of the type it should have.
 
 A field that cannot be what it should be is replaced, by bounded text where it is shown, and the record lives
 on. No LogRecord is built from the wire: a key named like a method is only a key. Knows no socket and no file.
@@ -11,16 +6,13 @@ on. No LogRecord is built from the wire: a key named like a method is only a key
 
 from __future__ import annotations
 
-import secrets
 import time
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - as a class is named
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from collector.pickles import RecordError, brief, read, read_items
+from collector.pickles import RecordError, brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 HEAD = frozenset({"name"})
 SITE = frozenset(
@@ -35,7 +27,7 @@ TIMES = frozenset({"created", "msecs", "relativeCreated"})
 STANDARD = HEAD | SITE | TAIL | TIMES | {"msg", "message", "asctime"}
 """Attributes that logging itself puts into a record; any other key is an extra."""
 
-_END_OF_TIME = 253_402_214_400.0
+END_OF_TIME = 253_402_214_400.0
 """9999-12-31: a day short of what strftime can print, for the time zones east of Greenwich."""
 
 _TEXTS = frozenset(
@@ -98,7 +90,7 @@ def fields_of(record: Record) -> dict[Any, object]:
     return {**fields, **head.fields, **site.fields, **tail.fields, **extra}
 
 
-_NO_EXTRA: Mapping[object, object] = {}
+NO_EXTRA: Mapping[object, object] = {}
 
 
 def checked(fields: dict[Any, object], over: str = "") -> Record:
@@ -115,7 +107,7 @@ def checked(fields: dict[Any, object], over: str = "") -> Record:
         # Stock clients have merged them in. Formatting somebody's text with somebody's values can take a GB.
         message += f" {brief(fields['args'])}"
     created, msecs = fields.get("created"), fields.get("msecs")
-    if type(created) not in (float, int) or not 0 <= created < _END_OF_TIME:  # type: ignore[operator]
+    if type(created) not in (float, int) or not 0 <= created < END_OF_TIME:  # type: ignore[operator]
         created = time.time()
         msecs = created % 1 * 1000
     site, tail, extra = {}, {}, {}
@@ -140,359 +132,7 @@ def _fit(key: str, value: object) -> object:
     return brief(value)
 
 
-# What a frame of Python 3 looks like around what changes. The key order is fixed, and the memo slots are
-# numbered in it; a name or a message that is something else in the record too is a reference, and read whole.
-_START_3 = b"}q\x00("
-_MESSAGE_3 = b"X\x03\x00\x00\x00msgq\x03X"
-_NAME_LENGTH_AT = len(_START_3 + b"X\x04\x00\x00\x00nameq\x01X")
-_TO_MESSAGE_3 = _NAME_LENGTH_AT + 4 + len(b"q\x02" + _MESSAGE_3)
-_CREATED_3 = b"X\x07\x00\x00\x00createdq"
-_TO_CREATED_3 = len(_CREATED_3) + len(b"\x15G")
-_times_3 = Struct(">d13sd23sd").unpack_from
-_TIMES_BYTES = 60
-_MSECS_3 = b"X\x05\x00\x00\x00msecsq"
-_RELATIVE_3 = b"X\x0f\x00\x00\x00relativeCreatedq"
-_PROCESS_3 = b"X\x07\x00\x00\x00processq"
-_TASK_3 = b"X\x08\x00\x00\x00taskNameq"
-_SCALAR_BYTES = {b"N": 1, b"K": 2, b"M": 3, b"J": 5}
-_END = b"u."
-# The same for Python 2, whose dict has an order of its own.
-_START_2 = b"}q\x01(U\x0frelativeCreatedq\x02G"
-_ARGS_2 = b"U\x04argsq"
-_THREAD_2 = b"U\x06threadq"
-_CREATED_2 = b"U\x07createdq"
-_TO_CREATED_2 = len(_CREATED_2) + len(b"\rG")
-_MSECS_2 = b"U\x05msecsq"
-_TO_MSECS_2 = len(_MSECS_2) + len(b"\x10G")
-_MESSAGE_2 = b"U\x03msgq"
-_TO_MESSAGE_2 = len(_MESSAGE_2) + len(b"\x19")
-
-_BINUNICODE, _BINSTRING, _SHORT_BINSTRING = _STRINGS_2 = b"XTU"
-
-_u32 = Struct("<I").unpack_from
-_double = Struct(">d").unpack_from
-
-# What is longer is hardly constant, and a tail with so much behind it is read whole: within these bounds no
-# budget of the reader can run out, so that it would have said the same.
-_MAX_FRAGMENT_BYTES = 2048
-_MAX_EXTRA_BYTES = 64 * 1024
-_MAX_FRAGMENTS = 4096
-
-
-class _Memory(dict[Any, Any]):
-    """What fragments have been found to be, by their bytes; None where they are not fit to be remembered."""
-
-    def __init__(self, before_clear: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self._before_clear = before_clear
-
-    def learn(self, key: object, value: Any) -> Any:  # noqa: ANN401 - what it is depends on the memory
-        """Remember *value* and return it. A full memory is emptied: who is still there comes back at once."""
-        if len(self) >= _MAX_FRAGMENTS:
-            self._before_clear()
-            self.clear()
-        self[key] = value
-        return value
-
-
-class _Python2(NamedTuple):
-    """A frame of Python 2, cut at what changes."""
-
-    site: tuple[bytes, bytes, bytes]
-    """Pieces that belong to the logger and the call site, but for the name of the process."""
-    origin: tuple[bytes, bytes, bytes]
-    """Pieces that belong to the process and the thread."""
-    message: str
-    times: tuple[float, float, float]
-
-
-class RecordReader:
-    """Reads payloads, and remembers the fragments that they have in common."""
-
-    def __init__(
-        self, encoding: str = "utf-8", count: Callable[[Fragment], None] = lambda _fragment: None
-    ) -> None:
-        """Read byte strings from Python 2 in *encoding*.
-
-        *count* is called with each head and each site before it is forgotten, and by count_up(); it sets
-        their `count` to zero.
-        """
-        self._encoding = encoding
-        self._heads = _Memory(self.count_up)
-        self._sites = _Memory(self.count_up)
-        self._tails = _Memory()
-        self._tails_before_extra = _Memory()
-        self._sites_of_python_2 = _Memory(self.count_up)
-        self._tails_of_python_2 = _Memory()
-        self._from_created = 0
-        self._count = count
-        # A key that nobody outside can know: if it is still there after the extras have been read, they have
-        # not touched the stack below them.
-        self._mark = secrets.token_hex(8)
-        self._before_extra = b"}(X\x10\x00\x00\x00" + self._mark.encode() + b"N"
-        # The same between pieces that are read at one go: none of them begins or ends inside a pair.
-        self._marks = self._mark[:-1] + "g", self._mark[:-1] + "h"
-        self._between = [b"X\x10\x00\x00\x00" + mark.encode() + b"N" for mark in self._marks]
-
-    def read(self, payload: bytes) -> Record:
-        """Return the record in *payload*. Raises RecordError where there is none to be had."""
-        # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the name
-        # has less than 256 bytes, and the tail as many as the last one. But these are all of its bytes, so
-        # that each fragment is found only where it is.
-        try:
-            start = _TO_MESSAGE_3 + payload[_NAME_LENGTH_AT]
-            head = self._heads[payload[:start]]
-            start += 4
-            end = start + _u32(payload, start - 4)[0]
-            at = len(payload) - self._from_created
-            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
-            site = self._sites[payload[end:at], msecs_key, relative_key]
-            tail = self._tails[payload[at + _TIMES_BYTES :]]
-            message = payload[start:end].decode()
-        except (LookupError, ValueError, StructError):
-            pass
-        else:
-            if head and site and end <= at and 0 <= created < _END_OF_TIME:
-                head.count += 1
-                site.count += 1
-                return head, site, tail, message, created, msecs, relative, _NO_EXTRA, ""
-        record = self._read(payload)
-        for fragment in record[:2]:
-            fragment.count += 1
-            if not fragment.shared:
-                self._count(fragment)
-        return record
-
-    def count_up(self) -> None:
-        """Call *count* for each fragment that records have had since the last time."""
-        heads_and_sites = [*self._heads.values(), *self._sites.values()]
-        for known in filter(None, self._sites_of_python_2.values()):
-            heads_and_sites += known[:2]
-        for fragment in filter(None, heads_and_sites):
-            if fragment.count:
-                self._count(fragment)
-
-    def _read(self, payload: bytes) -> Record:
-        """Do what read() does, and learn the fragments of the payload."""
-        record = self._of_python_3(payload)
-        if record is not None:
-            return record
-        record = self._of_python_2(payload)
-        if record is not None:
-            return record
-        value, over, _ = read(payload, self._encoding)
-        if not isinstance(value, dict):
-            raise NoRecordError(value)
-        return checked(value, over)
-
-    # --- Python 3: head, message, site, three times, tail ---
-
-    def _of_python_3(self, payload: bytes) -> Record | None:
-        """Return the record if *payload* has the form of a frame from Python 3, else None."""
-        end_of_head = payload.find(_MESSAGE_3) + len(_MESSAGE_3)
-        if not len(_MESSAGE_3) <= end_of_head <= _MAX_FRAGMENT_BYTES:
-            return None
-        start = end_of_head + 4
-        try:
-            end = start + _u32(payload, end_of_head)[0]
-            message = payload[start:end].decode()
-            at = payload.index(_CREATED_3, end) + _TO_CREATED_3
-            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
-        except (ValueError, StructError):
-            return None
-        head_bytes = payload[:end_of_head]
-        site_bytes = payload[end:at]  # from the memo slot of the message on
-        tail_bytes = payload[at + _TIMES_BYTES :]
-        try:
-            head = self._heads[head_bytes]
-        except KeyError:
-            head = self._heads.learn(head_bytes, self._head(head_bytes))
-        try:
-            site = self._sites[site_bytes, msecs_key, relative_key]
-        except KeyError:
-            shared = len(site_bytes) <= _MAX_FRAGMENT_BYTES
-            site = self._site(site_bytes, msecs_key, relative_key, shared=shared)
-            if shared:
-                self._sites.learn((site_bytes, msecs_key, relative_key), site)
-        if head is None or site is None or not 0 <= created < _END_OF_TIME:
-            return None
-        tail = self._tails.get(tail_bytes)
-        extra = _NO_EXTRA
-        if tail is None:
-            found = self._tail(tail_bytes)
-            if found is None:
-                return None
-            tail, extra = found
-        self._from_created = len(payload) - at
-        return head, site, tail, message, created, msecs, relative, extra, ""
-
-    def _head(self, head: bytes) -> Fragment | None:
-        if not head.startswith(_START_3):
-            return None
-        fields = self._plain(head[len(_START_3) : -len(_MESSAGE_3)])
-        if fields is None or fields.keys() != HEAD or not isinstance(fields["name"], str):
-            return None
-        return Fragment(fields, shared=True)
-
-    def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes, *, shared: bool) -> Fragment | None:
-        """Return what is between the message and the value of `created`, if the keys are right."""
-        known_form = (
-            site[:1] == b"q"
-            and site[-1:] == msecs_key[-1:] == relative_key[-1:] == b"G"
-            and msecs_key.startswith(_MSECS_3)
-            and relative_key.startswith(_RELATIVE_3)
-        )
-        fields = self._plain(site[2:-_TO_CREATED_3]) if known_form else None
-        return Fragment(fields, shared=shared) if fields is not None and _fit_for(fields, SITE) else None
-
-    def _tail(self, tail: bytes) -> tuple[Fragment, Mapping[Any, object]] | None:
-        """Return the fragment that *tail* begins with, and the extras; None if it is to be read whole."""
-        if len(tail) > _MAX_EXTRA_BYTES:
-            return None
-        end = _end_of_tail(tail)
-        try:
-            fragment = self._tails_before_extra[tail[:end]]
-        except KeyError:
-            fields = self._plain(tail[:end])
-            shared = end <= _MAX_FRAGMENT_BYTES
-            fit = fields is not None and _fit_for(fields, TAIL)
-            fragment = Fragment(fields, shared=shared) if fields is not None and fit else None
-            if shared:
-                self._tails_before_extra.learn(tail[:end], fragment)
-        if fragment is None:
-            return None
-        if tail[end:] == _END:
-            # Only a tail without extras is remembered whole: those that change never come back.
-            if len(tail) <= _MAX_FRAGMENT_BYTES:
-                self._tails.learn(tail, fragment)
-            return fragment, _NO_EXTRA
-        extra: Any = read_items(tail, end)
-        if extra is None:
-            try:
-                extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
-            except RecordError:
-                return None
-            if over or not isinstance(extra, dict) or extra.pop(self._mark, self) is not None:
-                return None
-        return (fragment, extra) if STANDARD.isdisjoint(extra) else None
-
-    def _plain(self, fragment: bytes) -> dict[str, object] | None:
-        """Return the fields in *fragment* if it says the same in every frame, else None."""
-        try:
-            value, _, plain = read(b"}(" + fragment + _END, self._encoding)
-        except RecordError:
-            return None
-        return value if plain else None  # type: ignore[return-value]
-
-    # --- Python 2: the same fields, in the order of its hashes ---
-
-    def _of_python_2(self, payload: bytes) -> Record | None:
-        """Return the record if *payload* has the form of a frame from Python 2, else None."""
-        cut = self._cut_python_2(payload)
-        if cut is None:
-            return None
-        try:
-            known = self._sites_of_python_2[cut.site]
-        except KeyError:
-            known = self._site_of_python_2(cut.site)
-            if sum(map(len, cut.site)) <= _MAX_FRAGMENT_BYTES:
-                self._sites_of_python_2.learn(cut.site, known)
-        if known is None:
-            return None
-        head, site, process_name = known
-        try:
-            tail = self._tails_of_python_2[process_name, cut.origin]
-        except KeyError:
-            tail = self._tail_of_python_2(cut.origin, process_name)
-            if sum(map(len, cut.origin)) <= _MAX_FRAGMENT_BYTES:
-                self._tails_of_python_2.learn((process_name, cut.origin), tail)
-        return None if tail is None else (head, site, tail, cut.message, *cut.times, _NO_EXTRA, "")
-
-    def _cut_python_2(self, payload: bytes) -> _Python2 | None:
-        if not payload.startswith(_START_2):
-            return None
-        first = len(_START_2) + 8
-        try:
-            args = payload.index(_ARGS_2, first)
-            thread = payload.index(_THREAD_2, args)
-            second = payload.index(_CREATED_2, thread) + _TO_CREATED_2
-            third = payload.index(_MSECS_2, second + 8) + _TO_MSECS_2
-            op = payload.index(_MESSAGE_2, third + 8) + _TO_MESSAGE_2
-            text_of_python_3 = payload[op] == _BINUNICODE
-            if text_of_python_3 or payload[op] == _BINSTRING:
-                start = op + 5
-                end = start + _u32(payload, op + 1)[0]
-            else:
-                start = op + 2
-                end = start + payload[op + 1]
-            message = payload[start:end].decode("utf-8" if text_of_python_3 else self._encoding)
-            times = _double(payload, second)[0], _double(payload, third)[0], _double(payload, first - 8)[0]
-        except (ValueError, IndexError, StructError):
-            return None
-        if end > len(payload) or not 0 <= times[0] < _END_OF_TIME:
-            return None
-        # The opcode of the message goes with what is before it.
-        site = payload[args:thread], payload[third + 8 : op + 1], payload[end:]
-        origin = payload[first:args], payload[thread:second], payload[second + 8 : third]
-        return _Python2(site, origin, message, times)
-
-    def _site_of_python_2(
-        self, pieces: tuple[bytes, bytes, bytes]
-    ) -> tuple[Fragment, Fragment, str | None] | None:
-        """Return head and site, and the name of the process, which stands between them."""
-        first, before_message, last = pieces
-        rest = last[2:] if last[:1] == b"q" else last
-        if before_message[-1] not in _STRINGS_2 or not rest.endswith(_END):
-            return None
-        fields = self._plain_pieces(first, before_message[: -_TO_MESSAGE_2 - 1], rest[: -len(_END)])
-        if fields is None or not isinstance(fields.get("name"), str) or "processName" not in fields:
-            return None
-        process_name: Any = fields.pop("processName")
-        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
-        name: Any = fields.pop("name")
-        # One head for all call sites of a logger, as it has one in Python 3.
-        head = self._heads.get(name)
-        if head is None:
-            head = Fragment({"name": name}, shared=shared)
-            if shared:
-                self._heads.learn(name, head)
-        fit = _fit_for(fields, SITE) and _fit("processName", process_name) is process_name
-        return (head, Fragment(fields, shared=shared), process_name) if fit else None
-
-    def _tail_of_python_2(
-        self, pieces: tuple[bytes, bytes, bytes], process_name: str | None
-    ) -> Fragment | None:
-        process, thread, thread_name = pieces
-        if thread[-1:] != b"G" or thread_name[-1:] != b"G":
-            return None
-        fields = self._plain_pieces(process, thread[:-_TO_CREATED_2], thread_name[:-_TO_MSECS_2])
-        if fields is None or "processName" in fields or not _fit_for(fields, TAIL):
-            return None
-        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
-        return Fragment({**fields, "processName": process_name}, shared=shared)
-
-    def _plain_pieces(self, *pieces: bytes) -> dict[str, object] | None:
-        """Return the fields in three pieces if each says the same in every frame, else None."""
-        one, two = self._between
-        fields = self._plain(b"".join((pieces[0], one, pieces[1], two, pieces[2])))
-        if fields is None or any(fields.pop(mark, self) is not None for mark in self._marks):
-            return None
-        return fields
-
-
-def _fit_for(fields: Mapping[str, object], keys: frozenset[str]) -> bool:
+def fit_for(fields: Mapping[str, object], keys: frozenset[str]) -> bool:
     """Whether *fields* need no check again: only keys that belong there, and values as they should be."""
     known = fields.keys() <= keys and fields.get("args") is None
     return known and all(_fit(key, value) is value for key, value in fields.items())
-
-
-def _end_of_tail(tail: bytes) -> int:
-    """Return where the extras begin: behind `process`, and from Python 3.12 on behind `taskName`."""
-    end = tail.find(_PROCESS_3) + len(_PROCESS_3) + 1
-    end += _SCALAR_BYTES.get(tail[end : end + 1], 0)
-    if tail.startswith(_TASK_3, end):
-        end += len(_TASK_3) + 1
-        if tail[end : end + 1] == b"X" and end + 5 <= len(tail):  # the name of an asyncio task
-            return end + 5 + int(_u32(tail, end + 1)[0]) + len(b"q\x1f")
-        end += len(b"N")
-    return end

@@ -11,12 +11,13 @@ import os
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from collector.fragments import RecordReader
 from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.log import error_each
 from collector.paths import OVERFLOW, file_name
 from collector.pickles import RecordError
-from collector.records import RecordReader, level_of, name_of
+from collector.records import level_of, name_of
 from collector.rotating import Lines
 
 if TYPE_CHECKING:

@@ -130,7 +130,8 @@ class Stream:
                 if viewer.wants(record):
                     event = event or self._event(record, peer)
                     viewer.offer(event, record[3])
-        self._spent += time.monotonic() - begun
+        # Bounded: by the clock on the wall, one batch that others held up would blind it for long.
+        self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
     def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
         """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*. Closes it in the end.

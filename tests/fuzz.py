@@ -19,10 +19,11 @@ import time
 from pathlib import Path
 
 from collector.config import load
+from collector.fragments import RecordReader
 from collector.framing import FrameSplitter
 from collector.lines import renderer
 from collector.pickles import RecordError, read
-from collector.records import RecordReader, checked, name_of
+from collector.records import checked, name_of
 from tests.corpus import STREAMS, frames, hostile
 
 KEPT = Path(__file__).parent / "data" / "fuzz.bin"

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from collector.fragments import RecordReader
 from collector.pickles import RecordError, read
-from collector.records import Record, RecordReader, checked, fields_of, level_of, name_of
+from collector.records import Record, checked, fields_of, level_of, name_of
 from tests.corpus import STREAMS, frames
 
 PAYLOADS = {(stream, case["case"]): data[4:] for stream in STREAMS for case, data in frames(stream)}
