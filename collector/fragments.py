@@ -8,7 +8,6 @@ fragments is found again by its exact bytes, in a bounded memory. What has anoth
 
 from __future__ import annotations
 
-import secrets
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,13 +117,6 @@ class RecordReader:
         self._tails_of_python_2 = _Memory()
         self._from_created = 0
         self._count = count
-        # A key that nobody outside can know: if it is still there after the extras have been read, they have
-        # not touched the stack below them.
-        self._mark = secrets.token_hex(8)
-        self._before_extra = b"}(X\x10\x00\x00\x00" + self._mark.encode() + b"N"
-        # The same between pieces that are read at one go: none of them begins or ends inside a pair.
-        self._marks = self._mark[:-1] + "g", self._mark[:-1] + "h"
-        self._between = [b"X\x10\x00\x00\x00" + mark.encode() + b"N" for mark in self._marks]
 
     def read(self, payload: bytes) -> Record:
         """Return the record in *payload*. Raises RecordError where there is none to be had."""
@@ -229,7 +221,8 @@ class RecordReader:
     def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes, *, shared: bool) -> Fragment | None:
         """Return what is between the message and the value of `created`, if the keys are right."""
         known_form = (
-            site[:1] == b"q"
+            len(site) >= len(b"q\x04") + _TO_CREATED_3
+            and site[:1] == b"q"
             and site[-1:] == msecs_key[-1:] == relative_key[-1:] == b"G"
             and msecs_key.startswith(_MSECS_3)
             and relative_key.startswith(_RELATIVE_3)
@@ -258,15 +251,9 @@ class RecordReader:
             if len(tail) <= _MAX_FRAGMENT_BYTES:
                 self._tails.learn(tail, fragment)
             return fragment, NO_EXTRA
-        extra: Any = read_items(tail, end)
-        if extra is None:
-            try:
-                extra, over, _ = read(self._before_extra + tail[end:], self._encoding)
-            except RecordError:
-                return None
-            if over or not isinstance(extra, dict) or extra.pop(self._mark, self) is not None:
-                return None
-        return (fragment, extra) if STANDARD.isdisjoint(extra) else None
+        # Other extras are read whole with the rest: they may refer to what is before them.
+        extra = read_items(tail, end)
+        return (fragment, extra) if extra is not None and STANDARD.isdisjoint(extra) else None
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""
@@ -364,11 +351,13 @@ class RecordReader:
         return Fragment({**fields, "processName": process_name}, shared=shared)
 
     def _plain_pieces(self, *pieces: bytes) -> dict[str, object] | None:
-        """Return the fields in three pieces if each says the same in every frame, else None."""
-        one, two = self._between
-        fields = self._plain(b"".join((pieces[0], one, pieces[1], two, pieces[2])))
-        if fields is None or any(fields.pop(mark, self) is not None for mark in self._marks):
-            return None
+        """Return the fields of all *pieces* if each says the same in every frame, else None."""
+        fields: dict[str, object] = {}
+        for piece in pieces:
+            found = self._plain(piece)
+            if found is None or not fields.keys().isdisjoint(found):
+                return None
+            fields |= found
         return fields
 
 

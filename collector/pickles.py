@@ -249,7 +249,7 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
 def read_items(payload: bytes, pos: int) -> dict[str, object] | None:  # noqa: C901 - as above
     """Return the items from *pos* to the end of a payload whose dict is still open, if all is as usual.
 
-    That is what a SocketHandler makes of a few extras with text and small numbers, none of them a reference:
+    That is what a SocketHandler makes of a few extras with text and numbers, none of them a reference:
     they say the same in every payload, and `read` would need three times as long. None for anything else.
     """
     items: dict[str, object] = {}
@@ -284,6 +284,9 @@ def read_items(payload: bytes, pos: int) -> dict[str, object] | None:  # noqa: C
             elif op == _NONE:
                 items[key] = None
                 pos += 1
+            elif op in _INTEGERS:  # True and False too
+                line, pos = _line(payload, pos + 1)
+                items[key] = _integer(line, long=op == _LONG)
             else:
                 return None
     except (IndexError, ValueError, struct.error):
