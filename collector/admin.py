@@ -122,6 +122,10 @@ class AdminPort:
             "/api/stats": lambda _: _json(status.totals()),
         }
 
+    def set_up(self, admin: Admin) -> None:
+        """Ask for another token from now on; the address stays."""
+        self._admin = admin
+
     def start(self) -> None:
         """Begin to serve, and to try again where the port is taken, which is logged."""
         where = f"{self._admin.host}:{self._admin.port}"
@@ -178,7 +182,7 @@ class AdminPort:
                 (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
             )
             return _Answer("401 Unauthorized", kind, body.encode(), (("WWW-Authenticate", "Bearer"),))
-        if path == "/" and "token" in _query(environ):
+        if path == "/" and has_token and "token" in _query(environ):
             # Out of the address, which is shown, kept and shared.
             cookie = f"{_COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
             return _Answer("303 See Other", _TEXT, b"", (("Location", "/"), ("Set-Cookie", cookie)))
@@ -228,10 +232,12 @@ class AdminPort:
         if environ["REQUEST_METHOD"] == "HEAD":
             return _Answer("200 OK", "text/event-stream", b"")
         query = _query(environ)
-        if len(self._stream) >= MAX_VIEWERS:
+        if not self._stream.places:
             return _text("503 Service Unavailable", f"{MAX_VIEWERS} watch already\n")
+        self._stream.places -= 1
         connection: _Handler = environ["collector.connection"]
         connection.become_a_stream()
+        viewer = None
         try:
             level = level_number(query.pop("level", "NOTSET"))
             known = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
@@ -242,6 +248,9 @@ class AdminPort:
             return _text("400 Bad Request", f"{fault}\n")
         except OSError as error:
             return _text("503 Service Unavailable", f"cannot start what searches: {error}\n")
+        finally:
+            if viewer is None:
+                self._stream.places += 1
         return _Answer("200 OK", "text/event-stream", self._stream.watch(viewer, connection.is_gone))
 
 

@@ -163,7 +163,8 @@ class HandlerCache:
         for path, rollover in list(self._evicted.items()):
             self.get(path, rollover).outdated = True
         for handler in self._handlers.values():
-            handler.writer.change(handler, handler.file.roll_over)
+            # How many backups a file may have is known again with the next line for it.
+            handler.writer.change(handler, partial(handler.file.roll_over, trim=not handler.outdated))
         return len(self._handlers)
 
     def all(self) -> list[Handler]:

@@ -43,8 +43,9 @@ def say(text: str) -> None:
 
 def tell_left_out() -> None:
     """Say what the limit has left out and nothing has told since: at the end, for instance."""
-    for (_, text, _), count in _limit.left_out():
-        _stderr.put(f"{count} more left out like: {text}")
+    for (level, text, _), count in _limit.left_out():
+        what = f"{count} more left out like: {text}"
+        _stderr.put(_stderr.format(logging.LogRecord("collector", level, "", 0, what, None, None)))
 
 
 def error_each(logger: logging.Logger, text: str, several: Sequence[tuple[object, ...]]) -> None:

@@ -33,6 +33,8 @@ class Quarantine(RotatingFile):
         """The largest frame that it can keep, and the size of each half."""
         self.frames_gone = 0
         """How many of the older frames had to go; the caller takes the number away."""
+        self._former: int | None = None
+        """Frames of former runs that are still there, once it has been opened: these go uncounted."""
 
     def _prepare(self, lines: Lines, now: float) -> int:
         fd = self._fd
@@ -49,29 +51,39 @@ class Quarantine(RotatingFile):
 
     def _roll(self, now: float) -> None:
         older = self.path + ".1"
-        gone = 0
-        with suppress(FileNotFoundError):
-            fd = os.open(older, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                gone, _ = _whole_frames(fd)
-            finally:
-                os.close(fd)
+        gone = _frames_in(older)
         with suppress(FileNotFoundError):
             os.replace(self.path, older)
-            self.frames_gone += gone
+            former = min(gone, self._former or 0)
+            self._former = (self._former or 0) - former
+            self.frames_gone += gone - former
         fd = self._open(now)
         self._let_go(self._fd)
         self._fd = fd
 
     def _mend(self, fd: int, size: int) -> int:
         """Cut off what a kill has left of a frame: all that follows it would be out of step."""
-        _, whole = _whole_frames(fd)
+        count, whole = _whole_frames(fd)
+        if self._former is None:
+            self._former = count + _frames_in(self.path + ".1")
         if whole < size:
             os.ftruncate(fd, whole)
             self.trouble.append(
                 f"ended inside a frame (a kill can cut the last one): cut {size - whole} bytes"
             )
         return whole
+
+
+def _frames_in(path: str) -> int:
+    """Return how many whole frames a file begins with, 0 if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return 0
+    try:
+        return _whole_frames(fd)[0]
+    finally:
+        os.close(fd)
 
 
 def _whole_frames(fd: int) -> tuple[int, int]:

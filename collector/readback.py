@@ -392,6 +392,7 @@ def last(sources: Sequence[Source], number: int) -> list[tuple[Source, bytes, by
         if len(kept) == number and time_key(source.found.status.st_mtime + 1) < kept[0][2]:
             break
         records, keys = source.last(number)
-        kept += [(source, record, key) for record, key in zip(records, keys, strict=True)]
+        # In front: of records with one time, which is a second, those of the older file are older.
+        kept = [(source, record, key) for record, key in zip(records, keys, strict=True)] + kept
         kept = sorted(kept, key=lambda one: one[2])[-number:]
     return kept

@@ -20,6 +20,7 @@ from collector.tls import load_context
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collector.admin import AdminPort
     from collector.config import Config
     from collector.handlers import HandlerCache
     from collector.reserve import Reserve
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Whoever holds the sockets and the lock would have to let them go.
-_NEED_A_RESTART = {"listen": ("host", "port", "unix", "backlog"), "files": ("directory",)}
-_NEED_A_RESTART_WHOLE = ("admin",)
+_NEED_A_RESTART = {
+    "listen": ("host", "port", "unix", "backlog"),
+    "files": ("directory",),
+    "admin": ("host", "port"),
+}
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
 
@@ -48,6 +52,7 @@ class Running:
         handlers: HandlerCache,
         server: Server,
         retention: Retention,
+        admin_port: AdminPort | None,
         reserve: Reserve,
         stats: Stats,
     ) -> None:
@@ -57,6 +62,7 @@ class Running:
         self._handlers = handlers
         self._server = server
         self._retention = retention
+        self._admin_port = admin_port
         self._reserve = reserve
         self._stats = stats
         self._reading = False
@@ -100,6 +106,8 @@ class Running:
         files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
         self._retention.set_up(wanted)
+        if self._admin_port and wanted.admin:
+            self._admin_port.set_up(wanted.admin)
         self._stats.count_up()
         self._stats.count_up = router.count_up
         self.config, self._router = wanted, router
@@ -127,8 +135,8 @@ class Running:
             old, new = getattr(self.config, table), getattr(config, table)
             if old == new:
                 continue
-            if table in _NEED_A_RESTART_WHOLE:
-                left.append(f"[{table}]")
+            if table == "admin" and (old is None or new is None):
+                left.append("[admin]")
                 config = replace(config, **{table: old})
                 continue
             if isinstance(new, tuple):

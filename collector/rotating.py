@@ -146,6 +146,7 @@ class RotatingFile:
         self._listed = False
         self._backups: list[Backup] = []
         self._plain: list[Backup] = []
+        self._trims = True
 
     @property
     def is_open(self) -> bool:
@@ -190,8 +191,11 @@ class RotatingFile:
         self._schedule = Schedule(rollover.when, utc=rollover.utc)
         self._period = self._schedule.at(self._written_at)
 
-    def roll_over(self) -> None:
-        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError."""
+    def roll_over(self, *, trim: bool = True) -> None:
+        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError.
+
+        Without *trim* no backup goes for it, however many there are.
+        """
         now = self._clock()
         if self._fd < 0:
             with suppress(FileNotFoundError):
@@ -200,7 +204,11 @@ class RotatingFile:
         if self._fd >= 0:
             self._look(now)
             if self._size:
-                self._roll(now)
+                self._trims = trim
+                try:
+                    self._roll(now)
+                finally:
+                    self._trims = True
 
     def close(self) -> None:
         """Let the file go; the next write opens it again. May be called at any time."""
@@ -343,7 +351,7 @@ class RotatingFile:
         self._list_chores()
 
     def _list_chores(self) -> None:
-        kept = self._rollover.backup_count
+        kept = self._rollover.backup_count if self._trims else 0
         surplus = self._backups[:-kept] if kept else []
         plain, self._plain = self._plain if self._rollover.compress else [], []
         directory = os.path.dirname(self.path)

@@ -59,7 +59,6 @@ class Stats:
         """By name of errno, a try each."""
         self.rollovers_total = 0
         self.deleted_backups_total = 0
-        """By [retention]: what backup_count deletes is not in it."""
         self.deleted_bytes_total = 0
         self.count_up: Callable[[], None] = lambda: None
         """Counts what was read since the last time by logger and level, fragment by fragment."""

@@ -24,6 +24,8 @@ TOP_LOGGERS = 100
 _MAX_CLIENTS = 1000
 _MAX_FAILING = 100
 _VOLUMES_SECONDS = 5.0
+# A file that cannot be written is tried again within 5 s.
+_MAX_WAIT_SECONDS = 15.0
 
 
 class Status:
@@ -51,7 +53,12 @@ class Status:
         if failing:
             more = f" (and {len(failing) - 1} more)" if failing[1:] else ""
             return f"{failing[0].file.path}: cannot be written: {failing[0].error}{more}"
-        return "reading has stopped: the reserve is full" if self._reserve.not_reading.running else ""
+        if self._reserve.not_reading.running:
+            return "reading has stopped: the reserve is full"
+        # A disk that hangs gives no error, and with when_full = "drop" nobody waits for it.
+        oldest = min((handler.since for handler in self._handlers.all() if handler.records), default=None)
+        waits = 0.0 if oldest is None else time.monotonic() - oldest
+        return f"a record has waited for its disk for {waits:.0f} s" if waits > _MAX_WAIT_SECONDS else ""
 
     def loggers(self) -> list[dict[str, Any]]:
         """Return the loggers with most records, most first."""

@@ -67,7 +67,9 @@ class Viewer:
         if self._logger and (name := name_of(record)) != self._logger and not name.startswith(self._below):
             return False
         text = self._text
-        return not text or text in record[3].lower() or text in str(record[1].fields.get("exc_text")).lower()
+        if not text or text in record[3].lower():
+            return True
+        return text in str(record[1].fields.get("exc_text") or "").lower()
 
     def offer(self, event: bytes, message: str) -> None:
         """Queue a record, or count it where too many wait."""
@@ -103,6 +105,8 @@ class Stream:
 
     def __init__(self) -> None:
         self._viewers: list[Viewer] = []
+        self.places = MAX_VIEWERS
+        """How many more may watch; who asks for one takes it first, for to make a Viewer takes a while."""
         self._render: Callable[[Record, str], str] = renderer(Format(style="json"))
         self._spent = 0.0
         self._spent_at = 0.0
@@ -134,9 +138,9 @@ class Stream:
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
     def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*. Closes it in the end.
+        """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*.
 
-        The caller sees to it that there are no more than MAX_VIEWERS.
+        In the end it closes the viewer and gives back the place that the caller has taken.
         """
         self._viewers.append(viewer)
         sent_at = 0.0  # so that the first thing sent, at once, is a sign of life
@@ -154,6 +158,7 @@ class Stream:
             yield _event("ended", {"reason": why})
         finally:
             self._viewers.remove(viewer)
+            self.places += 1
             viewer.close()
 
     def _event(self, record: Record, peer: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import signal
 import sys
@@ -73,6 +74,9 @@ def run(admin: Admin, refreshes: int | None = None) -> int:
             shown += 1
     except KeyboardInterrupt:
         pass
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would try once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         if terminal:
             sys.stdout.write(_LEAVE_FULL_SCREEN)

@@ -82,7 +82,12 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_stop, number.name)
     retention = Retention(stats)
-    running = Running(config, read_again, router, handlers, server, retention, reserve, stats)
+    admin_port = None
+    if config.admin:
+        from collector.admin import AdminPort  # noqa: PLC0415 - a web server takes memory
+
+        admin_port = AdminPort(config.admin, status, stream)
+    running = Running(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)
     gevent.signal_handler(signal.SIGHUP, running.reload)
     gevent.signal_handler(signal.SIGUSR1, running.roll_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
@@ -91,11 +96,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
-    if config.admin:
-        from collector.admin import AdminPort  # noqa: PLC0415 - a web server takes memory
-
+    if admin_port:
         status.start()
-        AdminPort(config.admin, status, stream).start()
+        admin_port.start()
     gevent.spawn(_keep_lock, lock)
     retention.set_up(config)
     stop.wait()

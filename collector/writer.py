@@ -340,9 +340,9 @@ def _duplicate(handlers: list[Handler]) -> None:
 def _sync(given: list[tuple[str, int]]) -> None:
     """Beside the writer: sync and close each of the descriptors *given*, which are of those paths."""
     for path, fd in given:
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            log.error("%s: cannot be synced, its last lines may not survive a machine crash: %s", path, error)
-        finally:
-            os.close(fd)
+        for step in (os.fsync, os.close):
+            try:
+                step(fd)
+            except OSError as error:
+                what = "cannot be synced, its last lines may not survive a machine crash"
+                log.error("%s: %s: %s", path, what, error)

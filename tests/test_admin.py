@@ -263,6 +263,21 @@ def test_the_token_in_the_address_of_the_page_becomes_a_cookie(make_collector: M
     assert 401 == ask(collector, "/api/stats?token=s3cret")[0]
 
 
+def test_another_token_holds_from_sighup_on(make_collector: MakeCollector) -> None:
+    collector = make_collector(f'{ADMIN}token = "old"\n').start()
+    assert 200 == ask(collector, "/api/stats", Authorization="Bearer old")[0]
+    collector.configure(f'{ADMIN}token = "new"\n')
+    assert collector.process
+    collector.process.send_signal(signal.SIGHUP)
+    within(SECONDS, lambda: "SIGHUP: changed: [admin] token" in collector.stderr)
+    assert 401 == ask(collector, "/api/stats", Authorization="Bearer old")[0]
+    assert 200 == ask(collector, "/api/stats", Authorization="Bearer new")[0]
+
+
+def test_without_a_token_none_is_kept(admin: Collector) -> None:
+    assert "Set-Cookie" not in ask(admin, "/?token=a;%20Domain=example.org")[1]
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -324,6 +339,8 @@ def test_a_record_is_streamed_as_its_json_line_and_its_level(make_collector: Mak
         ("text=In%20App", ["in app.web", "IN app.web.x", "in app.webs"]),
         ("regex=%5EIN%20.*x%24", ["IN app.web.x"]),
         ("logger=app&level=WARNING&text=web&regex=IN", ["IN app.web.x"]),
+        ("level=30", ["IN app.web.x", "in other"]),
+        ("text=none", []),  # as text, the traceback that a record does not have
     ],
 )
 def test_the_stream_is_filtered(admin: Collector, query: str, expected: list[str]) -> None:
@@ -377,6 +394,18 @@ def test_viewers_beyond_sixteen_are_turned_away_and_health_is_not(admin: Collect
     viewers = [Viewer(admin) for _ in range(16)]
 
     assert 503 == ask(admin, "/api/stream")[0]
+    assert 200 == ask(admin, "/healthz")[0]
+    for viewer in viewers:
+        viewer.close()
+
+
+def test_viewers_that_come_at_once_are_no_more_than_sixteen_either(admin: Collector) -> None:
+    port = port_of(admin)
+    viewers = [http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS) for _ in range(24)]
+    for number, viewer in enumerate(viewers):
+        viewer.request("GET", f"/api/stream?regex=a{number}")
+    answers = [viewer.getresponse().status for viewer in viewers]
+    assert [200] * 16 + [503] * 8 == sorted(answers)
     assert 200 == ask(admin, "/healthz")[0]
     for viewer in viewers:
         viewer.close()

@@ -117,6 +117,16 @@ def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) ->
     assert 4 == quarantine.frames_gone
 
 
+def test_frames_of_a_former_run_are_not_counted_when_they_go(tmp_path: Path) -> None:
+    for run in range(2):
+        quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+        for n in range(4):
+            write(quarantine, bytes([n]) * 6)
+        assert 0 == quarantine.frames_gone, run
+    write(quarantine, b"x" * 6)
+    assert 2 == quarantine.frames_gone
+
+
 def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> None:
     quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
     frames = [bytes([n]) * 6 for n in range(3)]

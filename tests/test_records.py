@@ -173,6 +173,25 @@ def test_a_reference_to_another_fragment_is_not_remembered() -> None:
         assert fields_of(reader.read(head))["funcName"] == other
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [b"2K\x01", b"0N", b"q\x90X\x01\x00\x00\x00aq\x91h\x90", b"X\x01\x00\x00\x00a\x94h\x00"],
+    ids=["DUP", "POP", "BINPUT of what is before", "MEMOIZE"],
+)
+def test_extras_that_reach_below_them_are_read_with_the_rest(rest: bytes) -> None:
+    payload = make_payload()
+    reader = RecordReader()
+    for data in (payload, payload[:-2] + rest + b"u."):
+        assert by_reader_alone(data) == by_fragments(reader, data)
+
+
+def test_a_call_site_that_overlaps_with_the_next_key_is_none() -> None:
+    payload = make_payload("m")
+    end = payload.index(b"msgq\x03X\x01\x00\x00\x00m") + len(b"msgq\x03X\x01\x00\x00\x00m")
+    data = payload[:end] + b"q" + payload[payload.index(b"X\x07\x00\x00\x00createdq") :]
+    assert by_reader_alone(data) == by_fragments(RecordReader(), data)
+
+
 def test_what_is_cut_off_is_not_taken_for_a_whole_frame() -> None:
     reader = RecordReader()
     payload = make_payload(request_id="x")

@@ -427,6 +427,22 @@ def test_every_file_that_has_lines_is_rolled_over(make_collector: MakeCollector)
     assert {**backups, "a.log": b"", "b.log": b"4\n"} == collector.files()
 
 
+def test_after_a_reload_no_backup_goes_by_the_old_count(make_collector: MakeCollector) -> None:
+    collector = make_collector(f"[rollover]\nbackup_count = 1\n{SHORT}").start()
+    with collector.connect() as client:
+        for number in range(2):
+            client.sendall(make_frame(str(number), "a"))
+            within(5, lambda: collector.lines("a.log") == [str(number)])  # noqa: B023 - called at once
+            if not number:
+                roll_over(collector)
+                within(5, lambda: len(collector.files()) == 2)
+        hang_up(collector, f"[rollover]\nbackup_count = 0\n{SHORT}")
+        roll_over(collector)
+        within(5, lambda: len(collector.files()) == 3)
+    assert collector.stop() == 0
+    assert {f"a.log.{TODAY}": b"0\n", f"a.log.{TODAY}.1": b"1\n", "a.log": b""} == collector.files()
+
+
 def test_a_file_that_was_let_go_is_rolled_over_too(make_collector: MakeCollector) -> None:
     collector = make_collector(SHORT).start()
     collector.send(make_frame("1"))

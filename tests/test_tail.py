@@ -128,6 +128,14 @@ def test_the_last_records_are_read_from_the_ends(logs: Logs) -> None:
     assert "" == logs.tail("-n", "0")
 
 
+def test_the_last_records_are_the_newest_though_a_file_rolled_over_within_their_second(logs: Logs) -> None:
+    lines = [text(BEGIN, "a", "INFO", str(number)) for number in range(10)]
+    logs.write("a.log.2026-11-22", "".join(lines[:5]), BEGIN + timedelta(seconds=0.2))
+    logs.write("a.log", "".join(lines[5:]), BEGIN + timedelta(seconds=0.7))
+    for number in (3, 8):
+        assert "".join(lines[-number:]) == logs.tail("-n", str(number))
+
+
 def test_files_that_overlap_with_records_of_the_same_second_lose_and_double_nothing(logs: Logs) -> None:
     chance = random.Random(6)  # noqa: S311 - the same for ever
     expected = []
