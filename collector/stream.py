@@ -161,6 +161,11 @@ class Stream:
             self.places += 1
             viewer.close()
 
+    def drain(self) -> None:
+        """Let those who watch have what waits for them, as far as they take it at once."""
+        if self._viewers:
+            gevent.sleep(3 * _TICK_SECONDS)
+
     def _event(self, record: Record, peer: str) -> bytes:
         line = self._render(record, peer)[: -len("}\n")]
         level = level_of(record)

@@ -105,6 +105,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     status.draining = True
     code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
     lock.release()
+    stream.drain()
     _exit(code)
 
 

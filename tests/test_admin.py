@@ -399,6 +399,13 @@ def test_viewers_beyond_sixteen_are_turned_away_and_health_is_not(admin: Collect
         viewer.close()
 
 
+def test_what_was_received_before_the_end_is_streamed_too(admin: Collector) -> None:
+    with watching(admin) as viewer:
+        log(admin, *[("app", logging.INFO, str(number)) for number in range(50)])
+        assert admin.stop() == 0
+        assert [str(number) for number in range(50)] == [viewer.message() for _ in range(50)]
+
+
 def test_viewers_that_come_at_once_are_no_more_than_sixteen_either(admin: Collector) -> None:
     port = port_of(admin)
     viewers = [http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS) for _ in range(24)]
