@@ -68,7 +68,7 @@ def _gauges(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
         ("reserve_oldest_seconds", "Age of the oldest record that is not on disk", reserve["oldest_seconds"]),
         ("quarantined_records", "Frames that are in the quarantine", now["records"]["quarantined"]),
         ("open_files", "Log files that are open", now["files"]["open"]),
-        ("failing_files", "Files that cannot be written", len(now["files"]["failing"])),
+        ("failing_files", "Files that cannot be written", now["files"]["failing_files"]),
     ]  # fmt: skip
 
 

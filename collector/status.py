@@ -94,6 +94,7 @@ class Status:
         fault = self.fault()
         handlers = self._handlers.all()
         waiting = [handler for handler in handlers if handler.records]
+        failing = [handler for handler in waiting if handler.error]
         levels = stats.levels()  # brings the fragments up to date too
         return {
             "version": __version__,
@@ -130,11 +131,11 @@ class Status:
                 "rollovers": stats.rollovers_total,
                 "deleted_backups": stats.deleted_backups_total,
                 "deleted_bytes": stats.deleted_bytes_total,
+                "failing_files": len(failing),
                 "failing": [
                     {"path": handler.file.path, "error": handler.error, "records": handler.records}
-                    for handler in waiting
-                    if handler.error
-                ][:_MAX_FAILING],
+                    for handler in failing[:_MAX_FAILING]
+                ],
             },
             "volumes": self._volumes,
             "write_errors": dict(stats.write_errors_total),
