@@ -71,9 +71,11 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     collector = Collector(tmp_path_factory.mktemp("victim"), CONFIG).start()
     # First of all: after the case that floods with names, new ones have no file of their own.
     collector.send(make_frame("first", "sentinel"))
+    within(10, lambda: collector.lines("sentinel.log"), "the first record is written")
     good = GoodClient(collector)
     worker = collector.worker
     yield collector
+    within(10, lambda: good.seen, "a record of the good client is written")
     good.stop()
     assert len(good.sent) == len(good.seen), "a record of the good client is lost"
     delays = sorted(seen - sent for sent, seen in zip(good.sent, good.seen, strict=True))
