@@ -359,6 +359,13 @@ class Config:
     admin: Admin | None = None
     rules: Annotated[tuple[Rule, ...], _TABLES] = ()  # [[logger]] in the file
 
+    def rule_for(self, logger: str) -> Rule | None:
+        """Return the rule that holds for a logger: the longest name that is its own or above it."""
+        for rule in self.rules:
+            if logger == rule.name or (rule.name != "root" and logger.startswith(rule.name + ".")):
+                return rule
+        return None
+
 
 def parse(text: str, file: str) -> dict[str, Any]:
     """Return the tables of a TOML text, which *file* has; raise ConfigError."""

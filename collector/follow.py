@@ -136,7 +136,7 @@ class Stream:
 
     def __init__(self, config: Config, logger: str, level: int) -> None:
         self._config = config
-        self._admin: Any = config.admin
+        self._admin = config.admin
         self._query = urllib.parse.urlencode(
             {key: value for key, value in (("logger", logger), ("level", level)) if value}
         )
@@ -183,12 +183,8 @@ class Stream:
     def _as_in_a_file(self, record: dict[str, Any]) -> tuple[Source, bytes, bytes]:
         """Return *record* as it stands in its file."""
         config = self._config
-        name = str(record.get("logger", ""))
-        form = config.format
-        for rule in config.rules:
-            if name == rule.name or (rule.name != "root" and name.startswith(rule.name + ".")):
-                form = rule.format
-                break
+        rule = config.rule_for(str(record.get("logger", "")))
+        form = rule.format if rule else config.format
         levelno = record.pop("levelno", None)
         stamp = str(record.get("timestamp", "")).removesuffix("Z")
         if form.style == "json":

@@ -151,7 +151,7 @@ class HandlerCache:
         for writer in self._writers.values():
             writer.sync_every(files.sync_seconds)
         self.quarantine_file.half = quarantine.max_bytes // 2
-        for handler in (*self._handlers.values(), self.quarantine):
+        for handler in self.all():
             handler.mode = files.mode
             handler.outdated = True
             change = partial(handler.file.set_up, files.mode, sync=files.sync_seconds > 0)

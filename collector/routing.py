@@ -223,15 +223,9 @@ class Router:
         routes[key] = route
 
     def _make(self, logger: str, host: str) -> Route:
-        """Find the rule that holds for a logger: the longest name that is its own or above it."""
+        """Make the route of a logger, by the rule that holds for it."""
         config = self._config
-        rule = None
-        for candidate in config.rules:
-            if logger == candidate.name or (
-                candidate.name != "root" and logger.startswith(candidate.name + ".")
-            ):
-                rule = candidate
-                break
+        rule = config.rule_for(logger)
         level, form, rollover, file = config.files.level, config.format, config.rollover, ""
         if rule:
             level, form, rollover, file = rule.level, rule.format, rule.rollover, rule.file

@@ -13,16 +13,16 @@ import sys
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from collector import follow, readback
-from collector.config import Config, Format, load
+from collector.config import Admin, Config, Format, load
 from tests.conftest import within
 from tests.test_server import make_frame
 
@@ -487,10 +487,8 @@ def admin() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def with_admin(config: Config, port: int, token: str) -> Any:
-    admin = SimpleNamespace(host="0.0.0.0", port=port, token=token)  # noqa: S104 - as it may be configured
-    names = ("files", "format", "rules")
-    return SimpleNamespace(admin=admin, **{name: getattr(config, name) for name in names})
+def with_admin(config: Config, port: int, token: str) -> Config:
+    return replace(config, admin=Admin("0.0.0.0", port, token))  # noqa: S104 - as it may be configured
 
 
 def texts(batches: Iterator[list[tuple[readback.Source, bytes, bytes]]]) -> list[bytes]:
