@@ -27,7 +27,7 @@ from collector.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from collector.records import Record
 
@@ -58,7 +58,7 @@ _TO_MSECS_2 = len(_MSECS_2) + len(b"\x10G")
 _MESSAGE_2 = b"U\x03msgq"
 _TO_MESSAGE_2 = len(_MESSAGE_2) + len(b"\x19")
 
-_BINUNICODE, _BINSTRING, _SHORT_BINSTRING = _STRINGS_2 = b"XTU"
+_BINUNICODE, _BINSTRING, _ = _STRINGS_2 = b"XTU"
 
 _u32 = Struct("<I").unpack_from
 _double = Struct(">d").unpack_from
@@ -115,49 +115,84 @@ class RecordReader:
         self._tails_before_extra = _Memory()
         self._sites_of_python_2 = _Memory(self.count_up)
         self._tails_of_python_2 = _Memory()
-        self._from_created = 0
+        self._last: tuple[bytes, Fragment | None, int] = b"", None, 0
+        """The tail that the next frame has too, most likely: its bytes, what it is, and how far from the end
+        the times begin; 0 where extras follow it."""
         self._count = count
 
-    def read(self, payload: bytes) -> Record:
-        """Return the record in *payload*. Raises RecordError where there is none to be had."""
-        # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the name
-        # has less than 256 bytes, and the tail as many as the last one. But these are all of its bytes, so
-        # that each fragment is found only where it is.
-        try:
-            start = _TO_MESSAGE_3 + payload[_NAME_LENGTH_AT]
-            head = self._heads[payload[:start]]
-            start += 4
-            end = start + _u32(payload, start - 4)[0]
-            at = len(payload) - self._from_created
-            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
-            site = self._sites[payload[end:at], msecs_key, relative_key]
-            tail = self._tails[payload[at + _TIMES_BYTES :]]
-            message = payload[start:end].decode()
-        except (LookupError, ValueError, StructError):
-            pass
-        else:
-            if head and site and end <= at and 0 <= created < END_OF_TIME:
-                head.count += 1
-                site.count += 1
-                return head, site, tail, message, created, msecs, relative, NO_EXTRA, ""
-        record = self._read(payload)
-        for fragment in record[:2]:
-            fragment.count += 1
-            if not fragment.shared:
-                self._count(fragment)
-        return record
+    def read(
+        self,
+        payloads: Iterable[bytes],
+        unreadable: list[tuple[bytes, RecordError]],
+        in_part: list[tuple[int, str]],
+    ) -> Iterator[Record]:
+        """Yield the record in each of *payloads* that has one.
+
+        A payload that has none is added to *unreadable*, with the reason. Of one that was decoded in part the
+        size is added to *in_part*, with the budget that ran out.
+        """
+        heads, sites, tails = self._heads, self._sites, self._tails
+        last, last_tail, from_created = self._last
+        for payload in payloads:
+            # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the
+            # name has less than 256 bytes, and the tail as many as the last one, or extras. But these are all
+            # of its bytes, so that each fragment is found only where it is.
+            try:
+                start = _TO_MESSAGE_3 + payload[_NAME_LENGTH_AT]
+                head = heads[payload[:start]]
+                start += 4
+                end = start + _u32(payload, start - 4)[0]
+                extra: Mapping[Any, object] | None = NO_EXTRA
+                if from_created:
+                    at = len(payload) - from_created
+                    tail = last_tail if payload.endswith(last) else tails[payload[at + _TIMES_BYTES :]]
+                else:
+                    at = payload.index(_CREATED_3, end) + _TO_CREATED_3
+                    tail, extra = last_tail, self._extra_behind(last, payload, at + _TIMES_BYTES)
+                created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
+                site, site_msecs_key, site_relative_key = sites[payload[end:at]]
+                message = payload[start:end].decode()
+            except (LookupError, ValueError, StructError):
+                pass
+            else:
+                fit = msecs_key == site_msecs_key and relative_key == site_relative_key and end <= at
+                if head is None or site is None or tail is None or extra is None:
+                    pass  # none that is remembered
+                elif fit and 0.0 <= created < END_OF_TIME:
+                    head.count += 1
+                    site.count += 1
+                    yield head, site, tail, message, created, msecs, relative, extra
+                    continue
+            try:
+                record = self._read(payload, in_part)
+            except RecordError as fault:
+                unreadable.append((payload, fault))
+                continue
+            for fragment in record[:2]:
+                fragment.count += 1
+                if not fragment.shared:
+                    self._count(fragment)
+            last, last_tail, from_created = self._last
+            yield record
+
+    def _extra_behind(self, tail: bytes, payload: bytes, start: int) -> dict[str, object] | None:
+        """Return the extras behind *tail*, which *payload* should have at *start*; None if it has not."""
+        if not payload.startswith(tail, start) or len(payload) - start > _MAX_EXTRA_BYTES:
+            return None
+        extra = read_items(payload, start + len(tail))
+        return extra if extra is not None and STANDARD.isdisjoint(extra) else None
 
     def count_up(self) -> None:
         """Call *count* for each fragment that records have had since the last time."""
-        heads_and_sites = [*self._heads.values(), *self._sites.values()]
+        heads_and_sites = [*self._heads.values(), *(site for site, _, _ in self._sites.values())]
         for known in filter(None, self._sites_of_python_2.values()):
             heads_and_sites += known[:2]
         for fragment in filter(None, heads_and_sites):
             if fragment.count:
                 self._count(fragment)
 
-    def _read(self, payload: bytes) -> Record:
-        """Do what read() does, and learn the fragments of the payload."""
+    def _read(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
+        """Do what read() does for one payload, and learn its fragments. Raises RecordError."""
         record = self._of_python_3(payload)
         if record is not None:
             return record
@@ -167,7 +202,10 @@ class RecordReader:
         value, over, _ = read(payload, self._encoding)
         if not isinstance(value, dict):
             raise NoRecordError(value)
-        return checked(value, over)
+        record = checked(value)
+        if over:
+            in_part.append((len(payload), over))
+        return record
 
     # --- Python 3: head, message, site, three times, tail ---
 
@@ -191,14 +229,15 @@ class RecordReader:
             head = self._heads[head_bytes]
         except KeyError:
             head = self._heads.learn(head_bytes, self._head(head_bytes))
-        try:
-            site = self._sites[site_bytes, msecs_key, relative_key]
-        except KeyError:
+        known = self._sites.get(site_bytes)
+        if known and known[1:] == (msecs_key, relative_key):
+            site = known[0]
+        else:
             shared = len(site_bytes) <= _MAX_FRAGMENT_BYTES
             site = self._site(site_bytes, msecs_key, relative_key, shared=shared)
             if shared:
-                self._sites.learn((site_bytes, msecs_key, relative_key), site)
-        if head is None or site is None or not 0 <= created < END_OF_TIME:
+                self._sites.learn(site_bytes, (site, msecs_key, relative_key))
+        if head is None or site is None or not 0.0 <= created < END_OF_TIME:
             return None
         tail = self._tails.get(tail_bytes)
         extra = NO_EXTRA
@@ -207,8 +246,9 @@ class RecordReader:
             if found is None:
                 return None
             tail, extra = found
-        self._from_created = len(payload) - at
-        return head, site, tail, message, created, msecs, relative, extra, ""
+        else:
+            self._last = tail_bytes, tail, len(payload) - at
+        return head, site, tail, message, created, msecs, relative, extra
 
     def _head(self, head: bytes) -> Fragment | None:
         if not head.startswith(_START_3):
@@ -250,10 +290,14 @@ class RecordReader:
             # Only a tail without extras is remembered whole: those that change never come back.
             if len(tail) <= _MAX_FRAGMENT_BYTES:
                 self._tails.learn(tail, fragment)
+                self._last = tail, fragment, _TIMES_BYTES + len(tail)
             return fragment, NO_EXTRA
         # Other extras are read whole with the rest: they may refer to what is before them.
-        extra = read_items(tail, end)
-        return (fragment, extra) if extra is not None and STANDARD.isdisjoint(extra) else None
+        extra = self._extra_behind(tail[:end], tail, 0)
+        if extra is None:
+            return None
+        self._last = tail[:end], fragment, 0
+        return fragment, extra
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""
@@ -285,7 +329,7 @@ class RecordReader:
             tail = self._tail_of_python_2(cut.origin, process_name)
             if sum(map(len, cut.origin)) <= _MAX_FRAGMENT_BYTES:
                 self._tails_of_python_2.learn((process_name, cut.origin), tail)
-        return None if tail is None else (head, site, tail, cut.message, *cut.times, NO_EXTRA, "")
+        return None if tail is None else (head, site, tail, cut.message, *cut.times, NO_EXTRA)
 
     def _cut_python_2(self, payload: bytes) -> _Python2 | None:
         if not payload.startswith(_START_2):

@@ -3,8 +3,8 @@
 A format is compiled at start into what is constant for a call site, rendered once and kept with it, and what
 stands in between; so are the texts of a logger and a thread, and the time of day is rendered once a second.
 So a line costs little more than putting its pieces together. A record is never lost to its own contents: a
-conversion that does not fit its value falls back to text, and what JSON cannot hold becomes bounded text. Text
-from the wire is an argument, never a format. Knows no socket and no file.
+conversion that does not fit its value falls back to text, and what JSON cannot hold becomes bounded text.
+Text from the wire is an argument, never a format. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line
 
     def render_usual(record: Record, client: str) -> str:
         # The same, three times as fast, where time, logger and message are all that changes, in this order.
-        head, site, _, message, created, _, _, _, _ = record
+        head, site, _, message, created, _, _, _ = record
         try:
             first, second, third, fourth, below = site.rendered[clock]
         except KeyError:
@@ -265,7 +265,7 @@ def _json_renderer() -> Render:
         return origin
 
     def render(record: Record, client: str) -> str:
-        head, site, tail, message, created, _, _, extra, _ = record
+        head, site, tail, message, created, _, _, extra = record
         logger = head.rendered.get("JSON") or render_head(head)
         level, exception, place = site.rendered.get("JSON") or render_site(site)
         origin = tail.rendered.get("JSON") or render_tail(tail)

@@ -63,11 +63,11 @@ class Fragment:
         """What lines keep here for the next record with this fragment, and bound."""
 
 
-Record = tuple[Fragment, Fragment, Fragment, str, float, object, object, "Mapping[object, object]", str]
-"""A record as lines are made of it: head, site, tail, message, created, msecs, relativeCreated, extras, over.
+Record = tuple[Fragment, Fragment, Fragment, str, float, object, object, "Mapping[object, object]"]
+"""A record as lines are made of it: head, site, tail, message, created, msecs, relativeCreated, extras.
 
-Checked fields, by the fragments they are constant in; `over` is "", or the reason why only a part of it could
-be decoded. A plain tuple: to make and unpack a NamedTuple takes a tenth of all that a record takes.
+Checked fields, by the fragments they are constant in. A plain tuple: to make and unpack a NamedTuple takes a
+tenth of all that a record takes.
 """
 
 
@@ -84,7 +84,7 @@ def level_of(record: Record) -> int | None:
 
 def fields_of(record: Record) -> dict[Any, object]:
     """Return all attributes in one dict; the extras too."""
-    head, site, tail, message, created, msecs, relative_created, extra, _ = record
+    head, site, tail, message, created, msecs, relative_created, extra = record
     fields: dict[Any, object] = {"message": message, "created": created, "msecs": msecs}
     fields["relativeCreated"] = relative_created
     return {**fields, **head.fields, **site.fields, **tail.fields, **extra}
@@ -93,7 +93,7 @@ def fields_of(record: Record) -> dict[Any, object]:
 NO_EXTRA: Mapping[object, object] = {}
 
 
-def checked(fields: dict[Any, object], over: str = "") -> Record:
+def checked(fields: dict[Any, object]) -> Record:
     """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
     if not ("msg" in fields or "name" in fields):
         raise NoRecordError(fields)
@@ -120,7 +120,7 @@ def checked(fields: dict[Any, object], over: str = "") -> Record:
             extra[key] = value
     relative = fields.get("relativeCreated")
     head = Fragment({"name": name})
-    return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra, over  # type: ignore[return-value]
+    return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra  # type: ignore[return-value]
 
 
 def _fit(key: str, value: object) -> object:

@@ -16,7 +16,6 @@ from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
 from collector.log import error_each
 from collector.paths import OVERFLOW, file_name
-from collector.pickles import RecordError
 from collector.records import level_of, name_of
 from collector.rotating import Lines
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from collector.config import Config, Rollover
     from collector.handlers import Handler, HandlerCache
+    from collector.pickles import RecordError
     from collector.records import Fragment, Record
     from collector.reserve import Reserve
     from collector.stats import Stats
@@ -120,19 +120,9 @@ class Router:
         groups: dict[str, tuple[Route, list[str]]] = {}
         # By the head of a record: how it becomes a line, where that goes, and from which level on.
         ways: dict[Fragment, tuple[Callable[[Record, str], str], Callable[[str], None], int]] = {}
-        read = self._reader.read
-        for payload in payloads:
-            try:
-                record = read(payload)
-            except RecordError as fault:
-                # A stock client loses 2-3 records whenever we hang up, and the next frame starts where this
-                # one's length said: so the connection lives on.
-                unreadable.append((payload, fault))
-                continue
-            head, over = record[0], record[8]
-            if over:
-                self._stats.over_budget_records_total += 1
-                log.warning("client %s: record of %d bytes is written in part: %s", peer, len(payload), over)
+        in_part: list[tuple[int, str]] = []
+        for record in self._reader.read(payloads, unreadable, in_part):
+            head = record[0]
             try:
                 render, append, level = ways[head]
             except KeyError:
@@ -145,6 +135,9 @@ class Router:
             append(render(record, peer))
             if records is not None:
                 records.append(record)
+        self._stats.over_budget_records_total += len(in_part)
+        for size, budget in in_part:
+            log.warning("client %s: record of %d bytes is written in part: %s", peer, size, budget)
         if below:
             self._stats.dropped_records_total["level"] += below
         if self._stream and records:

@@ -26,9 +26,27 @@ def make_payload(message: object = "hello", name: str = "app", **extra: object) 
     return SocketHandler("", 0).makePickle(record)[4:]
 
 
-def told(record: Record) -> tuple[object, ...]:
+def read_one(reader: RecordReader, payload: bytes) -> Record:
+    return read_with_budget(reader, payload)[0]
+
+
+def read_with_budget(reader: RecordReader, payload: bytes) -> tuple[Record, str]:
+    """Return the record, and the budget that ran out, if one did."""
+    unreadable: list[tuple[bytes, RecordError]] = []
+    in_part: list[tuple[int, str]] = []
+    records = list(reader.read([payload], unreadable, in_part))
+    for _, fault in unreadable:
+        raise fault
+    (record,) = records
+    for size, budget in in_part:
+        assert len(payload) == size
+        return record, budget
+    return record, ""
+
+
+def told(record: Record, over: str) -> tuple[object, ...]:
     """Return all that a record says, so that two can be compared: nan is itself here, 1 is not 1.0."""
-    _, _, _, message, created, *_, over = record
+    _, _, _, message, created, *_ = record
     fields = {key: (type(value), repr(value)) for key, value in fields_of(record).items()}
     return (name_of(record), message, level_of(record), created, fields, over)
 
@@ -38,14 +56,14 @@ def by_reader_alone(payload: bytes) -> object:
         value, over, _ = read(payload)
         if not isinstance(value, dict):
             return RecordError
-        return told(checked(value, over))
+        return told(checked(value), over)
     except RecordError:
         return RecordError
 
 
 def by_fragments(reader: RecordReader, payload: bytes) -> object:
     try:
-        return told(reader.read(payload))
+        return told(*read_with_budget(reader, payload))
     except RecordError:
         return RecordError
 
@@ -66,8 +84,8 @@ def test_every_frame_of_every_python_gives_its_name_level_and_message() -> None:
     for stream in STREAMS:
         for case, data in frames(stream):
             for _ in range(2):  # read, and found again
-                record = reader.read(data[4:])
-                _, _, _, message, *_, over = record
+                record, over = read_with_budget(reader, data[4:])
+                message = record[3]
                 assert (case["name"], case["levelno"], "") == (name_of(record), level_of(record), over), case
                 if case["message"] is not None:
                     assert case["message"] == message
@@ -108,7 +126,7 @@ def test_the_message_is_authoritative_over_what_a_formatter_left() -> None:
 
 
 def test_keys_named_like_methods_are_only_keys() -> None:
-    *_, extra, _ = checked({"msg": "m", "getMessage": "x", "__class__": 5})
+    *_, extra = checked({"msg": "m", "getMessage": "x", "__class__": 5})
     assert extra == {"getMessage": "x", "__class__": 5}
 
 
@@ -123,15 +141,15 @@ def test_what_has_neither_message_nor_name_is_no_record(fields: dict[Any, object
 
 def test_a_stock_frame_is_found_by_its_fragments_and_not_read_again() -> None:
     reader = RecordReader()
-    first = reader.read(make_payload("one"))
-    second = reader.read(make_payload("two"))
+    first = read_one(reader, make_payload("one"))
+    second = read_one(reader, make_payload("two"))
     assert first[:3] == second[:3]
 
 
 def test_an_extra_that_changes_leaves_the_other_fragments_found() -> None:
     reader = RecordReader()
-    first = reader.read(make_payload("one", request_id="r-1"))
-    second = reader.read(make_payload("two", request_id="r-2"))
+    first = read_one(reader, make_payload("one", request_id="r-1"))
+    second = read_one(reader, make_payload("two", request_id="r-2"))
     assert first[:3] == second[:3]
     assert [{"request_id": "r-1"}, {"request_id": "r-2"}] == [first[7], second[7]]
 
@@ -147,9 +165,9 @@ def test_threads_and_loggers_whose_names_differ_in_length_are_found_in_turn() ->
 def test_a_frame_of_python_2_is_found_too() -> None:
     reader = RecordReader()
     payload = PAYLOADS["2.7", "typical"]
-    reader.read(payload)
-    first = reader.read(payload)
-    second = reader.read(payload)
+    read_one(reader, payload)
+    first = read_one(reader, payload)
+    second = read_one(reader, payload)
     assert first[:3] == second[:3]
 
 
@@ -170,7 +188,7 @@ def test_a_reference_to_another_fragment_is_not_remembered() -> None:
     for other in ("other", "main"):
         head = payload.replace(b"X\x04\x00\x00\x00main", b"X%c\x00\x00\x00" % len(other) + other.encode(), 1)
         assert by_reader_alone(head) == by_fragments(reader, head)
-        assert fields_of(reader.read(head))["funcName"] == other
+        assert fields_of(read_one(reader, head))["funcName"] == other
 
 
 @pytest.mark.parametrize(
@@ -195,7 +213,7 @@ def test_a_call_site_that_overlaps_with_the_next_key_is_none() -> None:
 def test_what_is_cut_off_is_not_taken_for_a_whole_frame() -> None:
     reader = RecordReader()
     payload = make_payload(request_id="x")
-    reader.read(payload)
+    read_one(reader, payload)
     for end in range(len(payload)):
         assert by_fragments(reader, payload[:end]) is RecordError, end
 
@@ -203,11 +221,11 @@ def test_what_is_cut_off_is_not_taken_for_a_whole_frame() -> None:
 def test_the_memory_is_bounded_and_a_flood_costs_others_nothing_for_good() -> None:
     reader = RecordReader()
     for n in range(10_000):
-        reader.read(make_payload("m", name=f"logger.{n}", threadName=f"Thread-{n}", lineno=n))
+        read_one(reader, make_payload("m", name=f"logger.{n}", threadName=f"Thread-{n}", lineno=n))
     for memory in (reader._heads, reader._sites, reader._tails, reader._tails_before_extra):  # noqa: SLF001 - the bound
         assert len(memory) <= 4096
-    first = reader.read(make_payload("one"))
-    second = reader.read(make_payload("two"))
+    first = read_one(reader, make_payload("one"))
+    second = read_one(reader, make_payload("two"))
     assert first[1] is second[1]
 
 
@@ -258,8 +276,8 @@ def test_any_mutation_of_real_frames_says_the_same_however_it_is_read(
     payload: bytes, other: bytes, cuts: tuple[int, int, int, int], piece: bytes, flips: list[tuple[int, int]]
 ) -> None:
     reader = RecordReader()
-    reader.read(payload)
-    reader.read(other)
+    read_one(reader, payload)
+    read_one(reader, other)
     damaged = bytearray(mutated(payload, other, cuts, piece))
     for place, byte in flips:
         if damaged:
@@ -290,7 +308,7 @@ def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
 def test_huge_names_are_not_remembered() -> None:
     reader = RecordReader()
     for n in range(20):
-        reader.read(make_payload("m", name=f"{n}" * 100_000))
-        reader.read(make_payload("m", taskName=f"{n}" * 30_000))
+        read_one(reader, make_payload("m", name=f"{n}" * 100_000))
+        read_one(reader, make_payload("m", taskName=f"{n}" * 30_000))
     remembered = [key for memory in vars(reader).values() if isinstance(memory, dict) for key in memory]
     assert all(len(key) <= 2048 for key in remembered if isinstance(key, bytes))
