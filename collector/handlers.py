@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict, deque
+from bisect import bisect_right
+from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -22,7 +24,7 @@ from collector.rotating import Lines, RotatingFile
 from collector.writer import Writer, volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from collector.config import Files, Rollover
     from collector.config import Quarantine as QuarantineTable
@@ -37,16 +39,18 @@ _POLL_SECONDS = 0.005
 class Handler:
     """Owns one log file: the lines that wait for it, and whose turn it is."""
 
-    def __init__(self, file: RotatingFile, rollover: Rollover, mode: int, writer: Writer) -> None:
+    def __init__(
+        self, file: RotatingFile, rollover: Rollover, mode: int, writer: Writer, lines: list[Any]
+    ) -> None:
         self.file = file
         self.rollover = rollover
         self.outdated = False
         """Whether the configuration was read again since somebody asked for the handler."""
         self.mode = mode
         self.writer = writer
+        self.lines = lines
+        """What waits for the writer, a record each: text, or in the quarantine a frame."""
         self.semaphore = BoundedSemaphore(1)
-        self.records = 0
-        """Records that are not on disk."""
         self.pause = 0.0
         """Seconds between the last two tries to write; 0 while all is well."""
         self.error = ""
@@ -56,25 +60,54 @@ class Handler:
         self.chores = Chores([], [])
         self.changes: list[Callable[[], None]] = []
         """What is to be done to the file between two records, in the writer's thread."""
-        self._pending: deque[Lines] = deque()
+        self._begun_at = 0.0
         self._on_their_way: Lines | None = None
 
-    def leave(self, lines: Lines) -> None:
-        """Take *lines*, which the caller also submits to the writer. Never waits."""
-        lines.since = time.monotonic()
-        self._pending.append(lines)
-        self.records += lines.records
+    def leave(self, line: str | bytes) -> None:
+        """Take a record; the caller has it written by HandlerCache.submit(). Never waits."""
+        if not self.lines:
+            self.begin()
+        self.lines.append(line)
+        # The memory that it takes, which is more than its characters.
+        self.writer.left += line.__sizeof__()
+
+    def begin(self) -> None:
+        """Take note that `lines`, which is empty, gets some now."""
+        self._begun_at = time.monotonic()
+        self.writer.begun.append(self)
+
+    @property
+    def records(self) -> int:
+        """Records that are not on disk."""
+        return len(self.lines) + (self._on_their_way.records if self._on_their_way else 0)
 
     def take(self) -> Lines:
         """Return what to write next: what failed before, or else what waits. There must be something."""
         if self._on_their_way is None:
-            portion = [self._pending.popleft()]
-            size = len(portion[0].data)
-            while self._pending and size < _PORTION_BYTES:
-                portion.append(self._pending.popleft())
-                size += len(portion[-1].data)
-            self._on_their_way = Lines.join(portion)
+            sizes = [line.__sizeof__() for line in self.lines]
+            count, held = len(sizes), sum(sizes)
+            if held > _PORTION_BYTES:
+                count = max(1, bisect_right(list(accumulate(sizes)), _PORTION_BYTES))
+                held = sum(sizes[:count])
+            lines = self._join(self.lines[:count])
+            del self.lines[:count]
+            lines.held, lines.since = held, self._begun_at
+            self._on_their_way = lines
         return self._on_their_way
+
+    def _join(self, lines: list[Any]) -> Lines:
+        """Return *lines* in one piece."""
+        if isinstance(self.file, Quarantine):
+            return Lines(b"".join(lines), len(lines), list(accumulate(map(len, lines))))
+        # Lone surrogates are legal in a record and not in UTF-8.
+        data = "".join(lines).encode("utf-8", "backslashreplace")
+        ends = None
+        if self.rollover.max_bytes:
+            sizes = list(map(len, lines))
+            if sum(sizes) != len(data):  # not all are ASCII
+                sizes = [len(line.encode("utf-8", "backslashreplace")) for line in lines]
+            ends = list(accumulate(sizes))
+        return Lines(data, len(lines), ends)
 
     def count_written(self, stats: Stats, lines: Lines) -> None:
         """Count *lines* as what they are, now that they are on disk."""
@@ -88,8 +121,6 @@ class Handler:
 
     def settled(self) -> None:
         """Forget what take() returned: it is on disk."""
-        if self._on_their_way is not None:
-            self.records -= self._on_their_way.records
         self._on_their_way = None
         self.pause = self.retry_at = 0.0
         self.error = ""
@@ -97,7 +128,7 @@ class Handler:
     @property
     def since(self) -> float:
         """When the oldest of its records that are not on disk was received; there must be one."""
-        return (self._on_their_way or self._pending[0]).since
+        return self._on_their_way.since if self._on_their_way else self._begun_at
 
 
 class HandlerCache:
@@ -111,6 +142,8 @@ class HandlerCache:
         self._reserve = reserve
         self._stats = stats
         self._handlers: OrderedDict[str, Handler] = OrderedDict()
+        self._lines: dict[str, list[str]] = {}
+        """What waits for each file: one list for all handlers that it ever has, for others hold on to it."""
         self._evicted: dict[str, Rollover] = {}
         """The files whose handlers are gone; there are no more than names may make."""
         self._writers: dict[str, Writer] = {}
@@ -119,11 +152,15 @@ class HandlerCache:
         self.quarantine_file = Quarantine(
             self.directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
         )
-        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, self._writer(self.directory))
+        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, self._writer(self.directory), [])
         """Takes frames as received, each one of its records."""
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+    def place(self, path: str) -> tuple[list[str], Writer]:
+        """Return where the lines for the file *path* wait, and the writer of its volume, for good."""
+        return self._lines.setdefault(path, []), self._writer(os.path.dirname(path))
 
     def get(self, path: str, rollover: Rollover) -> Handler:
         """Return the handler of the file *path*, which is absolute. Opens nothing."""
@@ -131,8 +168,8 @@ class HandlerCache:
         if handler is None:
             self._evicted.pop(path, None)
             file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
-            handler = Handler(file, rollover, self._files.mode, self._writer(os.path.dirname(path)))
-            self._handlers[path] = handler
+            lines, writer = self.place(path)
+            handler = self._handlers[path] = Handler(file, rollover, self._files.mode, writer, lines)
         else:
             self._handlers.move_to_end(path)
             if handler.outdated:
@@ -141,6 +178,19 @@ class HandlerCache:
                     handler.rollover = rollover
                     handler.writer.change(handler, partial(handler.file.set_rollover, rollover))
         return handler
+
+    def submit(self) -> list[Writer]:
+        """Have written what was left since the last time; return the writers of that."""
+        writers = [writer for writer in self._writers.values() if writer.left]
+        for writer in writers:
+            writer.submit()
+        return writers
+
+    def full(self) -> Collection[Writer]:
+        """Return the writers for which nothing more is to be left; none where who leaves it will wait."""
+        if self._reserve.waits:
+            return ()
+        return [writer for writer in self._writers.values() if writer.room.full or self._reserve.full]
 
     def set_up(self, files: Files, quarantine: QuarantineTable) -> int:
         """Go by other settings and reopen the files; return how many. The directory stays.

@@ -62,7 +62,7 @@ def _make_one_directory(path: str) -> None:
 class Lines:
     """Whole records for one file, as bytes, and how far they have got."""
 
-    __slots__ = ("begun", "data", "done", "ends", "records", "since")
+    __slots__ = ("begun", "data", "done", "ends", "held", "records", "since")
 
     def __init__(self, data: bytes, records: int, ends: Sequence[int] | None = None) -> None:
         self.data = data
@@ -74,24 +74,9 @@ class Lines:
         self.ends = ends
         """Where each record ends; None where nobody will ask."""
         self.since = 0.0
-        """When they were received, by the monotonic clock."""
-
-    @staticmethod
-    def join(several: Sequence[Lines]) -> Lines:
-        """Return *several*, of which nothing is done, as one."""
-        if len(several) == 1:
-            return several[0]
-        ends: list[int] = []
-        offset = 0
-        for lines in several:
-            # Where nobody had to ask when they came, and somebody may now, they go into one file as a whole.
-            ends.extend([offset + end for end in lines.ends or (len(lines.data),)])
-            offset += len(lines.data)
-        data = b"".join([lines.data for lines in several])
-        known = any(lines.ends is not None for lines in several)
-        joined = Lines(data, sum(lines.records for lines in several), ends if known else None)
-        joined.since = several[0].since
-        return joined
+        """When the first of them was received, by the monotonic clock."""
+        self.held = 0
+        """Bytes of the reserve that they took."""
 
     def at_boundary(self) -> bool:
         """Whether the next byte begins a record."""
@@ -101,8 +86,10 @@ class Lines:
 
     def fit(self, room: int) -> int:
         """Return the end of the last record within *room* bytes from here, or `done` if none fits."""
-        if len(self.data) - self.done <= room or self.ends is None:
+        if len(self.data) - self.done <= room:
             return len(self.data)
+        if self.ends is None:
+            return self.done
         index = bisect_right(self.ends, self.done + room)
         return max(self.ends[index - 1], self.done) if index else self.done
 

@@ -1,15 +1,15 @@
 """A batch of payloads becomes lines for files: which rule holds for a record, which file is its own.
 
-The batch is decoded, rendered and grouped by file here in one pass, and each file gets its lines in one
-piece. A payload that cannot be read costs itself, and nobody else anything. Knows no socket.
+The batch is decoded, rendered and left with the handlers of its files here, in one pass. A payload that
+cannot be read costs itself, and nobody else anything. Knows no socket.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 from collector.fragments import RecordReader
 from collector.framing import HEADER_BYTES
@@ -17,16 +17,14 @@ from collector.lines import escape, renderer
 from collector.log import error_each
 from collector.paths import OVERFLOW, file_name
 from collector.records import level_of, name_of
-from collector.rotating import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collector.config import Config, Rollover
-    from collector.handlers import Handler, HandlerCache
+    from collector.handlers import HandlerCache
     from collector.pickles import RecordError
     from collector.records import Fragment, Record
-    from collector.reserve import Reserve
     from collector.stats import Stats
     from collector.stream import Stream
     from collector.writer import Writer
@@ -38,18 +36,16 @@ _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
 
 
-class Route:
-    """Where the records of a logger go, and how."""
+class Route(NamedTuple):
+    """How the records of a logger become lines, and where these go."""
 
-    __slots__ = ("level", "path", "render", "rollover")
-
-    def __init__(
-        self, level: int, render: Callable[[Record, str], str], path: str, rollover: Rollover
-    ) -> None:
-        self.level = level
-        self.render = render
-        self.path = path
-        self.rollover = rollover
+    render: Callable[[Record, str], str]
+    level: int
+    lines: list[str]
+    """The lines of the file that wait."""
+    path: str
+    rollover: Rollover
+    writer: Writer
 
 
 class Router:
@@ -59,14 +55,12 @@ class Router:
         self,
         config: Config,
         handlers: HandlerCache,
-        reserve: Reserve,
         stats: Stats,
         stream: Stream | None = None,
     ) -> None:
         self._config = config
         self._stream = stream
         self._handlers = handlers
-        self._reserve = reserve
         self._stats = stats
         self._directory = handlers.directory
         self._renderers = {
@@ -85,7 +79,7 @@ class Router:
 
     def successor(self, config: Config) -> Router:
         """Return one that goes by *config* and has nothing to find yet."""
-        return Router(config, self._handlers, self._reserve, self._stats, self._stream)
+        return Router(config, self._handlers, self._stats, self._stream)
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -95,44 +89,44 @@ class Router:
         """
         unreadable: list[tuple[bytes, RecordError]] = []
         self._stats.received_records_total += len(payloads)
-        groups = self._render(payloads, host, peer, unreadable)
-        # One account for the batch: it may have a line each for hundreds of files.
-        left: dict[Writer, dict[Handler, int]] = {}
-        for route, lines in groups.values():
-            if lines:
-                self._leave(route, lines, left)
-        if unreadable:
-            self._quarantine(unreadable, peer, left)
-        for writer, sizes in left.items():
-            writer.submit(sizes)
-        for writer in left:
+        try:
+            self._render(payloads, host, peer, unreadable)
+            if unreadable:
+                self._quarantine(unreadable, peer)
+        finally:  # what is with a handler is to be written, whatever fault there is in what comes behind it
+            writers = self._handlers.submit()
+        for writer in writers:
             writer.room.wait()
 
-    def _render(
+    def _render(  # noqa: C901 - a call per record would cost more than most of what is done here
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
-    ) -> dict[str, tuple[Route, list[str]]]:
-        """Return the lines for each file, by its path; add to *unreadable* what has none."""
+    ) -> None:
+        """Leave a line of each record with the handler of its file; add to *unreadable* what has none."""
         # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
         watched = self._stream and self._stream.has_time(len(payloads))
         records: list[Record] | None = [] if watched else None
+        routes = self._routes.setdefault(host if self._by_host else "", {})
+        full = self._handlers.full()
+        dropped: Counter[str] = Counter()
         below = 0
-        # By file, not by route: loggers that share a file keep their order in it.
-        groups: dict[str, tuple[Route, list[str]]] = {}
-        # By the head of a record: how it becomes a line, where that goes, and from which level on.
-        ways: dict[Fragment, tuple[Callable[[Record, str], str], Callable[[str], None], int]] = {}
         in_part: list[tuple[int, str]] = []
         for record in self._reader.read(payloads, unreadable, in_part):
-            head = record[0]
             try:
-                render, append, level = ways[head]
+                render, level, lines, path, rollover, writer = routes[record[0]]
             except KeyError:
-                route = self._find(record, host)
-                lines = groups.setdefault(route.path, (route, []))[1]
-                render, append, level = ways[head] = route.render, lines.append, route.level
+                render, level, lines, path, rollover, writer = self._find(routes, record, host)
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
                 continue
-            append(render(record, peer))
+            if full and writer in full:
+                dropped[path] += 1
+                continue
+            line = render(record, peer)
+            # As Handler.leave() does it, which would be found and called for each record.
+            if not lines:
+                self._handlers.get(path, rollover).begin()
+            lines.append(line)
+            writer.left += line.__sizeof__()
             if records is not None:
                 records.append(record)
         self._stats.over_budget_records_total += len(in_part)
@@ -140,69 +134,44 @@ class Router:
             log.warning("client %s: record of %d bytes is written in part: %s", peer, size, budget)
         if below:
             self._stats.dropped_records_total["level"] += below
+        for path, count in dropped.items():
+            self._count_dropped(path, count)
         if self._stream and records:
             self._stream.publish(records, peer)
-        return groups
 
-    def _quarantine(
-        self, unreadable: list[tuple[bytes, RecordError]], peer: str, left: dict[Writer, dict[Handler, int]]
-    ) -> None:
+    def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
         handler = self._handlers.quarantine
         half = self._handlers.quarantine_file.half
-        frames = []
+        full = handler.writer in self._handlers.full()
         lines: dict[str, list[tuple[object, ...]]] = {"quarantined": [], "dropped": []}
         for payload, fault in unreadable:
             self._stats.unreadable_records_total[fault.reason] += 1
             fits = len(payload) + HEADER_BYTES <= half
-            if fits:
-                frames.append(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
+            if fits and not full:
+                handler.leave(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
             lines["quarantined" if fits else "dropped"].append((peer, len(payload), fault))
         self._stats.dropped_records_total["unreadable"] += len(lines["dropped"])
-        if frames and self._has_room(handler, len(frames)):
-            data = b"".join(frames)
-            handler.leave(Lines(data, len(frames), list(accumulate(map(len, frames)))))
-            left.setdefault(handler.writer, {})[handler] = len(data)
-        elif frames:
+        if full and lines["quarantined"]:
+            self._count_dropped(handler.file.path, len(lines["quarantined"]))
             lines = {"dropped": lines["dropped"] + lines["quarantined"]}
         for what, several in lines.items():
             error_each(log, f"client %s: frame of %d bytes {what}: %s", several)
 
-    def _has_room(self, handler: Handler, records: int) -> bool:
-        """Return whether *records* for *handler* may be kept; count them if they may not."""
-        if self._reserve.waits or not (handler.writer.room.full or self._reserve.full):
-            return True
+    def _count_dropped(self, path: str, records: int) -> None:
         self._stats.dropped_records_total["reserve full"] += records
-        log.error("%s: %d records dropped: the reserve is full", handler.file.path, records)
-        return False
+        log.error("%s: %d records dropped: the reserve is full", path, records)
 
-    def _leave(self, route: Route, lines: list[str], left: dict[Writer, dict[Handler, int]]) -> None:
-        handler = self._handlers.get(route.path, route.rollover)
-        if not self._has_room(handler, len(lines)):
-            return
-        # Lone surrogates are legal in a record and not in UTF-8.
-        data = "".join(lines).encode("utf-8", "backslashreplace")
-        ends = None
-        if handler.rollover.max_bytes:
-            ascii_only = len(data) == sum(map(len, lines))
-            sizes = map(
-                len, lines if ascii_only else [line.encode("utf-8", "backslashreplace") for line in lines]
-            )
-            ends = list(accumulate(sizes))
-        handler.leave(Lines(data, len(lines), ends))
-        left.setdefault(handler.writer, {})[handler] = len(data)
-
-    def _find(self, record: Record, host: str) -> Route:
+    def _find(self, routes: dict[Fragment | str, Route], record: Record, host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""
-        routes = self._routes.setdefault(host if self._by_host else "", {})
         head, name = record[0], name_of(record)
-        route = routes.get(head) or routes.get(name)
+        route = routes.get(name)
         if route is None:
             route = self._make(name, host)
             if len(name) > _MAX_NAME_CHARACTERS:
                 return route
             self._remember(routes, name, route)
-        if head.shared and head not in routes:
+        if head.shared:
             self._remember(routes, head, route)
         return route
 
@@ -223,13 +192,11 @@ class Router:
         if rule:
             level, form, rollover, file = rule.level, rule.format, rule.rollover, rule.file
         name = file or self._name(logger, host)
-        return Route(
-            level,
-            self._renderers[form],
-            os.path.join(self._directory, name),
-            # A file that a rule names has that rule's rollover for everybody.
-            self._rollovers.get(name, rollover),
-        )
+        # A file that a rule names has that rule's rollover for everybody.
+        rollover = self._rollovers.get(name, rollover)
+        path = os.path.join(self._directory, name)
+        lines, writer = self._handlers.place(path)
+        return Route(self._renderers[form], level, lines, path, rollover, writer)
 
     def _name(self, logger: str, host: str) -> str:
         """Return the file for a logger that no rule gives one, within max_files."""

@@ -61,7 +61,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     stream = Stream()
-    router = Router(config, handlers, reserve, stats, stream)
+    router = Router(config, handlers, stats, stream)
     stats.count_up = router.count_up
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream)

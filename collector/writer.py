@@ -25,7 +25,7 @@ from gevent.threadpool import ThreadPool
 from collector import backups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from collector.handlers import Handler
     from collector.reserve import Reserve
@@ -77,6 +77,10 @@ class Writer:
         self._reserve = reserve
         self._stats = stats
         self._on_idle = on_idle
+        self.left = 0
+        """Bytes that were left with its handlers since the last submit()."""
+        self.begun: list[Handler] = []
+        """Those of them that had nothing to write before."""
         self._ready: dict[Handler, None] = {}
         self._closing: list[Handler] = []
         self._dirty: set[Handler] = set()
@@ -92,10 +96,12 @@ class Writer:
         gevent.spawn(self._run)
         gevent.spawn(self._sync_again_and_again)
 
-    def submit(self, sizes: Mapping[Handler, int]) -> None:
-        """Take note that each handler has been left so many bytes more to write."""
-        self.room.take(sum(sizes.values()))
-        self._ready.update(dict.fromkeys(sizes))
+    def submit(self) -> None:
+        """Take over what was left with the handlers."""
+        self.room.take(self.left)
+        self.left = 0
+        self._ready.update(dict.fromkeys(self.begun))
+        self.begun.clear()
         self._wake.set()
 
     def change(self, handler: Handler, change: Callable[[], None]) -> None:
@@ -181,8 +187,7 @@ class Writer:
         if lines is None:
             pass
         elif error is None:
-            size = len(lines.data)
-            self.room.give_back(size)
+            self.room.give_back(lines.held)
             handler.count_written(self._stats, lines)
             if self._sync_seconds:
                 self._dirty.add(handler)
