@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.fragments import RecordReader
@@ -107,7 +106,7 @@ class Router:
         records: list[Record] | None = [] if watched else None
         routes = self._routes.setdefault(host if self._by_host else "", {})
         full = self._handlers.full()
-        dropped: Counter[str] = Counter()
+        dropped: dict[str, int] = {}
         below = 0
         in_part: list[tuple[int, str]] = []
         for record in self._reader.read(payloads, unreadable, in_part):
@@ -119,7 +118,7 @@ class Router:
                 below += 1
                 continue
             if full and writer in full:
-                dropped[path] += 1
+                dropped[path] = dropped.get(path, 0) + 1
                 continue
             line = render(record, peer)
             # As Handler.leave() does it, which would be found and called for each record.

@@ -298,7 +298,9 @@ class Server:
                 return f"{splitter.fault}; closing"
             if (self._patience_ends or client.refused) and (why := self._read_enough(client, len(data))):
                 return why
-            if len(data) < asked and not pending():
+            filled = len(data) == asked
+            del data, payloads  # a hundred busy clients would keep 50 MB while they wait for their turn
+            if not filled and not pending():
                 _acknowledge(client)
                 wait(readable)  # who asks once more is most likely told to wait, which takes as long as this
             else:
