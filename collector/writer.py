@@ -153,7 +153,6 @@ class Writer:
                 self._settle(job)
                 job.handler.semaphore.release()
             self._on_idle(any(job.error and job.error.errno == errno.EMFILE for job in batch))
-            gevent.sleep(_PAUSE_SECONDS)
 
     def _next_retry(self) -> float | None:
         """Return for how many seconds there is nothing to do but for what is submitted meanwhile."""
@@ -309,7 +308,7 @@ class _Job:
 
 
 def _work(closing: list[Handler], batch: list[_Job]) -> None:
-    """In the thread: one file after the other, so that none can stop the others."""
+    """In the thread: one file after the other, so that none can stop the others; then pause."""
     for handler in closing:
         _close(handler)
     for job in batch:
@@ -320,6 +319,8 @@ def _work(closing: list[Handler], batch: list[_Job]) -> None:
         except Exception as error:  # a fault of ours in one file is not to stop the others
             log.exception("%s: a fault in the collector", job.handler.file.path)
             job.error = OSError(repr(error))
+    # Here, for on the hub it would take as long as the longest batch of all clients.
+    time.sleep(_PAUSE_SECONDS)
 
 
 def _close(handler: Handler) -> None:
