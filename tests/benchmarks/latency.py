@@ -29,7 +29,7 @@ _PRIORITY = -15
 # Looked so often, a line is seen that much too late, at most: it is part of the result.
 _LOOK_SECONDS = 0.0001
 _STALL_SECONDS = 10.0
-_NUMBER = re.compile(rb"request ([0-9a-f]{16})\n")
+_NUMBER = re.compile(rb"request ([0-9a-f]{16})[\n\"]")
 
 
 class Latency(NamedTuple):
