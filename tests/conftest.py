@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,11 +107,12 @@ class Collector:
 
     def files(self) -> dict[str, bytes]:
         """Return all files of the directory by relative path, without the collector's own."""
-        return {
-            str(path.relative_to(self.directory)): path.read_bytes()
-            for path in sorted(self.directory.rglob("*"))
-            if path.is_file() and not path.name.startswith(".")
-        }
+        found = {}
+        for path in sorted(self.directory.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                with suppress(FileNotFoundError):  # rolled over or deleted meanwhile
+                    found[str(path.relative_to(self.directory))] = path.read_bytes()
+        return found
 
     def lines(self, name: str) -> list[str]:
         """Return the lines of one file, none if it is not there."""
