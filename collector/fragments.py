@@ -150,15 +150,14 @@ class RecordReader:
                     at = payload.index(_CREATED_3, end) + _TO_CREATED_3
                     tail, extra = last_tail, self._extra_behind(last, payload, at + _TIMES_BYTES)
                 created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
-                site, site_msecs_key, site_relative_key = sites[payload[end:at]]
+                site = sites[payload[end:at], msecs_key, relative_key]
                 message = payload[start:end].decode()
             except (LookupError, ValueError, StructError):
                 pass
             else:
-                fit = msecs_key == site_msecs_key and relative_key == site_relative_key and end <= at
                 if head is None or site is None or tail is None or extra is None:
                     pass  # none that is remembered
-                elif fit and 0.0 <= created < END_OF_TIME:
+                elif end <= at and 0.0 <= created < END_OF_TIME:
                     head.count += 1
                     site.count += 1
                     yield head, site, tail, message, created, msecs, relative, extra
@@ -184,7 +183,7 @@ class RecordReader:
 
     def count_up(self) -> None:
         """Call *count* for each fragment that records have had since the last time."""
-        heads_and_sites = [*self._heads.values(), *(site for site, _, _ in self._sites.values())]
+        heads_and_sites = [*self._heads.values(), *self._sites.values()]
         for known in filter(None, self._sites_of_python_2.values()):
             heads_and_sites += known[:2]
         for fragment in filter(None, heads_and_sites):
@@ -229,14 +228,13 @@ class RecordReader:
             head = self._heads[head_bytes]
         except KeyError:
             head = self._heads.learn(head_bytes, self._head(head_bytes))
-        known = self._sites.get(site_bytes)
-        if known and known[1:] == (msecs_key, relative_key):
-            site = known[0]
-        else:
+        try:
+            site = self._sites[site_bytes, msecs_key, relative_key]
+        except KeyError:
             shared = len(site_bytes) <= _MAX_FRAGMENT_BYTES
             site = self._site(site_bytes, msecs_key, relative_key, shared=shared)
             if shared:
-                self._sites.learn(site_bytes, (site, msecs_key, relative_key))
+                self._sites.learn((site_bytes, msecs_key, relative_key), site)
         if head is None or site is None or not 0.0 <= created < END_OF_TIME:
             return None
         tail = self._tails.get(tail_bytes)
@@ -279,10 +277,8 @@ class RecordReader:
             fragment = self._tails_before_extra[tail[:end]]
         except KeyError:
             fields = self._plain(tail[:end])
-            shared = end <= _MAX_FRAGMENT_BYTES
-            fit = fields is not None and fit_for(fields, TAIL)
-            fragment = Fragment(fields, shared=shared) if fields is not None and fit else None
-            if shared:
+            fragment = Fragment(fields) if fields is not None and fit_for(fields, TAIL) else None
+            if end <= _MAX_FRAGMENT_BYTES:
                 self._tails_before_extra.learn(tail[:end], fragment)
         if fragment is None:
             return None
@@ -391,8 +387,7 @@ class RecordReader:
         fields = self._plain_pieces(process, thread[:-_TO_CREATED_2], thread_name[:-_TO_MSECS_2])
         if fields is None or "processName" in fields or not fit_for(fields, TAIL):
             return None
-        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
-        return Fragment({**fields, "processName": process_name}, shared=shared)
+        return Fragment({**fields, "processName": process_name})
 
     def _plain_pieces(self, *pieces: bytes) -> dict[str, object] | None:
         """Return the fields of all *pieces* if each says the same in every frame, else None."""

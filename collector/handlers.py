@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
 _PORTION_BYTES = 4 * 1024 * 1024
+_PORTION_RECORDS = 10_000
 _POLL_SECONDS = 0.005
 
 
@@ -61,6 +62,9 @@ class Handler:
         self.changes: list[Callable[[], None]] = []
         """What is to be done to the file between two records, in the writer's thread."""
         self._begun_at = 0.0
+        """When the first of `lines` was received, or before."""
+        self._mark = (0, 0.0)
+        """How many of `lines` were there at a later moment, and that moment: others are younger."""
         self._on_their_way: Lines | None = None
 
     def leave(self, line: str | bytes) -> None:
@@ -74,7 +78,8 @@ class Handler:
     def begin(self) -> None:
         """Take note that `lines`, which is empty, gets some now."""
         self._begun_at = time.monotonic()
-        self.writer.begun.append(self)
+        self._mark = 0, self._begun_at
+        self.writer.newly_waiting.append(self)
 
     @property
     def records(self) -> int:
@@ -82,17 +87,27 @@ class Handler:
         return len(self.lines) + (self._on_their_way.records if self._on_their_way else 0)
 
     def take(self) -> Lines:
-        """Return what to write next: what failed before, or else what waits. There must be something."""
+        """Return what to write next: what failed before, or else what waits. There must be something.
+
+        Raises MemoryError, and has taken nothing then.
+        """
         if self._on_their_way is None:
-            sizes = [line.__sizeof__() for line in self.lines]
-            count, held = len(sizes), sum(sizes)
+            taken = self.lines[:_PORTION_RECORDS]
+            sizes = [line.__sizeof__() for line in taken]
+            held = sum(sizes)
             if held > _PORTION_BYTES:
                 count = max(1, bisect_right(list(accumulate(sizes)), _PORTION_BYTES))
-                held = sum(sizes[:count])
-            lines = self._join(self.lines[:count])
-            del self.lines[:count]
-            lines.held, lines.since = held, self._begun_at
+                taken, held = taken[:count], sum(sizes[:count])
+            lines = self._join(taken)
+            lines.since, lines.held = self._begun_at, max(held, len(lines.data))
+            self.writer.room.take(lines.held - held)
             self._on_their_way = lines
+            del self.lines[: len(taken)]
+            marked, marked_at = self._mark
+            self._mark = marked - len(taken), marked_at
+            if marked <= len(taken):
+                self._begun_at = marked_at
+                self._mark = len(self.lines), time.monotonic()
         return self._on_their_way
 
     def _join(self, lines: list[Any]) -> Lines:
@@ -127,12 +142,12 @@ class Handler:
 
     @property
     def since(self) -> float:
-        """When the oldest of its records that are not on disk was received; there must be one."""
+        """When the oldest of its records that are not on disk was received, or before; there must be one."""
         return self._on_their_way.since if self._on_their_way else self._begun_at
 
 
 class HandlerCache:
-    """Handlers by the path of their file, the least recently used first.
+    """Handlers by the path of their file, first those for whose files nothing new has come for longest.
 
     No method but drain() switches greenlets, so two that ask for one file get one handler.
     """
@@ -158,8 +173,12 @@ class HandlerCache:
     def __len__(self) -> int:
         return len(self._handlers)
 
-    def place(self, path: str) -> tuple[list[str], Writer]:
+    def place(self, path: str, rollover: Rollover) -> tuple[list[str], Writer]:
         """Return where the lines for the file *path* wait, and the writer of its volume, for good."""
+        if path in self._handlers:
+            self.get(
+                path, rollover
+            )  # with lines that wait nobody would ask for it, and it not hear of *rollover*
         return self._lines.setdefault(path, []), self._writer(os.path.dirname(path))
 
     def get(self, path: str, rollover: Rollover) -> Handler:
@@ -168,7 +187,7 @@ class HandlerCache:
         if handler is None:
             self._evicted.pop(path, None)
             file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
-            lines, writer = self.place(path)
+            lines, writer = self.place(path, rollover)
             handler = self._handlers[path] = Handler(file, rollover, self._files.mode, writer, lines)
         else:
             self._handlers.move_to_end(path)

@@ -51,7 +51,10 @@ def renderer(form: Format) -> Render:
 
 def escape(text: str) -> str:
     r"""Write C0 and C1 controls, U+2028, U+2029 and the backslash as Python would: `\n`, `\x1b`, `\\`."""
-    if text.isascii() and _NEWLINE not in text.encode().translate(_HARMLESS):  # nearly every text ends here
+    if text.isascii():
+        if _NEWLINE not in text.encode().translate(_HARMLESS):  # nearly every text ends here
+            return text
+    elif text.isprintable() and "\\" not in text:
         return text
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
@@ -167,7 +170,7 @@ def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line
             line += other(record, client) + piece
         return finish(line, below)
 
-    def render_usual(record: Record, client: str) -> str:
+    def render_usual(record: Record, _client: str) -> str:
         # The same, three times as fast, where time, logger and message are all that changes, in this order.
         head, site, _, message, created, _, _, _ = record
         try:
@@ -177,7 +180,7 @@ def _text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line
         try:
             name = head.rendered[clock]
         except KeyError:
-            name = head.rendered[clock] = others[1](record, client)
+            name = head.rendered[clock] = changing[1].apply(head.fields["name"])
         if not clock.begins <= created < clock.ends:
             clock.move(created)
         if free_text:
@@ -280,7 +283,10 @@ def _json_renderer() -> Render:
             clock.move(clock.ends)
             micros = 0.0
         # Most need no escapes, which takes a fraction of the time to find out.
-        plain = message.isascii() and _NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
+        if message.isascii():
+            plain = _NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
+        else:
+            plain = message.isprintable() and '"' not in message and "\\" not in message
         quoted = f'"{message}"' if plain else _one_line(encode_basestring(message))
         extras = f',"extra":{_extra(extra)}' if extra else ""
         digits = "%06d" % micros  # noqa: UP031 - format() takes no float for d, and twice the time

@@ -62,7 +62,7 @@ def _gauges(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
         ("draining", "1 from the signal to stop on", now["draining"]),
         ("viewers", "Those who watch the stream", now["viewers"]),
         ("clients", "Connections", now["clients"]["now"]),
-        ("reserve_bytes", "Received and not yet on disk, partial frames included", reserve["bytes"]),
+        ("reserve_bytes", "Memory for what is not yet on disk, partial frames too", reserve["bytes"]),
         ("reserve_limit_bytes", "max_buffered_bytes", reserve["limit_bytes"]),
         ("reserve_records", "Received and not yet on disk", now["records"]["in_reserve"]),
         ("reserve_oldest_seconds", "Age of the oldest record that is not on disk", reserve["oldest_seconds"]),

@@ -58,9 +58,9 @@ class Fragment:
         self.count = 0
         """Records with it that count_up() has not been told of, if it is a head or a site."""
         self.shared = shared
-        """Whether other records will come with this very fragment."""
+        """Whether other records will come with this very fragment, if it is a head or a site."""
         self.rendered: dict[object, Any] = {}
-        """What lines keep here for the next record with this fragment, and bound."""
+        """What lines keep here for the next record with this fragment: little for each format."""
 
 
 Record = tuple[Fragment, Fragment, Fragment, str, float, object, object, "Mapping[object, object]"]

@@ -1,4 +1,4 @@
-"""The reserve: what is received and not yet on disk, in bytes, bounded.
+"""The reserve: the memory that is taken by what is received and not yet on disk, in bytes, bounded.
 
 While there is room the collector reads on, whatever a disk does. A volume may take half of what the others
 leave, so that however many disks stall, there is always some left for the next; a quarter is for incomplete

@@ -90,9 +90,9 @@ class Router:
         self._stats.received_records_total += len(payloads)
         try:
             self._render(payloads, host, peer, unreadable)
+        finally:  # whatever fault of ours there is in a record: what was read before it is kept
             if unreadable:
                 self._quarantine(unreadable, peer)
-        finally:  # what is with a handler is to be written, whatever fault there is in what comes behind it
             writers = self._handlers.submit()
         for writer in writers:
             writer.room.wait()
@@ -104,7 +104,8 @@ class Router:
         # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
         watched = self._stream and self._stream.has_time(len(payloads))
         records: list[Record] | None = [] if watched else None
-        routes = self._routes.setdefault(host if self._by_host else "", {})
+        place = host if self._by_host else ""
+        routes = self._routes.get(place, {})
         full = self._handlers.full()
         dropped: dict[str, int] = {}
         below = 0
@@ -113,7 +114,7 @@ class Router:
             try:
                 render, level, lines, path, rollover, writer = routes[record[0]]
             except KeyError:
-                render, level, lines, path, rollover, writer = self._find(routes, record, host)
+                render, level, lines, path, rollover, writer = self._find(routes, record, place)
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
                 continue
@@ -169,18 +170,21 @@ class Router:
             route = self._make(name, host)
             if len(name) > _MAX_NAME_CHARACTERS:
                 return route
-            self._remember(routes, name, route)
+            self._remember(routes, name, route, host)
         if head.shared:
-            self._remember(routes, head, route)
+            self._remember(routes, head, route, host)
         return route
 
-    def _remember(self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route) -> None:
+    def _remember(
+        self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route, host: str
+    ) -> None:
         if self._remembered >= _MAX_ROUTES:
             self._remembered = 0
             for each in self._routes.values():
                 each.clear()
             self._routes.clear()
         self._remembered += 1
+        self._routes[host] = routes
         routes[key] = route
 
     def _make(self, logger: str, host: str) -> Route:
@@ -194,7 +198,7 @@ class Router:
         # A file that a rule names has that rule's rollover for everybody.
         rollover = self._rollovers.get(name, rollover)
         path = os.path.join(self._directory, name)
-        lines, writer = self._handlers.place(path)
+        lines, writer = self._handlers.place(path, rollover)
         return Route(self._renderers[form], level, lines, path, rollover, writer)
 
     def _name(self, logger: str, host: str) -> str:

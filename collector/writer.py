@@ -83,7 +83,7 @@ class Writer:
         self._on_idle = on_idle
         self.left = 0
         """Bytes that were left with its handlers since the last submit()."""
-        self.begun: list[Handler] = []
+        self.newly_waiting: list[Handler] = []
         """Those of them that had nothing to write before."""
         self._ready: dict[Handler, None] = {}
         self._closing: list[Handler] = []
@@ -104,8 +104,8 @@ class Writer:
         """Take over what was left with the handlers."""
         self.room.take(self.left)
         self.left = 0
-        self._ready.update(dict.fromkeys(self.begun))
-        self.begun.clear()
+        self._ready.update(dict.fromkeys(self.newly_waiting))
+        self.newly_waiting.clear()
         self._wake.set()
 
     def change(self, handler: Handler, change: Callable[[], None]) -> None:
@@ -167,9 +167,16 @@ class Writer:
             if handler.retry_at > now:
                 continue
             if handler.semaphore.acquire(blocking=False):
+                try:
+                    lines = handler.take() if handler.records else None
+                except MemoryError:
+                    log.error("%s: no memory to write, %d records wait", handler.file.path, handler.records)
+                    handler.semaphore.release()
+                    handler.retry_at = now + _LAST_PAUSE_SECONDS
+                    continue
                 del self._ready[handler]
                 changes, handler.changes = handler.changes, []
-                batch.append(_Job(handler, handler.take() if handler.records else None, changes))
+                batch.append(_Job(handler, lines, changes))
             else:
                 handler.retry_at = now + _LOCKED_SECONDS
         return batch

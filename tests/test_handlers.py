@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -233,3 +234,70 @@ def test_a_larger_reserve_has_room_at_once() -> None:
     assert (True, True) == (reserve.full, share.full)
     reserve.set_up(1000, waits=True)
     assert (False, False) == (reserve.full, share.full)
+
+
+# --- what waits ---
+
+
+def test_a_long_backlog_is_taken_in_portions_and_in_order(cache: Cache) -> None:
+    handler = cache.get("a.log")
+    for number in range(25_000):
+        handler.leave(f"{number}\n")
+    portions = []
+    while handler.records:
+        portions.append(handler.take())
+        handler.settled()
+    assert [10_000, 10_000, 5_000] == [portion.records for portion in portions]
+    assert "".join(f"{number}\n" for number in range(25_000)).encode() == b"".join(
+        portion.data for portion in portions
+    )
+
+
+def test_portions_are_bounded_by_bytes_too_but_for_a_single_line(cache: Cache) -> None:
+    handler = cache.get("a.log")
+    for size in (3, 5, 1, 1):
+        handler.leave("x" * (size << 20))
+    records = []
+    while handler.records:
+        records.append(handler.take().records)
+        handler.settled()
+    assert [1, 1, 2] == records
+
+
+def test_how_long_the_oldest_record_waits_does_not_grow_while_others_follow_it(cache: Cache) -> None:
+    """A file that always has lines waiting is behind by no more than the lines that wait."""
+    handler = cache.get("a.log")
+    moments = []
+    for _ in range(5):
+        for _ in range(10_500):
+            handler.leave("x\n")
+        handler.take()
+        handler.settled()
+        moments.append(time.monotonic())
+    assert 2500 == handler.records  # all of them from the last round
+    assert moments[2] <= handler.since <= moments[4]
+
+
+TEXTS = {"ASCII": "plain", "CJK": "\u6c49\u5b57", "Latin-1": "\xfc\xe4", "surrogate": "\ud800"}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_what_is_on_its_way_counts_with_all_its_bytes_and_is_given_back(cache: Cache, text: str) -> None:
+    handler = cache.get("a.log")
+    for _ in range(1000):
+        handler.leave(text * 100 + "\n")
+    handler.writer.room.take(handler.writer.left)
+    handler.writer.left = 0
+    lines = handler.take()
+    assert len(lines.data) <= cache.reserve.held == lines.held
+    cache.handlers.submit()
+
+
+def test_a_file_that_cannot_be_written_has_the_rollover_that_was_asked_for_last(cache: Cache) -> None:
+    handler = cache.get("a.log")
+    handler.leave("it waits\n")
+    cache.handlers.set_up(DEFAULTS.files, DEFAULTS.quarantine)
+    rollover = replace(DEFAULTS.rollover, backup_count=1)
+    cache.handlers.place(handler.file.path, rollover)
+    assert (rollover, False) == (handler.rollover, handler.outdated)
+    assert 2 == len(handler.changes)

@@ -4,6 +4,7 @@ import logging
 import math
 import pickle
 import time
+from collections import Counter
 from logging.handlers import SocketHandler
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from collector.fragments import RecordReader
 from collector.pickles import RecordError, read
-from collector.records import Record, checked, fields_of, level_of, name_of
+from collector.records import Fragment, Record, checked, fields_of, level_of, name_of
 from tests.corpus import STREAMS, frames
 
 PAYLOADS = {(stream, case["case"]): data[4:] for stream in STREAMS for case, data in frames(stream)}
@@ -303,6 +304,26 @@ def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
     for message in messages:
         payload = make_payload(message, name, **extra)
         assert clockless(by_reader_alone(payload)) == clockless(by_fragments(reader, payload))
+
+
+def test_each_record_is_counted_even_if_another_has_the_same_call_site_and_other_keys() -> None:
+    counts: Counter[str] = Counter()
+
+    def count(fragment: Fragment) -> None:
+        counts[str(fragment.fields.get("levelname"))] += fragment.count
+        fragment.count = 0
+
+    reader = RecordReader(count=count)
+    payload = make_payload()
+    odd = payload.replace(b"msecsq\x16G", b"msecsq\x96G").replace(
+        b"relativeCreatedq\x17G", b"relativeCreatedq\x97G"
+    )
+    unreadable = payload.replace(b"msecsq\x16G", b"mseczq\x16G")
+    assert len({payload, odd, unreadable}) == 3
+    for data in (payload, odd, payload, unreadable, payload, odd):
+        read_one(reader, data)
+    reader.count_up()
+    assert counts["INFO"] == 6
 
 
 def test_huge_names_are_not_remembered() -> None:
