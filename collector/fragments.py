@@ -176,7 +176,8 @@ class RecordReader:
 
     def _extra_behind(self, tail: bytes, payload: bytes, start: int) -> dict[str, object] | None:
         """Return the extras behind *tail*, which *payload* should have at *start*; None if it has not."""
-        if not payload.startswith(tail, start) or len(payload) - start > _MAX_EXTRA_BYTES:
+        known = tail and payload.startswith(tail, start)
+        if not known or len(payload) - start > _MAX_EXTRA_BYTES:
             return None
         extra = read_items(payload, start + len(tail))
         return extra if extra is not None and STANDARD.isdisjoint(extra) else None
