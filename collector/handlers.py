@@ -176,9 +176,8 @@ class HandlerCache:
     def place(self, path: str, rollover: Rollover) -> tuple[list[str], Writer]:
         """Return where the lines for the file *path* wait, and the writer of its volume, for good."""
         if path in self._handlers:
-            self.get(
-                path, rollover
-            )  # with lines that wait nobody would ask for it, and it not hear of *rollover*
+            # While it has lines that wait nobody asks for it, and it would not hear of another rollover.
+            self.get(path, rollover)
         return self._lines.setdefault(path, []), self._writer(os.path.dirname(path))
 
     def get(self, path: str, rollover: Rollover) -> Handler:
@@ -214,7 +213,7 @@ class HandlerCache:
     def set_up(self, files: Files, quarantine: QuarantineTable) -> int:
         """Go by other settings and reopen the files; return how many. The directory stays.
 
-        A file has its new rollover with the next line for it.
+        A file has its new rollover with the next record for it, written or not.
         """
         self._files = files
         for writer in self._writers.values():
@@ -232,7 +231,7 @@ class HandlerCache:
         for path, rollover in list(self._evicted.items()):
             self.get(path, rollover).outdated = True
         for handler in self._handlers.values():
-            # How many backups a file may have is known again with the next line for it.
+            # How many backups a file may have is known again with the next record for it.
             handler.writer.change(handler, partial(handler.file.roll_over, trim=not handler.outdated))
         return len(self._handlers)
 

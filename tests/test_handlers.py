@@ -290,7 +290,9 @@ def test_what_is_on_its_way_counts_with_all_its_bytes_and_is_given_back(cache: C
     handler.writer.left = 0
     lines = handler.take()
     assert len(lines.data) <= cache.reserve.held == lines.held
-    cache.handlers.submit()
+    handler.writer.submit()
+    cache.settle()
+    assert (0, 0) == (handler.records, cache.reserve.held)
 
 
 def test_a_file_that_cannot_be_written_has_the_rollover_that_was_asked_for_last(cache: Cache) -> None:
