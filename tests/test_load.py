@@ -123,9 +123,7 @@ def wait_for(clients: list[subprocess.Popen[bytes]]) -> None:
 def start_clients_until_told(collector: Collector, records: int) -> list[subprocess.Popen[bytes]]:
     """Start clients that send at least so many records each, and go on until they are told to end."""
     commands = [_command(collector, client, f"{records}+") for client in range(CLIENTS)]
-    return [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for command in commands
-    ]
+    return [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for command in commands]
 
 
 def tell(clients: list[subprocess.Popen[bytes]]) -> int:
