@@ -8,6 +8,7 @@ fragments is found again by its exact bytes, in a bounded memory. What has anoth
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +40,6 @@ _NAME_LENGTH_AT = len(_START_3 + b"X\x04\x00\x00\x00nameq\x01X")
 _TO_MESSAGE_3 = _NAME_LENGTH_AT + 4 + len(b"q\x02" + _MESSAGE_3)
 _CREATED_3 = b"X\x07\x00\x00\x00createdq"
 _TO_CREATED_3 = len(_CREATED_3) + len(b"\x15G")
-_times_3 = Struct(">d13sd23sd").unpack_from
 _TIMES_BYTES = 60
 _MSECS_3 = b"X\x05\x00\x00\x00msecsq"
 _RELATIVE_3 = b"X\x0f\x00\x00\x00relativeCreatedq"
@@ -60,30 +60,79 @@ _TO_MESSAGE_2 = len(_MESSAGE_2) + len(b"\x19")
 
 _BINUNICODE, _BINSTRING, _ = _STRINGS_2 = b"XTU"
 
+
+@cache
+def _times_3(behind: int = 0) -> Callable[[bytes, int], tuple[Any, ...]]:
+    """Return what unpacks the three times, the two keys between them, and as many bytes *behind* them."""
+    return Struct(f">d13sd23sd{behind}s").unpack_from
+
+
 _u32 = Struct("<I").unpack_from
 _double = Struct(">d").unpack_from
 
-# What is longer is hardly constant, and a tail with so much behind it is read whole: within these bounds no
-# budget of the reader can run out, so that it would have said the same.
+# What is longer is hardly constant, and not remembered.
 _MAX_FRAGMENT_BYTES = 2048
-_MAX_EXTRA_BYTES = 64 * 1024
+# A frame with longer pieces is read whole: within this bound no budget of the reader can run out, so that it
+# would have said the same.
+_MAX_READ_BYTES = 64 * 1024
 _MAX_FRAGMENTS = 4096
 
 
 class _Memory(dict[Any, Any]):
-    """What fragments have been found to be, by their bytes; None where they are not fit to be remembered."""
+    """What fragments have been found to be, by their bytes."""
 
     def __init__(self, before_clear: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._before_clear = before_clear
+        self._unfit: set[Any] = set()
+        """Those that cannot be found by their bytes."""
 
-    def learn(self, key: object, value: Any) -> Any:  # noqa: ANN401 - what it is depends on the memory
-        """Remember *value* and return it. A full memory is emptied: who is still there comes back at once."""
-        if len(self) >= _MAX_FRAGMENTS:
+    def learn(self, key: Any, make: Callable[[Any], Any], size: int) -> Any:  # noqa: ANN401 - a Fragment, or several
+        """Return what *make* makes of *key*, which has *size* bytes, and remember it; None: it is not fit."""
+        if key in self._unfit:
+            return None
+        found = make(key)
+        if size <= _MAX_FRAGMENT_BYTES:
+            self.remember(key, found)
+        return found
+
+    def remember(self, key: Any, found: Any) -> None:  # noqa: ANN401 - as above
+        """Have *found* found by *key*. A full memory is emptied: who is still there comes back at once."""
+        if len(self) + len(self._unfit) >= _MAX_FRAGMENTS:
             self._before_clear()
             self.clear()
-        self[key] = value
-        return value
+            self._unfit.clear()
+        if found is None:
+            self._unfit.add(key)
+        else:
+            self[key] = found
+
+
+class _Tail(NamedTuple):
+    """The tail that the next frame has too, most likely."""
+
+    unpack: Callable[[bytes, int], tuple[Any, ...]]
+    """Unpacks the times and keys, and as many bytes behind them as the tail has."""
+    keys: tuple[bytes, bytes]
+    """Those of `msecs` and `relativeCreated`, which come with it."""
+    data: bytes
+    fragment: Fragment
+    from_created: int
+    """How far from the end of the frame the times begin; 0 where extras follow it."""
+
+
+class _Python3(NamedTuple):
+    """A frame of Python 3, cut at what changes."""
+
+    head: bytes
+    site: bytes
+    """From the memo slot of the message to the value of `created`."""
+    keys: tuple[bytes, bytes]
+    """Those of `msecs` and `relativeCreated`."""
+    tail: bytes
+    """The extras too."""
+    message: str
+    times: tuple[float, float, float]
 
 
 class _Python2(NamedTuple):
@@ -117,9 +166,7 @@ class RecordReader:
         self._tails_of_python_2 = _Memory()
         self._seen: set[int] = set()
         """Hashes of heads that have come once, or more often."""
-        self._last: tuple[bytes, Fragment | None, int] = b"", None, 0
-        """The tail that the next frame has too, most likely: its bytes, what it is, and how far from the end
-        the times begin; 0 where extras follow it."""
+        self._last = _Tail(_times_3(), (b"", b""), b"", Fragment({}), 0)  # which no frame has
         self._count = count
 
     def read(
@@ -133,33 +180,34 @@ class RecordReader:
         A payload that has none is added to *unreadable*, with the reason. Of one that was decoded in part the
         size is added to *in_part*, with the budget that ran out.
         """
-        heads, sites, tails = self._heads, self._sites, self._tails
-        last, last_tail, from_created = self._last
+        heads, sites = self._heads, self._sites
+        unpack, (last_msecs_key, last_relative_key), last, last_tail, from_created = self._last
+        tails = self._tails if from_created else {}
         for payload in payloads:
             # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the
-            # name has less than 256 bytes, and the tail as many as the last one, or extras. But these are all
-            # of its bytes, so that each fragment is found only where it is.
+            # name has less than 256 bytes, and the tail as many as the last one. But these are all of its
+            # bytes, so that each fragment is found only where it is.
             try:
                 start = _TO_MESSAGE_3 + payload[_NAME_LENGTH_AT]
                 head = heads[payload[:start]]
                 start += 4
                 end = start + _u32(payload, start - 4)[0]
-                extra: Mapping[Any, object] | None = NO_EXTRA
                 if from_created:
                     at = len(payload) - from_created
-                    tail = last_tail if payload.endswith(last) else tails[payload[at + _TIMES_BYTES :]]
                 else:
                     at = payload.index(_CREATED_3, end) + _TO_CREATED_3
-                    tail, extra = last_tail, self._extra_behind(last, payload, at + _TIMES_BYTES)
-                created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
-                site = sites[payload[end:at], msecs_key, relative_key]
+                created, msecs_key, msecs, relative_key, relative, data = unpack(payload, at)
+                if data == last and msecs_key == last_msecs_key and relative_key == last_relative_key:
+                    tail = last_tail
+                else:
+                    tail = tails[msecs_key, relative_key, data]
+                site = sites[payload[end:at]]
                 message = payload[start:end].decode()
             except (LookupError, ValueError, StructError):
                 pass
             else:
-                if head is None or site is None or tail is None or extra is None:
-                    pass  # none that is remembered
-                elif end <= at and 0.0 <= created < END_OF_TIME:
+                extra = NO_EXTRA if from_created else _extras(payload, at + _TIMES_BYTES + len(last))
+                if extra is not None and end <= at and 0.0 <= created < END_OF_TIME:
                     head.count += 1
                     site.count += 1
                     yield head, site, tail, message, created, msecs, relative, extra
@@ -173,23 +221,16 @@ class RecordReader:
                 fragment.count += 1
                 if not fragment.shared:
                     self._count(fragment)
-            last, last_tail, from_created = self._last
+            unpack, (last_msecs_key, last_relative_key), last, last_tail, from_created = self._last
+            tails = self._tails if from_created else {}
             yield record
-
-    def _extra_behind(self, tail: bytes, payload: bytes, start: int) -> dict[str, object] | None:
-        """Return the extras behind *tail*, which *payload* should have at *start*; None if it has not."""
-        known = tail and payload.startswith(tail, start)
-        if not known or len(payload) - start > _MAX_EXTRA_BYTES:
-            return None
-        extra = read_items(payload, start + len(tail))
-        return extra if extra is not None and STANDARD.isdisjoint(extra) else None
 
     def count_up(self) -> None:
         """Call *count* for each fragment that records have had since the last time."""
         heads_and_sites = [*self._heads.values(), *self._sites.values()]
-        for known in filter(None, self._sites_of_python_2.values()):
+        for known in self._sites_of_python_2.values():
             heads_and_sites += known[:2]
-        for fragment in filter(None, heads_and_sites):
+        for fragment in heads_and_sites:
             if fragment.count:
                 self._count(fragment)
 
@@ -213,46 +254,57 @@ class RecordReader:
 
     def _of_python_3(self, payload: bytes) -> Record | None:
         """Return the record if *payload* has the form of a frame from Python 3, else None."""
+        cut = self._cut_python_3(payload)
+        if cut is None:
+            return None
+        head = self._heads.get(cut.head) or self._heads.learn(cut.head, self._head, len(cut.head))
+        site = self._sites.get(cut.site) or self._sites.learn(cut.site, self._site, len(cut.site))
+        if head is None or site is None:
+            return None
+        tail = self._tails.get((*cut.keys, cut.tail))
+        data, from_created = cut.tail, _TIMES_BYTES + len(cut.tail)
+        extra: Mapping[Any, object] | None = NO_EXTRA
+        if tail is None:
+            end = _end_of_tail(data)
+            known = self._tails_before_extra
+            tail = known.get(data[:end]) or known.learn(data[:end], self._tail, end)
+            if tail is None:
+                return None
+            if data[end:] == _END:
+                # Only a tail without extras is remembered whole: those that change never come back.
+                if len(data) <= _MAX_FRAGMENT_BYTES:
+                    self._tails.remember((*cut.keys, data), tail)
+            else:
+                extra = _extras(data, end)
+                data, from_created = data[:end], 0
+        if extra is None:
+            return None
+        if len(data) <= _MAX_FRAGMENT_BYTES:
+            self._last = _Tail(_times_3(len(data)), cut.keys, data, tail, from_created)
+        return head, site, tail, cut.message, *cut.times, extra
+
+    def _cut_python_3(self, payload: bytes) -> _Python3 | None:
         end_of_head = payload.find(_MESSAGE_3) + len(_MESSAGE_3)
         if not len(_MESSAGE_3) <= end_of_head <= _MAX_FRAGMENT_BYTES:
+            return None
+        head = payload[:end_of_head]
+        if head not in self._heads and self._comes_first(head):
             return None
         start = end_of_head + 4
         try:
             end = start + _u32(payload, end_of_head)[0]
             message = payload[start:end].decode()
             at = payload.index(_CREATED_3, end) + _TO_CREATED_3
-            created, msecs_key, msecs, relative_key, relative = _times_3(payload, at)
+            created, msecs_key, msecs, relative_key, relative, _ = _times_3()(payload, at)
         except (ValueError, StructError):
             return None
-        head_bytes = payload[:end_of_head]
-        site_bytes = payload[end:at]  # from the memo slot of the message on
-        tail_bytes = payload[at + _TIMES_BYTES :]
-        site_key = site_bytes, msecs_key, relative_key
-        if head_bytes not in self._heads and site_key not in self._sites and self._comes_first(head_bytes):
+        if max(at - end, len(payload) - at) > _MAX_READ_BYTES:
             return None
-        try:
-            head = self._heads[head_bytes]
-        except KeyError:
-            head = self._heads.learn(head_bytes, self._head(head_bytes))
-        try:
-            site = self._sites[site_key]
-        except KeyError:
-            shared = len(site_bytes) <= _MAX_FRAGMENT_BYTES
-            site = self._site(site_bytes, msecs_key, relative_key, shared=shared)
-            if shared:
-                self._sites.learn(site_key, site)
-        if head is None or site is None or not 0.0 <= created < END_OF_TIME:
+        known_keys = msecs_key.startswith(_MSECS_3) and relative_key.startswith(_RELATIVE_3)
+        if not (known_keys and msecs_key[-1:] == relative_key[-1:] == b"G" and 0.0 <= created < END_OF_TIME):
             return None
-        tail = self._tails.get(tail_bytes)
-        extra = NO_EXTRA
-        if tail is None:
-            found = self._tail(tail_bytes)
-            if found is None:
-                return None
-            tail, extra = found
-        else:
-            self._last = tail_bytes, tail, len(payload) - at
-        return head, site, tail, message, created, msecs, relative, extra
+        keys, times = (msecs_key, relative_key), (created, msecs, relative)
+        return _Python3(head, payload[end:at], keys, payload[at + _TIMES_BYTES :], message, times)
 
     def _comes_first(self, head: bytes) -> bool:
         """Whether *head* comes for the first time.
@@ -275,44 +327,18 @@ class RecordReader:
             return None
         return Fragment(fields, shared=True)
 
-    def _site(self, site: bytes, msecs_key: bytes, relative_key: bytes, *, shared: bool) -> Fragment | None:
-        """Return what is between the message and the value of `created`, if the keys are right."""
-        known_form = (
-            len(site) >= len(b"q\x04") + _TO_CREATED_3
-            and site[:1] == b"q"
-            and site[-1:] == msecs_key[-1:] == relative_key[-1:] == b"G"
-            and msecs_key.startswith(_MSECS_3)
-            and relative_key.startswith(_RELATIVE_3)
-        )
-        fields = self._plain(site[2:-_TO_CREATED_3]) if known_form else None
-        return Fragment(fields, shared=shared) if fields is not None and fit_for(fields, SITE) else None
+    def _site(self, site: bytes) -> Fragment | None:
+        """Return what is between the message and the value of `created`."""
+        if len(site) < len(b"q\x04") + _TO_CREATED_3 or site[:1] != b"q" or site[-1:] != b"G":
+            return None
+        fields = self._plain(site[2:-_TO_CREATED_3])
+        if fields is None or not fit_for(fields, SITE):
+            return None
+        return Fragment(fields, shared=len(site) <= _MAX_FRAGMENT_BYTES)
 
-    def _tail(self, tail: bytes) -> tuple[Fragment, Mapping[Any, object]] | None:
-        """Return the fragment that *tail* begins with, and the extras; None if it is to be read whole."""
-        if len(tail) > _MAX_EXTRA_BYTES:
-            return None
-        end = _end_of_tail(tail)
-        try:
-            fragment = self._tails_before_extra[tail[:end]]
-        except KeyError:
-            fields = self._plain(tail[:end])
-            fragment = Fragment(fields) if fields is not None and fit_for(fields, TAIL) else None
-            if end <= _MAX_FRAGMENT_BYTES:
-                self._tails_before_extra.learn(tail[:end], fragment)
-        if fragment is None:
-            return None
-        if tail[end:] == _END:
-            # Only a tail without extras is remembered whole: those that change never come back.
-            if len(tail) <= _MAX_FRAGMENT_BYTES:
-                self._tails.learn(tail, fragment)
-                self._last = tail, fragment, _TIMES_BYTES + len(tail)
-            return fragment, NO_EXTRA
-        # Other extras are read whole with the rest: they may refer to what is before them.
-        extra = self._extra_behind(tail[:end], tail, 0)
-        if extra is None:
-            return None
-        self._last = tail[:end], fragment, 0
-        return fragment, extra
+    def _tail(self, tail: bytes) -> Fragment | None:
+        fields = self._plain(tail)
+        return Fragment(fields) if fields is not None and fit_for(fields, TAIL) else None
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""
@@ -329,21 +355,13 @@ class RecordReader:
         cut = self._cut_python_2(payload)
         if cut is None:
             return None
-        try:
-            known = self._sites_of_python_2[cut.site]
-        except KeyError:
-            known = self._site_of_python_2(cut.site)
-            if sum(map(len, cut.site)) <= _MAX_FRAGMENT_BYTES:
-                self._sites_of_python_2.learn(cut.site, known)
+        sites, tails = self._sites_of_python_2, self._tails_of_python_2
+        known = sites.get(cut.site) or sites.learn(cut.site, self._site_of_python_2, _size(cut.site))
         if known is None:
             return None
         head, site, process_name = known
-        try:
-            tail = self._tails_of_python_2[process_name, cut.origin]
-        except KeyError:
-            tail = self._tail_of_python_2(cut.origin, process_name)
-            if sum(map(len, cut.origin)) <= _MAX_FRAGMENT_BYTES:
-                self._tails_of_python_2.learn((process_name, cut.origin), tail)
+        key = process_name, cut.origin
+        tail = tails.get(key) or tails.learn(key, self._tail_of_python_2, _size(cut.origin))
         return None if tail is None else (head, site, tail, cut.message, *cut.times, NO_EXTRA)
 
     def _cut_python_2(self, payload: bytes) -> _Python2 | None:
@@ -386,21 +404,19 @@ class RecordReader:
         if fields is None or not isinstance(fields.get("name"), str) or "processName" not in fields:
             return None
         process_name: Any = fields.pop("processName")
-        shared = sum(map(len, pieces)) <= _MAX_FRAGMENT_BYTES
-        name: Any = fields.pop("name")
+        shared = _size(pieces) <= _MAX_FRAGMENT_BYTES
         # One head for all call sites of a logger, as it has one in Python 3.
+        name: Any = fields.pop("name")
         head = self._heads.get(name)
         if head is None:
             head = Fragment({"name": name}, shared=shared)
             if shared:
-                self._heads.learn(name, head)
+                self._heads.remember(name, head)
         fits = fit_for(fields, SITE) and fit_for({"processName": process_name}, TAIL)
         return (head, Fragment(fields, shared=shared), process_name) if fits else None
 
-    def _tail_of_python_2(
-        self, pieces: tuple[bytes, bytes, bytes], process_name: str | None
-    ) -> Fragment | None:
-        process, thread, thread_name = pieces
+    def _tail_of_python_2(self, key: tuple[str | None, tuple[bytes, bytes, bytes]]) -> Fragment | None:
+        process_name, (process, thread, thread_name) = key
         if thread[-1:] != b"G" or thread_name[-1:] != b"G":
             return None
         fields = self._plain_pieces(process, thread[:-_TO_CREATED_2], thread_name[:-_TO_MSECS_2])
@@ -417,6 +433,16 @@ class RecordReader:
                 return None
             fields |= found
         return fields
+
+
+def _size(pieces: tuple[bytes, ...]) -> int:
+    return sum(map(len, pieces))
+
+
+def _extras(payload: bytes, pos: int) -> dict[Any, object] | None:
+    """Return the extras from *pos* on, behind a tail; None if they are to be read with the rest."""
+    extra = read_items(payload, pos) if len(payload) - pos <= _MAX_READ_BYTES else None
+    return extra if extra is not None and STANDARD.isdisjoint(extra) else None
 
 
 def _end_of_tail(tail: bytes) -> int:
