@@ -183,6 +183,7 @@ class RecordReader:
         heads, sites = self._heads, self._sites
         unpack, (last_msecs_key, last_relative_key), last, last_tail, from_created = self._last
         tails = self._tails if from_created else {}
+        extra: Mapping[Any, object] | None
         for payload in payloads:
             # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the
             # name has less than 256 bytes, and the tail as many as the last one. But these are all of its
@@ -204,16 +205,17 @@ class RecordReader:
                 site = sites[payload[end:at]]
                 message = payload[start:end].decode()
             except (LookupError, ValueError, StructError):
-                pass
+                extra = NO_EXTRA  # so far
             else:
-                extra = NO_EXTRA if from_created else _extras(payload, at + _TIMES_BYTES + len(last))
+                extra = NO_EXTRA if from_created else self._extra(payload, at + _TIMES_BYTES + len(last))
                 if extra is not None and end <= at and 0.0 <= created < END_OF_TIME:
                     head.count += 1
                     site.count += 1
                     yield head, site, tail, message, created, msecs, relative, extra
                     continue
             try:
-                record = self._read(payload, in_part)
+                known = None if extra is None else self._of_python_3(payload) or self._of_python_2(payload)
+                record = known or self._whole(payload, in_part)
             except RecordError as fault:
                 unreadable.append((payload, fault))
                 continue
@@ -225,6 +227,11 @@ class RecordReader:
             tails = self._tails if from_created else {}
             yield record
 
+    def _extra(self, payload: bytes, pos: int) -> dict[Any, object] | None:
+        """Return the extras from *pos* on, behind a tail; None if they are to be read with the rest."""
+        items = read_items(payload, pos, self._encoding) if len(payload) - pos <= _MAX_READ_BYTES else None
+        return items if items is not None and STANDARD.isdisjoint(items) else None
+
     def count_up(self) -> None:
         """Call *count* for each fragment that records have had since the last time."""
         heads_and_sites = [*self._heads.values(), *self._sites.values()]
@@ -234,15 +241,9 @@ class RecordReader:
             if fragment.count:
                 self._count(fragment)
 
-    def _read(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
-        """Do what read() does for one payload, and learn its fragments. Raises RecordError."""
-        record = self._of_python_3(payload)
-        if record is not None:
-            return record
-        record = self._of_python_2(payload)
-        if record is not None:
-            return record
-        value, over, _ = read(payload, self._encoding)
+    def _whole(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
+        """Do what read() does for one payload, without fragments. Raises RecordError."""
+        value, over, *_ = read(payload, self._encoding)
         if not isinstance(value, dict):
             raise NoRecordError(value)
         record = checked(value)
@@ -275,7 +276,7 @@ class RecordReader:
                 if len(data) <= _MAX_FRAGMENT_BYTES:
                     self._tails.remember((*cut.keys, data), tail)
             else:
-                extra = _extras(data, end)
+                extra = self._extra(data, end)
                 data, from_created = data[:end], 0
         if extra is None:
             return None
@@ -343,10 +344,10 @@ class RecordReader:
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""
         try:
-            value, _, plain = read(b"}(" + fragment + _END, self._encoding)
+            reading = read(b"}(" + fragment + _END, self._encoding)
         except RecordError:
             return None
-        return value if plain else None  # type: ignore[return-value]
+        return reading.value if reading.plain else None  # type: ignore[return-value]
 
     # --- Python 2: the same fields, in the order of its hashes ---
 
@@ -437,12 +438,6 @@ class RecordReader:
 
 def _size(pieces: tuple[bytes, ...]) -> int:
     return sum(map(len, pieces))
-
-
-def _extras(payload: bytes, pos: int) -> dict[Any, object] | None:
-    """Return the extras from *pos* on, behind a tail; None if they are to be read with the rest."""
-    extra = read_items(payload, pos) if len(payload) - pos <= _MAX_READ_BYTES else None
-    return extra if extra is not None and STANDARD.isdisjoint(extra) else None
 
 
 def _end_of_tail(tail: bytes) -> int:

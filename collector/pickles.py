@@ -18,8 +18,7 @@ import math
 import re
 import struct
 from contextlib import suppress
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from collector.classes import KEY_TYPES, Placeholder, as_key, brief, is_key, rebuild, with_state
 
@@ -73,6 +72,7 @@ _COUNTED = {
 }
 _SCALARS = frozenset({*_COUNTED, _NEWTRUE, _NEWFALSE, _FLOAT, _STRING, _UNICODE})
 _INTEGERS = frozenset({_INT, _LONG})
+_PUTS = frozenset({_BINPUT, _LONG_BINPUT, _PUT})
 _SLOTS = frozenset({_BINGET, _LONG_BINGET, _GET, _PUT})
 
 _BOOLEANS = {b"00": False, b"01": True}
@@ -105,6 +105,11 @@ class Reading(NamedTuple):
 
     Where `read(b"}(" + fragment + b"u.")` is plain, *fragment* says the same in every other plain payload.
     """
+    alone: bool
+    """It is one dict, filled at one go, and all else was made of what stands inside.
+
+    Where `read(b"}(" + items + b"u.")` is alone, *items* say the same at the end of every dict that is open.
+    """
 
 
 def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR0912, PLR0915 - calls double its time
@@ -122,6 +127,7 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
     append = stack.append
     root: dict[object, object] = {}
     plain = True
+    opened = 0  # how often a mark was set above nothing but what is finished
     chosen = False  # whether there may be integers whose hash their sender has chosen
     closed = pos = 0  # where the last SETITEMS ended; where the opcode in work begins
     try:
@@ -196,6 +202,7 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
                 pos = end
             elif op == _MARK and not below:
                 plain = plain and not closed and len(stack) == 1 and stack[0] is root
+                opened += 1
                 below.append(stack)
                 stack = []
                 append = stack.append
@@ -228,7 +235,8 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
                     raise RecordError("bytes follow it")
                 if below or len(stack) != 1:
                     raise RecordError("the stack does not hold one value")
-                return Reading(stack[0], "", plain and closed == pos)
+                at_one_go = closed == pos and opened == 1 and stack[0] is root
+                return Reading(stack[0], "", plain and at_one_go, at_one_go and not machine.numbered)
             else:
                 plain = False
                 machine.stack = stack
@@ -243,16 +251,29 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
         over = str(budget)
     except (IndexError, KeyError, ValueError, struct.error) as fault:
         raise RecordError(_explained(fault, payload, pos)) from None
-    return Reading(_salvaged(stack, below), over, plain=False)
+    return Reading(_salvaged(stack, below), over, plain=False, alone=False)
 
 
-def read_items(payload: bytes, pos: int) -> dict[str, object] | None:  # noqa: C901 - as above
-    """Return the items from *pos* to the end of a payload whose dict is still open, if all is as usual.
+def read_items(payload: bytes, pos: int, encoding: str = "utf-8") -> dict[Any, object] | None:
+    """Return the items from *pos* to the end of a payload whose dict is still open, as `read` does.
 
-    That is what a SocketHandler makes of a few extras with text and numbers, none of them a reference:
-    they say the same in every payload, and `read` would need three times as long. None for anything else.
+    None if they depend on what is before them, or cannot be read.
     """
-    items: dict[str, object] = {}
+    items = _usual_items(payload, pos)
+    if items is None:
+        with suppress(RecordError):
+            reading = read(b"}(" + payload[pos:], encoding)
+            if reading.alone:
+                return reading.value  # type: ignore[return-value] # which is a dict
+    return items
+
+
+def _usual_items(payload: bytes, pos: int) -> dict[Any, object] | None:  # noqa: C901 - as above
+    """Return what read_items() does where all is text and numbers, none of them a reference; else None.
+
+    That is what a SocketHandler makes of most extras, and `read` would need three times as long.
+    """
+    items: dict[Any, object] = {}
     try:
         while payload[pos] == _BINUNICODE:
             start = pos + 5
@@ -323,9 +344,9 @@ def _line(payload: bytes, pos: int) -> tuple[bytes, int]:
 def _slot(payload: bytes, pos: int) -> tuple[int, int]:
     """Return the argument of an opcode for the memo, and where the next opcode begins."""
     op = payload[pos]
-    if op == _BINGET:
+    if op in (_BINGET, _BINPUT):
         return payload[pos + 1], pos + 2
-    if op == _LONG_BINGET:
+    if op in (_LONG_BINGET, _LONG_BINPUT):
         return _u32(payload, pos + 1)[0], pos + 5
     line, end = _line(payload, pos + 1)
     slot = int(line[:MAX_DIGITS])
@@ -441,7 +462,7 @@ class _Machine:
     Too short a stack is an IndexError, and a value that does not fit a RecordError; `read` adds the position.
     """
 
-    __slots__ = ("below", "left", "memo", "payload", "pos", "stack")
+    __slots__ = ("below", "left", "memo", "numbered", "payload", "pos", "slots", "stack")
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
@@ -452,6 +473,10 @@ class _Machine:
         """What is below it, a list for each mark."""
         self.memo: dict[int, object] = {}
         self.left = MAX_CONTAINERS
+        self.slots: dict[int, int] = {}
+        """By the id of an instance, the memo slot that picklers put it into right after making it."""
+        self.numbered = False
+        """Whether anything depends on how many memo slots there are."""
 
     def spend(self, containers: int) -> None:
         self.left -= containers
@@ -536,6 +561,7 @@ class _Machine:
                 raise RecordError("a name that is no text")
             stack.append(Placeholder(module, name))
         elif op == _MEMOIZE:
+            self.numbered = True
             self.memo[len(self.memo)] = stack[-1]
         elif op == _PROTO:
             if self.payload[self.pos] > _MAX_PROTOCOL:
@@ -563,18 +589,23 @@ class _Machine:
         if type(called) is not Placeholder or type(args) is not tuple:
             raise RecordError("calls no class or function")
         self.spend(1)  # once more: it takes twice as long as making a container
-        self.stack.append(rebuild(called, args, self.spend))
+        made = rebuild(called, args, self.spend)
+        self.stack.append(made)
+        if type(made) is Placeholder:
+            op = self.payload[self.pos]
+            if op in _PUTS:
+                self.slots[id(made)] = _slot(self.payload, self.pos)[0]
+            elif op == _MEMOIZE:
+                self.slots[id(made)] = len(self.memo)
 
     def build(self, state: object) -> None:
         instance = self.stack[-1]
         if type(instance) is not Placeholder or instance.args is None:
             raise RecordError("gives a state to no instance")  # to a class, as an attack, or to a dict
         self.stack[-1] = built = with_state(instance, state)
-        if built is not instance:
-            # Other values refer to it by the memo, into which picklers put it just before its state.
-            for slot in islice(reversed(self.memo), 8):
-                if self.memo[slot] is instance:
-                    self.memo[slot] = built
+        slot = self.slots.get(id(instance), -1)
+        if built is not instance and self.memo.get(slot) is instance:
+            self.memo[slot] = built  # to which other values refer
 
     def filled(self, kind: type[_Kind]) -> _Kind:
         """Return the list or dict that opcodes fill: the value on top, or what a placeholder there holds."""

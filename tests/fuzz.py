@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
     for payload in splitter.feed(data) or [data]:
         expected: object = None
         with contextlib.suppress(RecordError):
-            value, over, _ = read(payload)
+            value, over, *_ = read(payload)
             if isinstance(value, dict):
                 record = checked(value)
                 expected = name_of(record), record[3], over

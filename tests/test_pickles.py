@@ -85,7 +85,7 @@ def corpus_extra(stream: str, case: str) -> Any:
 
 @pytest.mark.parametrize(("entry", "payload"), frame_cases())
 def test_a_real_frame_gives_its_name_level_and_message(entry: dict[str, Any], payload: bytes) -> None:
-    fields, over, _ = read(payload)
+    fields, over, *_ = read(payload)
     assert isinstance(fields, dict)
     assert (entry["name"], entry["levelno"], "") == (fields["name"], fields["levelno"], over)
     if entry["message"] is None:
@@ -209,7 +209,7 @@ def payload_of(case: dict[str, Any]) -> bytes:
 def outcome(payload: bytes) -> str:
     """Return what a collector does with a payload, in the words of the manifest."""
     try:
-        value, over, _ = read(payload)
+        value, over, *_ = read(payload)
     except RecordError:
         return "drop"
     if not isinstance(value, dict) or not ("msg" in value or "name" in value):
@@ -634,7 +634,7 @@ def test_structure_below_at_and_above_the_budget() -> None:
 
 def test_the_contents_of_strings_are_not_counted_as_structure() -> None:
     names = [f"{n:05} " + "x" * 200 for n in range(50_000)]
-    assert read(pickle.dumps(names, 1)) == (names, "", False)
+    assert read(pickle.dumps(names, 1))[:2] == (names, "")
 
 
 @pytest.mark.parametrize("code", [b"L%sL\n", b"L%s\n", b"L-%sL\n"])
@@ -656,7 +656,7 @@ def test_binary_integers_below_at_and_above_the_digits() -> None:
 
 
 def test_a_record_with_an_endless_integer_survives() -> None:
-    fields, over, plain = read(record(b"L1%bL\n" % (b"0" * 5000)))
+    fields, over, plain, _ = read(record(b"L1%bL\n" % (b"0" * 5000)))
     assert isinstance(fields, dict)
     assert (fields["msg"], over, plain) == ("hello", "", True)
     assert fields["x"] == f"1{'0' * 59}... (5001 digits)"
@@ -669,7 +669,7 @@ def frame_with_extra(value: object, protocol: int) -> bytes:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_what_stood_ahead_of_the_end_of_a_budget_is_kept(protocol: int) -> None:
     value = [[] for _ in range(MAX_CONTAINERS)]  # type: ignore[var-annotated]
-    fields, over, plain = read(frame_with_extra({"many": value}, protocol))
+    fields, over, plain, _ = read(frame_with_extra({"many": value}, protocol))
     assert isinstance(fields, dict)
     assert (over, plain) == (f"more than {MAX_CONTAINERS} containers", False)
     assert (fields["name"], fields["msg"]) == ("app", "hello")
@@ -694,7 +694,7 @@ def test_what_stood_ahead_of_the_end_of_a_budget_is_kept(protocol: int) -> None:
     ],
 )
 def test_containers_under_construction_are_kept_as_far_as_they_got(code: bytes, value: str) -> None:
-    fields, over, _ = read(record(code + b"(" * MAX_DEPTH))
+    fields, over, *_ = read(record(code + b"(" * MAX_DEPTH))
     assert isinstance(fields, dict)
     assert over == f"more than {MAX_DEPTH} levels"
     shown = brief(fields["x"])
@@ -709,7 +709,7 @@ def test_where_nothing_was_under_construction_the_value_is_none() -> None:
 def test_keys_that_use_up_the_budget_lose_no_other_key() -> None:
     wide = b"(" + b"N" * 1000 + b"tq\0"
     payload = b"}(" + text("wide") + wide + b"h\0N" * 1000 + text("name") + text("app") + b"u."
-    fields, over, _ = read(payload)
+    fields, over, *_ = read(payload)
     assert isinstance(fields, dict)
     assert (fields["name"], over) == ("app", f"more than {MAX_CONTAINERS} containers")
 
@@ -859,7 +859,7 @@ def test_plain_fragments_say_the_same_together_as_alone(dicts: list[dict[str, An
             assert isinstance(reading.value, dict)
             whole.update(reading.value)
             plain.append(fragment)
-    assert read(b"}q\0(" + b"".join(plain) + b"u.") == (whole, "", True)
+    assert read(b"}q\0(" + b"".join(plain) + b"u.")[:3] == (whole, "", True)
 
 
 # --- strings ---

@@ -5,8 +5,10 @@ import math
 import pickle
 import time
 from collections import Counter
+from datetime import datetime, timezone
 from logging.handlers import SocketHandler
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
@@ -54,7 +56,7 @@ def told(record: Record, over: str) -> tuple[object, ...]:
 
 def by_reader_alone(payload: bytes) -> object:
     try:
-        value, over, _ = read(payload)
+        value, over, *_ = read(payload)
         if not isinstance(value, dict):
             return RecordError
         return told(checked(value), over)
@@ -196,14 +198,75 @@ def test_a_reference_to_another_fragment_is_not_remembered() -> None:
 
 @pytest.mark.parametrize(
     "rest",
-    [b"2K\x01", b"0N", b"q\x90X\x01\x00\x00\x00aq\x91h\x90", b"X\x01\x00\x00\x00a\x94h\x00"],
-    ids=["DUP", "POP", "BINPUT of what is before", "MEMOIZE"],
+    [
+        b"2K\x01",
+        b"0N",
+        b"1}(",
+        b"q\x90X\x01\x00\x00\x00aq\x91h\x90",
+        b"X\x01\x00\x00\x00a\x94h\x00",
+        b"X\x01\x00\x00\x00a]\x94h\x30",
+        b"X\x01\x00\x00\x00ah\x00",
+        b"uq\x90(X\x01\x00\x00\x00ah\x90",
+        b"X\x01\x00\x00\x00aNu2X\x01\x00\x00\x00bNs0(",
+        b"X\x01\x00\x00\x00a(]lt0K\x01K\x02",
+    ],
+    ids=[
+        "DUP",
+        "POP",
+        "POP_MARK",
+        "BINPUT of what is before",
+        "MEMOIZE of a string",
+        "MEMOIZE of a list",
+        "BINGET of the dict",
+        "BINPUT of the dict",
+        "DUP of the dict",
+        "POP of a key",
+    ],
 )
 def test_extras_that_reach_below_them_are_read_with_the_rest(rest: bytes) -> None:
     payload = make_payload()
     reader = RecordReader()
-    for data in (payload, payload, payload[:-2] + rest + b"u."):
+    for data in (payload, payload, make_payload(a=[1]), payload[:-2] + rest + b"u."):
         assert by_reader_alone(data) == by_fragments(reader, data)
+
+
+class Basket:
+    """An object of an application."""
+
+    def __init__(self) -> None:
+        self.items = {"apples": 3}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, ["a"]],
+        {"user": {"roles": ("x", None)}},
+        datetime(2026, 11, 22, tzinfo=timezone.utc),
+        UUID(int=7),
+        Basket(),
+    ],
+    ids=["list", "dict", "datetime", "UUID", "object"],
+)
+def test_extras_with_containers_leave_the_other_fragments_found(value: object) -> None:
+    reader = RecordReader()
+    payload = make_payload("zero", extra=value, again=value)
+    for _ in range(2):
+        read_one(reader, payload)
+    first, second = read_one(reader, payload), read_one(reader, payload)
+    assert first[1] is second[1]
+    assert by_reader_alone(payload) == by_fragments(reader, payload)
+
+
+def test_an_object_that_its_state_replaces_is_the_same_in_any_memo_slot() -> None:
+    reader = RecordReader()
+    start = make_payload()[:-2]
+    uuid = make_payload(id=UUID(int=7))[len(start) : -2]
+    put = uuid.index(b"Rq") + len(b"R")
+    for slot in range(64):
+        put_and_got = uuid[:put] + b"q%c" % slot + uuid[put + 2 :] + b"X\x01\x00\x00\x00bh%c" % slot
+        for data in (make_payload(a=[1]), start + put_and_got + b"u."):
+            assert by_reader_alone(data) == by_fragments(reader, data)
 
 
 def test_what_comes_but_once_is_not_remembered() -> None:
@@ -301,15 +364,25 @@ def test_any_mutation_of_real_frames_says_the_same_however_it_is_read(
         assert clockless(by_reader_alone(data)) == clockless(by_fragments(reader, data))
 
 
-@settings(max_examples=200, deadline=None)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+OBJECTS = st.datetimes() | st.uuids() | st.decimals() | st.complex_numbers() | st.builds(Basket)
+
+
+def containers(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    tuples, dicts = st.tuples(values, values), st.dictionaries(SCALARS, values)
+    return st.lists(values) | tuples | dicts | st.frozensets(SCALARS)
+
+
+STANDARD_TEXTS = st.sampled_from(["app", "INFO", "handle"])
+VALUES = st.recursive(SCALARS | OBJECTS | STANDARD_TEXTS, containers, max_leaves=10)
+KEYS = st.text(min_size=1, max_size=10).filter(lambda key: key not in {"message", "name"})
+
+
+@settings(max_examples=400, deadline=None)
 @given(
     messages=st.lists(st.text() | st.none() | st.integers(), min_size=1, max_size=3),
     name=st.text(max_size=20),
-    extra=st.dictionaries(
-        st.text(min_size=1, max_size=10),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
-        max_size=4,
-    ),
+    extra=st.dictionaries(KEYS, VALUES, max_size=4),
 )
 def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
     messages: list[object], name: str, extra: dict[str, object]
