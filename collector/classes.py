@@ -49,7 +49,7 @@ _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "pathlib._local": 
 class Placeholder:
     """Stands for a class or a function (`args` is None), or for what calling it would have made."""
 
-    __slots__ = ("args", "items", "module", "name", "state")
+    __slots__ = ("args", "items", "module", "name", "slot", "state")
 
     def __init__(self, module: str, name: str, args: tuple[object, ...] | None = None) -> None:
         self.module = module
@@ -57,6 +57,8 @@ class Placeholder:
         self.args = args
         self.items: list[object] | dict[object, object] | None = None
         self.state: object = None
+        self.slot = -1
+        """The memo slot that its pickler put it into right after making it; -1: none."""
 
     def __repr__(self) -> str:
         return brief(self)

@@ -72,8 +72,8 @@ _double = Struct(">d").unpack_from
 
 # What is longer is hardly constant, and not remembered.
 _MAX_FRAGMENT_BYTES = 2048
-# A frame with longer pieces is read whole: within this bound no budget of the reader can run out, so that it
-# would have said the same.
+# A frame that is longer, not counting its message, or has longer extras, is read whole: within these bounds
+# no budget of the reader can run out, so that it would have said the same.
 _MAX_READ_BYTES = 64 * 1024
 _MAX_FRAGMENTS = 4096
 
@@ -182,7 +182,7 @@ class RecordReader:
         """
         heads, sites = self._heads, self._sites
         unpack, (last_msecs_key, last_relative_key), last, last_tail, from_created = self._last
-        tails = self._tails if from_created else {}
+        tails = self._tails if from_created else self._tails_before_extra
         extra: Mapping[Any, object] | None
         for payload in payloads:
             # A frame from Python 3 of which all fragments are known. Where they begin is a guess: that the
@@ -224,7 +224,7 @@ class RecordReader:
                 if not fragment.shared:
                     self._count(fragment)
             unpack, (last_msecs_key, last_relative_key), last, last_tail, from_created = self._last
-            tails = self._tails if from_created else {}
+            tails = self._tails if from_created else self._tails_before_extra
             yield record
 
     def _extra(self, payload: bytes, pos: int) -> dict[Any, object] | None:
@@ -267,8 +267,8 @@ class RecordReader:
         extra: Mapping[Any, object] | None = NO_EXTRA
         if tail is None:
             end = _end_of_tail(data)
-            known = self._tails_before_extra
-            tail = known.get(data[:end]) or known.learn(data[:end], self._tail, end)
+            known, key = self._tails_before_extra, (*cut.keys, data[:end])
+            tail = known.get(key) or known.learn(key, self._tail, end)
             if tail is None:
                 return None
             if data[end:] == _END:
@@ -299,7 +299,7 @@ class RecordReader:
             created, msecs_key, msecs, relative_key, relative, _ = _times_3()(payload, at)
         except (ValueError, StructError):
             return None
-        if max(at - end, len(payload) - at) > _MAX_READ_BYTES:
+        if len(payload) - (end - start) > _MAX_READ_BYTES:
             return None
         known_keys = msecs_key.startswith(_MSECS_3) and relative_key.startswith(_RELATIVE_3)
         if not (known_keys and msecs_key[-1:] == relative_key[-1:] == b"G" and 0.0 <= created < END_OF_TIME):
@@ -337,8 +337,8 @@ class RecordReader:
             return None
         return Fragment(fields, shared=len(site) <= _MAX_FRAGMENT_BYTES)
 
-    def _tail(self, tail: bytes) -> Fragment | None:
-        fields = self._plain(tail)
+    def _tail(self, key: tuple[bytes, bytes, bytes]) -> Fragment | None:
+        fields = self._plain(key[-1])
         return Fragment(fields) if fields is not None and fit_for(fields, TAIL) else None
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
@@ -362,7 +362,8 @@ class RecordReader:
             return None
         head, site, process_name = known
         key = process_name, cut.origin
-        tail = tails.get(key) or tails.learn(key, self._tail_of_python_2, _size(cut.origin))
+        size = _size(cut.origin) + len(process_name or "")
+        tail = tails.get(key) or tails.learn(key, self._tail_of_python_2, size)
         return None if tail is None else (head, site, tail, cut.message, *cut.times, NO_EXTRA)
 
     def _cut_python_2(self, payload: bytes) -> _Python2 | None:
@@ -386,7 +387,8 @@ class RecordReader:
             times = _double(payload, second)[0], _double(payload, third)[0], _double(payload, first - 8)[0]
         except (ValueError, IndexError, StructError):
             return None
-        if end > len(payload) or not 0 <= times[0] < END_OF_TIME:
+        too_long = len(payload) - (end - start) > _MAX_READ_BYTES
+        if too_long or end > len(payload) or not 0 <= times[0] < END_OF_TIME:
             return None
         # The opcode of the message goes with what is before it.
         site = payload[args:thread], payload[third + 8 : op + 1], payload[end:]

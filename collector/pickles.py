@@ -108,7 +108,8 @@ class Reading(NamedTuple):
     alone: bool
     """It is one dict, filled at one go, and all else was made of what stands inside.
 
-    Where `read(b"}(" + items + b"u.")` is alone, *items* say the same at the end of every dict that is open.
+    Where `read(b"}(" + items + b"u.")` is alone, *items* say the same at the end of every payload that is an
+    open dict, unless what is before them has used up a budget.
     """
 
 
@@ -462,7 +463,7 @@ class _Machine:
     Too short a stack is an IndexError, and a value that does not fit a RecordError; `read` adds the position.
     """
 
-    __slots__ = ("below", "left", "memo", "numbered", "payload", "pos", "slots", "stack")
+    __slots__ = ("below", "left", "memo", "numbered", "payload", "pos", "stack")
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
@@ -473,8 +474,6 @@ class _Machine:
         """What is below it, a list for each mark."""
         self.memo: dict[int, object] = {}
         self.left = MAX_CONTAINERS
-        self.slots: dict[int, int] = {}
-        """By the id of an instance, the memo slot that picklers put it into right after making it."""
         self.numbered = False
         """Whether anything depends on how many memo slots there are."""
 
@@ -592,20 +591,21 @@ class _Machine:
         made = rebuild(called, args, self.spend)
         self.stack.append(made)
         if type(made) is Placeholder:
-            op = self.payload[self.pos]
-            if op in _PUTS:
-                self.slots[id(made)] = _slot(self.payload, self.pos)[0]
-            elif op == _MEMOIZE:
-                self.slots[id(made)] = len(self.memo)
+            # What is wrong with the next opcode is said when it is its turn.
+            with suppress(IndexError, ValueError, struct.error):
+                op = self.payload[self.pos]
+                if op in _PUTS:
+                    made.slot = _slot(self.payload, self.pos)[0]
+                elif op == _MEMOIZE:
+                    made.slot = len(self.memo)
 
     def build(self, state: object) -> None:
         instance = self.stack[-1]
         if type(instance) is not Placeholder or instance.args is None:
             raise RecordError("gives a state to no instance")  # to a class, as an attack, or to a dict
         self.stack[-1] = built = with_state(instance, state)
-        slot = self.slots.get(id(instance), -1)
-        if built is not instance and self.memo.get(slot) is instance:
-            self.memo[slot] = built  # to which other values refer
+        if built is not instance and self.memo.get(instance.slot) is instance:
+            self.memo[instance.slot] = built  # to which other values refer
 
     def filled(self, kind: type[_Kind]) -> _Kind:
         """Return the list or dict that opcodes fill: the value on top, or what a placeholder there holds."""

@@ -1031,6 +1031,22 @@ def test_a_decimal_with_an_immense_exponent_is_shown_as_it_was_sent() -> None:
     assert brief(extra(call("decimal.Decimal", text("1E+999999999")))) == "1E+999999999"
 
 
+def test_a_slot_that_an_object_is_put_into_late_keeps_it_whatever_was_there_before() -> None:
+    """Else the answer would depend on whether the second object has the place in memory of the first."""
+    told = []
+    for first in (5, 6):
+        uuid = b"cuuid\nUUID\nq\x400"
+        code = b"h\x40)Rq%c0Nq%c0h\x40)RN0q\5}" % (first, first) + text("int") + b"K\7sb0h\5"
+        told.append(brief(read(b"(" + uuid + code + b"t.").value))
+    assert ["(UUID(),)"] * 2 == told
+
+
+def test_what_is_cut_off_behind_a_call_says_so() -> None:
+    for code in (b"cm\nf\n)R", b"cm\nf\n)Rq", b"cm\nf\n)Rp-1\n."):
+        with pytest.raises(RecordError, match=f"byte {code.index(b'R') + 1}"):
+            read(code)
+
+
 def test_a_uuid_that_occurs_twice_is_text_in_both_places() -> None:
     one = UUID(int=1)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
@@ -1049,7 +1065,7 @@ def test_a_call_at_the_top_level_is_no_dict() -> None:
 def test_no_state_reaches_anything_but_the_placeholder_of_an_instance() -> None:
     """BUILD sets attributes: on a class that would hold for the whole process."""
     read(record(b"ca\nB\n)R}" + text("__class__") + b"Nsb"))
-    assert Placeholder.__slots__ == ("args", "items", "module", "name", "state")
+    assert Placeholder.__slots__ == ("args", "items", "module", "name", "slot", "state")
     assert not hasattr(Placeholder("a", "b"), "__dict__")
 
 

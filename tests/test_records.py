@@ -307,6 +307,59 @@ def test_the_memory_is_bounded_and_a_flood_costs_others_nothing_for_good() -> No
     assert first[1] is second[1]
 
 
+def python_2(process_name: str = "MainProcess", more: bytes = b"") -> bytes:
+    """Return a frame of Python 2 with this processName, and with *more* in front of its thread."""
+    payload = PAYLOADS["2.7", "typical"]
+    before, _, after = payload.partition(b"U\x0bMainProcess")
+    assert after
+    name = process_name.encode()
+    before = before.replace(b"U\x06threadq", more + b"U\x06threadq")
+    return before + b"T" + len(name).to_bytes(4, "little") + name + after
+
+
+def test_long_names_of_processes_of_python_2_are_not_remembered() -> None:
+    reader = RecordReader()
+    for n in range(20):
+        for _ in range(2):
+            assert by_reader_alone(python_2()) == by_fragments(reader, python_2())
+            payload = python_2(f"{n}" + "x" * 30_000)
+            assert by_reader_alone(payload) == by_fragments(reader, payload)
+    assert all(len(name) <= 2048 for name, _ in reader._tails_of_python_2)  # noqa: SLF001 - the bound
+
+
+@pytest.mark.parametrize("python", [2, 3])
+def test_what_uses_up_a_budget_does_so_however_it_is_read(python: int) -> None:
+    many = b"U\x06module" + b"q\x20N" + b"h\x20N" * 150_000
+    message = "m" * 1_000_000
+    if python == 2:
+        payload = python_2("p" * 1_000_000, many)
+    else:
+        bad = b"X\xe8\xfd\x00\x00" + b"\xff" * 65_000
+        payload = make_payload(message, name="N" * 1950, exc_text="E" * 65_000, extra="X" * 65_000)
+        for letter in (b"E", b"X"):
+            payload = payload.replace(b"X\xe8\xfd\x00\x00" + letter * 65_000, bad)
+        payload = payload.replace(b"N" * 1950, b"\xff" * 1950)
+    reader = RecordReader()
+    for _ in range(3):
+        assert clockless(by_reader_alone(payload)) == clockless(by_fragments(reader, payload))
+    assert by_reader_alone(payload)[-1]  # type: ignore[index] # a budget has run out
+
+
+def test_threads_with_extras_are_found_in_turn() -> None:
+    reader = RecordReader()
+    for _ in range(3):
+        for thread in range(3):
+            payload = make_payload(threadName=f"thread-{thread}", extra=thread)
+            assert by_reader_alone(payload) == by_fragments(reader, payload)
+
+
+def test_byte_strings_in_extras_are_read_in_the_encoding_that_is_set() -> None:
+    reader = RecordReader("latin-1")
+    payload = make_payload(a=[1])[:-2] + b"X\x01\x00\x00\x00bU\x01\xe9u."
+    for _ in range(3):
+        assert read_one(reader, payload)[7]["b"] == "\xe9"
+
+
 # Mutations that move boundaries, double keys, refer to other slots, or end early.
 def mutated(payload: bytes, other: bytes, cuts: tuple[int, int, int, int], piece: bytes) -> bytes:
     a, b, c, d = (cut % (len(payload) + 1) for cut in cuts)
