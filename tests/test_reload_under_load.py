@@ -131,12 +131,14 @@ def test_ten_reloads_of_rollover_format_and_files_lose_and_double_none_of_400000
             lambda target=target: bytes_in(collector.directory) >= target,  # type: ignore[misc]
         )
         hang_up(collector, config)
+    under_load = " disconnected " not in collector.stderr
     sent = tell(clients)
     within(LOAD_SECONDS, lambda: all_read(collector))
     assert collector.stop() == 0
     result = found(collector.directory)
     files = len(collector.files())
     report(record_property, records=len(result.records), files=files, last_line=collector.stderr[-150:])
+    assert under_load, "the last signal came when a client had sent all it has"
     assert (0, 0, []) == (result.missing(sent), result.doubled, result.torn)
     assert f" {sent} written, 0 quarantined, 0 dropped" in collector.stderr
     assert collector.stderr.count(" connected") == CLIENTS
@@ -206,6 +208,7 @@ def rotate_under_load(collector: Collector, home: Path, stanza: str) -> int:
             lambda target=target: bytes_in(collector.directory) >= target,  # type: ignore[misc]
         )
         logrotate(home, stanza)
+    assert " disconnected " not in collector.stderr, "all rotations were under load"
     sent = tell(clients)
     within(LOAD_SECONDS, lambda: all_read(collector))
     return sent
