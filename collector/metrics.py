@@ -101,6 +101,7 @@ def _labelled(
         ("unreadable_records", "reason", "Frames that could not be decoded", records["unreadable"]),
         ("refused_clients", "reason", "Connections refused", now["clients"]["refused"]),
         ("write_errors", "errno", "Tries to write that failed", now["write_errors"]),
+        ("faults", "where", "Faults of the collector's own; what raised was started again", now["faults"]),
         ("level_records", "level", "Records by level", now["levels"]),
         ("logger_records", "logger", "Records by logger: the top 100, and the others together", loggers),
     ]

@@ -57,6 +57,8 @@ class Stats:
         """Records of another form, read whole, which takes ten times as long."""
         self.write_errors_total: Counter[str] = Counter()
         """By name of errno, a try each."""
+        self.faults_total: Counter[str] = Counter()
+        """What greenlets of ours have raised and nobody expected, by where."""
         self.rollovers_total = 0
         self.deleted_backups_total = 0
         self.deleted_bytes_total = 0

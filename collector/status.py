@@ -139,6 +139,7 @@ class Status:
             },
             "volumes": self._volumes,
             "write_errors": dict(stats.write_errors_total),
+            "faults": dict(stats.faults_total),
             "fragments": {"hits": stats.fragment_hits_total, "misses": stats.fragment_misses_total},
         }
 

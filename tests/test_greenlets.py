@@ -1,0 +1,190 @@
+"""What runs as long as the collector does runs again after a fault, which is logged and counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import gevent
+import pytest
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+
+from collector import greenlets
+from collector.greenlets import keep_running
+from collector.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS = 5
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pauses a thousand times shorter."""
+    for name in ("_FIRST_PAUSE_SECONDS", "_LAST_PAUSE_SECONDS", "_SETTLED_SECONDS"):
+        monkeypatch.setattr(greenlets, name, getattr(greenlets, name) / 1000)
+
+
+def failing(
+    times: int, raised: Callable[[], BaseException] = lambda: ValueError("once")
+) -> list[BaseException]:
+    return [raised() for _ in range(times)]
+
+
+def runner(faults: list[BaseException], runs: list[int]) -> Callable[[], None]:
+    """Return what raises each of *faults* in turn and then returns; *runs* grows by one each time."""
+
+    def run() -> None:
+        runs.append(len(runs))
+        if faults:
+            raise faults.pop(0)
+
+    return run
+
+
+def pauses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().rpartition("again in ")[2] for record in caplog.records]
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "fault",
+    [ValueError("x"), OSError(5, "x"), MemoryError(), RecursionError(), gevent.Timeout(1)],
+    ids=["value", "disk", "memory", "recursion", "time-out"],
+)
+def test_what_has_raised_runs_again_and_is_logged_and_counted(
+    caplog: pytest.LogCaptureFixture, fault: BaseException
+) -> None:
+    stats, runs = Stats(), list[int]()
+    keep_running("here", runner([fault], runs), stats).join(SECONDS)
+    assert [0, 1] == runs
+    assert {"here": 1} == stats.faults_total
+    (record,) = caplog.records
+    assert logging.ERROR == record.levelno
+    assert record.getMessage().startswith("here: a fault in the collector; started again in ")
+    assert record.exc_info
+    assert fault is record.exc_info[1]
+    assert "in run" in caplog.text, "the traceback"
+
+
+def test_it_is_counted_from_zero_on_and_what_returns_is_over() -> None:
+    stats, runs = Stats(), list[int]()
+    keep_running("here", runner([], runs), stats).join(SECONDS)
+    assert [0] == runs
+    assert {"here": 0} == stats.faults_total
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_pause_doubles_up_to_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    runs: list[int] = []
+    keep_running("here", runner(failing(8), runs), Stats()).join(SECONDS)
+    expected = [f"{seconds / 1000:g} s" for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
+    assert expected == pauses(caplog)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_has_run_for_a_minute_begins_with_a_second_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faults = failing(3)
+
+    def run() -> None:
+        if len(faults) == 1:
+            gevent.sleep(0.07)
+        if faults:
+            raise faults.pop()
+
+    keep_running("here", run, Stats()).join(SECONDS)
+    assert ["0.001 s", "0.002 s", "0.001 s"] == pauses(caplog)
+
+
+def test_to_kill_it_ends_it_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    stats = Stats()
+    greenlet = keep_running("here", Event().wait, stats)
+    gevent.sleep(0)
+    greenlet.kill()
+    assert greenlet.dead
+    assert {"here": 0} == stats.faults_total
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_log_that_raises_keeps_nothing_from_running_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(greenlets.log, "error", no_memory)
+    stats, runs = Stats(), list[int]()
+    keep_running("here", runner(failing(2), runs), stats).join(SECONDS)
+    assert [0, 1, 2] == runs
+    assert {"here": 2} == stats.faults_total
+
+
+# --- All others ---
+
+
+@pytest.fixture
+def told() -> Iterator[Stats]:
+    """Have told what raises in any greenlet, until the end of the test."""
+    stats = Stats()
+    greenlets.tell_uncaught(stats)
+    yield stats
+    del gevent.get_hub().handle_error
+
+
+def test_a_greenlet_that_raises_is_logged_and_counted_by_its_module_and_not_printed(
+    told: Stats, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # The function of ours that raises: there is no logger at this address.
+    gevent.spawn(greenlets._keep_running, None, None, None).join(SECONDS)  # noqa: SLF001
+    assert {"greenlets": 1} == told.faults_total
+    assert "greenlets: a fault in the collector" in caplog.text
+    assert "Traceback" in caplog.text
+    assert ("", "") == capfd.readouterr()
+
+
+def test_what_raises_outside_of_ours_is_told_too(told: Stats, caplog: pytest.LogCaptureFixture) -> None:
+    gevent.spawn(int, "x").join(SECONDS)
+    assert {"gevent": 1} == told.faults_total
+    assert "invalid literal" in caplog.text
+
+
+def test_a_signal_whose_handling_raises_ends_nothing_and_the_next_is_handled(told: Stats) -> None:
+    runs: list[int] = []
+    handled = Event()
+    run = runner(failing(1), runs)
+
+    def handle() -> None:
+        try:
+            run()
+        finally:
+            handled.set()
+
+    handler = gevent.signal_handler(signal.SIGUSR2, handle)
+    try:
+        for _ in range(2):
+            handled.clear()
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert handled.wait(SECONDS)
+    finally:
+        handler.cancel()
+    assert [0, 1] == runs
+    assert 1 == told.faults_total.total()
+
+
+def test_what_a_thread_raises_is_left_to_its_caller(told: Stats, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ZeroDivisionError):
+        ThreadPool(1).apply(divmod, (1, 0))
+    assert not told.faults_total
+    assert not caplog.records
+
+
+def test_what_is_killed_is_no_fault(told: Stats) -> None:
+    greenlet = gevent.spawn(gevent.sleep, SECONDS)
+    gevent.sleep(0)
+    greenlet.kill()
+    assert not told.faults_total
