@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -28,6 +29,30 @@ def within(seconds: float, condition: Callable[[], object], what: str = "") -> N
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         time.sleep(0.01)
+
+
+def whole_lines(path: Path) -> str:
+    """Return the text of a file that another process may be writing, without a line that is there in part.
+
+    A write of megabytes can be seen while it is on its way, and then ends inside a line or a character.
+    There is no text where there is no file.
+    """
+    with suppress(FileNotFoundError):
+        data = path.read_bytes()
+        return data[: data.rfind(b"\n") + 1].decode()
+    return ""
+
+
+def send_to_the_end(sock: socket.socket, data: bytes) -> None:
+    """Send *data* and no more; return when the collector has read it or hung up."""
+    try:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    except OSError as error:
+        # It hung up before all was read: after that there is no connection that could be shut down either.
+        if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+            raise
 
 
 class Collector:
@@ -84,7 +109,7 @@ class Collector:
 
     @property
     def stderr(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return whole_lines(self.log)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -92,12 +117,7 @@ class Collector:
     def send(self, data: bytes) -> None:
         """Send *data* over a connection of its own; return when the collector has read it or hung up."""
         with self.connect() as sock:
-            try:
-                sock.sendall(data)
-                sock.shutdown(socket.SHUT_WR)
-                assert sock.recv(1) == b""
-            except (ConnectionResetError, BrokenPipeError):
-                pass  # hung up before all was read
+            send_to_the_end(sock, data)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -115,9 +135,8 @@ class Collector:
         return found
 
     def lines(self, name: str) -> list[str]:
-        """Return the lines of one file, none if it is not there."""
-        path = self.directory / name
-        return path.read_text().splitlines() if path.exists() else []
+        """Return the whole lines of one file, none if it is not there."""
+        return whole_lines(self.directory / name).splitlines()
 
 
 @pytest.fixture
