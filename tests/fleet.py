@@ -75,6 +75,47 @@ class Machine:
             before = now
 
 
+@contextmanager
+def timed(collector: Collector) -> Iterator[Callable[[], float]]:
+    """Return a function that tells how many seconds the block has taken.
+
+    The time in which we or the collector could run and had no CPU does not count: others may use the machine.
+    """
+    assert collector.process
+    processes = (os.getpid(), collector.process.pid, collector.worker)
+    waited: dict[int, float] = {}
+    stop = threading.Event()
+
+    def look() -> None:
+        for process in processes:
+            with suppress(OSError):  # it has ended, or this kernel does not tell
+                waited[process] = _waited_for_cpu(process)
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            look()
+
+    look()
+    before = sum(waited.values())
+    begun = time.monotonic()
+    took = 0.0
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: took
+    finally:
+        took = time.monotonic() - begun
+        stop.set()
+        thread.join()
+        took -= sum(waited.values()) - before
+
+
+def _waited_for_cpu(process: int) -> float:
+    """Return for how many seconds the first thread of a process could run and did not (sched-stats.rst)."""
+    with open(f"/proc/{process}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
 class Client:
     """A thread that logs at a steady rate through a stock SocketHandler, until it is told to stop."""
 
