@@ -19,6 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytest_plugins = ["tests.clock"]
+
 START_SECONDS = 20
 STOP_SECONDS = 30
 
