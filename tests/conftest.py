@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytest_plugins = ["tests.clock"]
+pytest_plugins = ["tests.clock", "tests.odd_volume"]
 
 START_SECONDS = 20
 STOP_SECONDS = 30
