@@ -1,4 +1,4 @@
-"""The backups of one log file: which names are ours, which one is next, which ones have to go.
+"""The backups of log files: which names are ours, which one is next, which ones have to go.
 
 A backup is `FILE.D`, then `FILE.D.1`, `FILE.D.2`, ..., with `.gz` behind when compressed. A new number is
 above every existing one; no backup is ever renamed, no file overwritten, and nothing is deleted whose whole
@@ -17,17 +17,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-_FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?", re.ASCII)
-_ENDS = re.compile(_FORM.pattern + r"\Z", re.ASCII)
+_FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
 _COPY_BYTES = 1024 * 1024
 # The usual trade: level 9 takes three times the CPU for one or two per cent of the bytes.
 _GZIP_LEVEL = 6
+# A file server's clock is not ours to the second: its mtimes may lie ahead by so much and mean now.
+_AHEAD_NS = 5 * 10**9
+# After so many new numbers, which take some 10 MB, the directory is listed again: most are gone from it.
+_MAX_NEW_NUMBERS = 50_000
 
 
 class Backup(NamedTuple):
-    """A backup by its place in time: tuples sort from the oldest to the newest."""
+    """A backup by its name, which is no order: its label goes back with the clock, and with the time zone."""
 
     label: str
     number: int
@@ -35,83 +38,125 @@ class Backup(NamedTuple):
     """The file's name in its directory, without any `.gz`: a backup keeps it all its life."""
 
 
-def of(path: str) -> tuple[list[Backup], list[Backup]]:
-    """Return the backups of the log file *path*, oldest first, and those not compressed. Raises OSError."""
-    directory, base = os.path.split(path)
-    found, plain = set(), []
-    for name in os.listdir(directory):
-        if name.startswith(base) and (match := _FORM.fullmatch(name, len(base))):
-            backup = Backup(match[1], int(match[2] or 0), name.removesuffix(".gz"))
-            found.add(backup)
-            if not match[3]:
-                plain.append(backup)
-    return sorted(found), sorted(plain)
-
-
 def split(path: str) -> tuple[str, Backup | None]:
     """Return the log file that *path* is a backup of, and the backup; *path* and None where it is none."""
-    base, name = path, os.path.basename(path)
-    if match := _ENDS.search(path):
-        base = path[: match.start()]
-        return base, Backup(match[1], int(match[2] or 0), name.removesuffix(".gz"))
-    return base, None
+    if match := _FORM.search(path):
+        name = os.path.basename(path).removesuffix(".gz")
+        return path[: match.start()], Backup(match[1], int(match[2] or 0), name)
+    return path, None
 
 
-def reserve(path: str, label: str, existing: list[Backup]) -> Backup:
-    """Make the next backup of *path* as an empty file that nobody else can have, and return it.
+def age(written_ns: int, now_ns: int, backup: Backup) -> tuple[int, str, int]:
+    """Return what sorts backups from the oldest to the newest, by the time of their last line.
 
-    To rename the log file onto it replaces that empty file, so no other one can be overwritten, whoever
-    else works in the directory. Raises OSError.
+    A time that lies ahead of *now_ns* is that of a clock which has been set right since: before now, and
+    nobody knows when. So it counts as older than every other.
     """
-    numbers = [backup.number for backup in existing if backup.label == label]
-    number = max(numbers) + 1 if numbers else 0
-    directory, base = os.path.split(path)
-    while True:
-        name = f"{base}.{label}.{number}" if number else f"{base}.{label}"
-        backup = os.path.join(directory, name)
-        try:
-            if not os.path.lexists(backup + ".gz"):
-                os.close(os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                return Backup(label, number, name)
-        except FileExistsError:
-            pass  # somebody put a file there since the directory was listed
-        number += 1
+    return written_ns if written_ns <= now_ns + _AHEAD_NS else -1, backup.label, backup.number
 
 
-class Chores(NamedTuple):
-    """What a rollover leaves to do, by full paths: it may take its time, beside the writer."""
+class Numbers:
+    """The highest numbers of the backups in one directory, by their names without the number.
 
-    compress: list[str]
-    delete: list[str]
-
-    def extend(self, more: Chores) -> None:
-        """Add *more* to them."""
-        self.compress.extend(more.compress)
-        self.delete.extend(more.delete)
-
-
-def do(work: Chores, mode: int, *, sync: bool = False) -> tuple[Chores, list[OSError], list[int]]:
-    """Compress and delete; return what is still to do and why, and the size of each backup deleted.
-
-    *mode* is that of the gzip files.
-
-    *sync*: a gzip file is on disk before what it replaces is gone.
+    The directory is listed once, for all of its files: from then on nobody else makes any.
     """
-    left = Chores([], [])
-    errors = []
-    deleted: list[int] = []
-    tasks: tuple[tuple[list[str], list[str], Callable[[str], None]], ...] = (
-        (work.compress, left.compress, lambda path: _compress(path, mode, sync=sync)),
-        (work.delete, left.delete, lambda path: deleted.append(delete(path))),
-    )
-    for paths, still, task in tasks:
-        for path in paths:
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._highest: dict[str, int] = {}
+        self._new = 0
+        self._listed = False
+
+    def forget(self) -> None:
+        """List the directory again before the next number. May be called from another thread."""
+        self._listed = False
+
+    def reserve(self, base: str, label: str) -> str:
+        """Make the next backup of the log file *base* as an empty file that nobody else can have.
+
+        Return its name. To rename the log file onto it replaces that empty file, so no other one can be
+        overwritten, whoever else works in the directory. Raises OSError.
+        """
+        if not self._listed:
+            self._list()
+        first = f"{base}.{label}"
+        number = self._highest.get(first, -1) + 1
+        while True:
+            name = f"{first}.{number}" if number else first
+            path = os.path.join(self._directory, name)
             try:
-                task(path)
-            except OSError as error:
-                still.append(path)
-                errors.append(error)
-    return left, errors, [size for size in deleted if size]
+                if not os.path.lexists(path + ".gz"):
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                    break
+            except FileExistsError:
+                pass  # the first of its label, or somebody put it there since the directory was listed
+            number += 1
+        self._highest[first] = number
+        self._new += 1
+        if self._new > _MAX_NEW_NUMBERS:
+            self.forget()
+        return name
+
+    def _list(self) -> None:
+        highest: dict[str, int] = {}
+        for name in os.listdir(self._directory):
+            # Where there is no number, trying the name tells as much, and takes no memory.
+            if (match := _FORM.search(name)) and match[2]:
+                first = name[: match.end(1)]
+                highest[first] = max(highest.get(first, 0), int(match[2]))
+        self._highest, self._new, self._listed = highest, 0, True
+
+
+class Upkeep(NamedTuple):
+    """What the backups of one log file are to become after a rollover."""
+
+    keep: int
+    """How many of them; 0: all."""
+    compress: bool
+    made: Sequence[str]
+    """Names of those just made, the oldest first: newer than all others, whatever the clock says."""
+
+
+class Tasks(NamedTuple):
+    """What that comes to, by full paths without any `.gz`."""
+
+    delete: list[str]
+    compress: list[str]
+
+
+def survey(
+    directory: str, files: Mapping[str, Upkeep], now_ns: int, fold: Callable[[str], str]
+) -> dict[str, Tasks]:
+    """List *directory* once; return what is to be done for each of the log *files* in it. Raises OSError.
+
+    *files* has their names as *fold* makes them, which is how those of the backups are compared.
+    """
+    ranks = {base: {name: rank for rank, name in enumerate(one.made, 1)} for base, one in files.items()}
+    ages: dict[str, dict[str, tuple[int, tuple[int, str, int]]]] = {base: {} for base in files}
+    plain: set[str] = set()
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            match = _FORM.search(entry.name)
+            if not match or (base := fold(entry.name[: match.start()])) not in files:
+                continue
+            with suppress(FileNotFoundError):  # [retention] was quicker
+                status = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(status.st_mode):
+                    continue  # not ours
+                name = entry.name.removesuffix(".gz")
+                backup = Backup(match[1], int(match[2] or 0), name)
+                # Once, although a crash may have left both forms.
+                ages[base][name] = ranks[base].get(name, 0), age(status.st_mtime_ns, now_ns, backup)
+                if not match[3]:
+                    plain.add(name)
+    tasks = {}
+    for base, upkeep in files.items():
+        in_order = sorted(ages[base], key=ages[base].__getitem__)
+        kept = in_order[-upkeep.keep :]
+        surplus = in_order[: len(in_order) - len(kept)]
+        rest = [name for name in kept if name in plain] if upkeep.compress else []
+        tasks[base] = Tasks(*([os.path.join(directory, name) for name in names] for names in (surplus, rest)))
+    return tasks
 
 
 def delete(path: str) -> int:
@@ -134,8 +179,11 @@ def _unfinished(path: str) -> str:
     return os.path.join(directory, f".{name}.gz.unfinished")
 
 
-def _compress(path: str, mode: int, *, sync: bool) -> None:
-    """Replace the backup by a gzip file, which has its name only once it is whole."""
+def compress(path: str, mode: int, sync: bool = False) -> None:  # noqa: FBT001, FBT002 - named where it is called
+    """Replace the backup by a gzip file of that *mode*, which has its name only once it is whole.
+
+    *sync*: the gzip file is on disk before what it replaces is gone. Raises OSError.
+    """
     unfinished = _unfinished(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -154,7 +202,8 @@ def _compress(path: str, mode: int, *, sync: bool) -> None:
                 open(os.open(unfinished, flags, 0o600), "wb") as raw,
                 gzip.GzipFile(os.path.basename(path), "wb", _GZIP_LEVEL, raw) as target,
             ):
-                os.fchmod(raw.fileno(), mode)
+                with suppress(OSError):  # told of when the log file was made
+                    os.fchmod(raw.fileno(), mode)
                 shutil.copyfileobj(source, target, _COPY_BYTES)
             if sync:
                 with suppress(FileNotFoundError), open(unfinished, "rb") as written:
@@ -164,7 +213,8 @@ def _compress(path: str, mode: int, *, sync: bool) -> None:
                 os.unlink(unfinished)
             raise
         with suppress(FileNotFoundError):  # deleted meanwhile: then it is not to come back compressed
-            os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
+            with suppress(PermissionError):  # a volume that refuses modes: there its last line is from now
+                os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
             # Replaces at most what a crash between these two lines left behind: numbers are never used twice.
             os.replace(unfinished, path + ".gz")
             os.unlink(path)

@@ -7,7 +7,9 @@ time, and the greenlet that holds it may switch. Knows no socket and no pickle.
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
 from bisect import bisect_right
 from collections import OrderedDict
@@ -18,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from collector.backups import Chores
+from collector.log_directory import LogDirectory, fold, ignores_case
 from collector.quarantine import NEVER, Quarantine
 from collector.rotating import Lines, RotatingFile
-from collector.writer import Writer, volume_of
+from collector.volumes import volume_of
+from collector.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from collector.config import Quarantine as QuarantineTable
     from collector.reserve import Reserve
     from collector.stats import Stats
+
+log = logging.getLogger(__name__)
 
 # Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
 _PORTION_BYTES = 4 * 1024 * 1024
@@ -58,7 +63,12 @@ class Handler:
         """Why the last try to write failed; "" while all is well."""
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
-        self.chores = Chores([], [])
+        self.failed_at = 0.0
+        """When the last try to write failed, by the monotonic clock; 0 while all is well."""
+        self.dropped = 0
+        """Records dropped since writing began to fail, for too much waits already."""
+        self.faults = 0
+        """How often the collector itself was at fault with the same lines."""
         self.changes: list[Callable[[], None]] = []
         """What is to be done to the file between two records, in the writer's thread."""
         self._begun_at = 0.0
@@ -66,6 +76,8 @@ class Handler:
         self._mark = (0, 0.0)
         """How many of `lines` were there at a later moment, and that moment: others are younger."""
         self._on_their_way: Lines | None = None
+        self._measured = 0, 0
+        """How many of `lines` were measured, and their bytes: for a file that fails, again and again."""
 
     def leave(self, line: str | bytes) -> None:
         """Take a record; the caller has it written by HandlerCache.submit(). Never waits."""
@@ -86,6 +98,14 @@ class Handler:
         """Records that are not on disk."""
         return len(self.lines) + (self._on_their_way.records if self._on_their_way else 0)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the reserve that its records take."""
+        count, size = self._measured
+        size += sum(map(sys.getsizeof, self.lines[count:]))
+        self._measured = len(self.lines), size
+        return size + (self._on_their_way.held if self._on_their_way else 0)
+
     def take(self) -> Lines:
         """Return what to write next: what failed before, or else what waits. There must be something.
 
@@ -102,6 +122,7 @@ class Handler:
             lines.since, lines.held = self._begun_at, max(held, len(lines.data))
             self.writer.room.take(lines.held - held)
             self._on_their_way = lines
+            self._measured = 0, 0
             del self.lines[: len(taken)]
             marked, marked_at = self._mark
             self._mark = marked - len(taken), marked_at
@@ -137,8 +158,9 @@ class Handler:
     def settled(self) -> None:
         """Forget what take() returned: it is on disk."""
         self._on_their_way = None
-        self.pause = self.retry_at = 0.0
+        self.pause = self.retry_at = self.failed_at = 0.0
         self.error = ""
+        self.dropped = self.faults = 0
 
     @property
     def since(self) -> float:
@@ -162,12 +184,21 @@ class HandlerCache:
         self._evicted: dict[str, Rollover] = {}
         """The files whose handlers are gone; there are no more than names may make."""
         self._writers: dict[str, Writer] = {}
-        self._writer_by_directory: dict[str, Writer] = {}
+        self._directories: dict[str, tuple[LogDirectory, Writer]] = {}
+        self._spellings: dict[str, str] = {}
+        """The path of each file as it was spelled first, by what all of its spellings have in common."""
+        self.respelled = 0
+        """How often a directory was found to ignore case: paths have to be asked for again."""
+        self._superseded: set[str] = set()
+        """Other spellings that got handlers before that was known."""
         self.directory = os.path.realpath(files.directory)
+        self.trying: gevent.Greenlet
+        """Finds out whether the newest directory ignores case."""
         self.quarantine_file = Quarantine(
             self.directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
         )
-        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, self._writer(self.directory), [])
+        _, writer = self._in_directory(self.directory)
+        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, writer, [])
         """Takes frames as received, each one of its records."""
 
     def __len__(self) -> int:
@@ -178,14 +209,22 @@ class HandlerCache:
         if path in self._handlers:
             # While it has lines that wait nobody asks for it, and it would not hear of another rollover.
             self.get(path, rollover)
-        return self._lines.setdefault(path, []), self._writer(os.path.dirname(path))
+        _, writer = self._in_directory(os.path.dirname(path))
+        self._spellings.setdefault(self._folded(path), path)
+        return self._lines.setdefault(path, []), writer
+
+    def spelled(self, path: str) -> str:
+        """Return *path* as its file was spelled first: where a volume ignores case they are one."""
+        return self._spellings.get(self._folded(path), path)
 
     def get(self, path: str, rollover: Rollover) -> Handler:
         """Return the handler of the file *path*, which is absolute. Opens nothing."""
         handler = self._handlers.get(path)
         if handler is None:
             self._evicted.pop(path, None)
-            file = RotatingFile(path, rollover, self._files.mode, sync=self._files.sync_seconds > 0)
+            directory, _ = self._in_directory(os.path.dirname(path))
+            sync = self._files.sync_seconds > 0
+            file = RotatingFile(path, rollover, self._files.mode, sync=sync, directory=directory)
             lines, writer = self.place(path, rollover)
             handler = self._handlers[path] = Handler(file, rollover, self._files.mode, writer, lines)
         else:
@@ -204,11 +243,27 @@ class HandlerCache:
             writer.submit()
         return writers
 
-    def full(self) -> Collection[Writer]:
-        """Return the writers for which nothing more is to be left; none where who leaves it will wait."""
-        if self._reserve.waits:
-            return ()
-        return [writer for writer in self._writers.values() if writer.room.full or self._reserve.full]
+    def full(self) -> Collection[Writer | str]:
+        """Return for what nothing more is to be left: the writers of volumes, and the paths of files.
+
+        No writer is among them where the reserve has its clients wait.
+        """
+        full: set[Writer | str] = set()
+        for writer in self._writers.values():
+            if not self._reserve.waits and (writer.room.full or self._reserve.full):
+                full.add(writer)
+            if writer.failing:
+                full |= writer.full_files()
+        return full
+
+    def drop(self, path: str, records: int) -> None:
+        """Count *records* of the file *path*, which has failed by itself: too much waits for it already."""
+        handler = self.quarantine if path == self.quarantine_file.path else self._handlers[path]
+        self._stats.dropped_records_total["file"] += records
+        if not handler.dropped:
+            what = "%s: %d bytes wait for this file: until it can be written its further records are dropped"
+            log.error(what, path, handler.held, extra={"of": path})
+        handler.dropped += records
 
     def set_up(self, files: Files, quarantine: QuarantineTable) -> int:
         """Go by other settings and reopen the files; return how many. The directory stays.
@@ -218,6 +273,8 @@ class HandlerCache:
         self._files = files
         for writer in self._writers.values():
             writer.sync_every(files.sync_seconds)
+        for directory, _ in self._directories.values():
+            directory.numbers.forget()  # an operator at work may have moved backups
         self.quarantine_file.half = quarantine.max_bytes // 2
         for handler in self.all():
             handler.mode = files.mode
@@ -231,8 +288,7 @@ class HandlerCache:
         for path, rollover in list(self._evicted.items()):
             self.get(path, rollover).outdated = True
         for handler in self._handlers.values():
-            # How many backups a file may have is known again with the next record for it.
-            handler.writer.change(handler, partial(handler.file.roll_over, trim=not handler.outdated))
+            handler.writer.change(handler, handler.file.roll_over)
         return len(self._handlers)
 
     def all(self) -> list[Handler]:
@@ -242,36 +298,75 @@ class HandlerCache:
     def directories(self) -> list[str]:
         """Return a directory on each of the volumes that it writes on."""
         by_writer: dict[Writer, str] = {}
-        for directory, writer in self._writer_by_directory.items():
-            by_writer.setdefault(writer, directory)
+        for path, (_, writer) in self._directories.items():
+            by_writer.setdefault(writer, path)
         return list(by_writer.values())
 
-    def _writer(self, directory: str) -> Writer:
-        writer = self._writer_by_directory.get(directory)
-        if writer is None:
-            volume = volume_of(directory)
+    def _in_directory(self, path: str) -> tuple[LogDirectory, Writer]:
+        """Return what is known of the directory *path*, and the writer of its volume."""
+        if path not in self._directories:
+            volume = volume_of(path)
             writer = self._writers.get(volume)
             if writer is None:
                 writer = self._writers[volume] = Writer(
                     self._reserve, self._stats, self._files.sync_seconds, self._trim
                 )
-            self._writer_by_directory[directory] = writer
-        return writer
+            # Until it was tried it is taken to be as the one above it.
+            directory = LogDirectory(path, ignores_case=self._ignores_case(os.path.dirname(path)))
+            self._directories[path] = directory, writer
+            self.trying = gevent.spawn(self._try_case, directory, writer)
+        return self._directories[path]
+
+    def _try_case(self, directory: LogDirectory, writer: Writer) -> None:
+        """Find out whether *directory* ignores case, in the thread that its files wait for anyway."""
+        found: list[bool | None] = []
+        writer.try_out(lambda: found.append(ignores_case(directory.path)))
+        if not found or found[0] in (None, directory.ignores_case):
+            return
+        directory.ignores_case = bool(found[0])
+        self._spellings.clear()
+        for path in self._lines:
+            if path != self._spellings.setdefault(self._folded(path), path):
+                self._superseded.add(path)
+        self.respelled += 1
+
+    def _ignores_case(self, path: str) -> bool:
+        """Return whether the directory *path* ignores case: as the nearest one above it that is known."""
+        while path not in self._directories and len(path) > len(self.directory):
+            path = os.path.dirname(path)
+        directory, _ = self._directories.get(path, (None, None))
+        return directory is not None and directory.ignores_case
+
+    def _folded(self, path: str) -> str:
+        """Return what all spellings of *path*, which is below the directory, have in common."""
+        above, name = os.path.split(path)
+        folded = fold(name) if self._ignores_case(above) else name
+        return os.path.join(self._folded(above) if len(above) > len(self.directory) else above, folded)
 
     def _trim(self, out_of_files: bool) -> None:  # noqa: FBT001 - a callback, called in one place
         """Close idle files above max_open, or all where the process has run out of descriptors."""
+        for path in self._superseded & self._handlers.keys():
+            if self._close(path):
+                del self._evicted[path]  # it is rolled over under its first spelling
         surplus = len(self._handlers) - (0 if out_of_files else self._files.max_open)
         if surplus <= 0:
             return
-        for path, handler in list(self._handlers.items()):
-            if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
-                # Never released: whoever asks for this path from now on gets another handler.
-                del self._handlers[path]
-                self._evicted[path] = handler.rollover
-                handler.writer.close(handler)
+        for path in list(self._handlers):
+            if self._close(path):
                 surplus -= 1
                 if not surplus:
                     return
+
+    def _close(self, path: str) -> bool:
+        """Close the file *path* and forget its handler if that is idle; return whether it is."""
+        handler = self._handlers[path]
+        if handler.records or handler.changes or not handler.semaphore.acquire(blocking=False):
+            return False
+        # Never released: whoever asks for this path from now on gets another handler.
+        del self._handlers[path]
+        self._evicted[path] = handler.rollover
+        handler.writer.close(handler)
+        return True
 
     def drain(self, deadline: float) -> list[Handler]:
         """Write what waits and close every file; return the handlers that could not when time is up.

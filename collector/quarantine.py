@@ -57,9 +57,7 @@ class Quarantine(RotatingFile):
             former = min(gone, self._former or 0)
             self._former = (self._former or 0) - former
             self.frames_gone += gone - former
-        fd = self._open(now)
-        self._let_go(self._fd)
-        self._fd = fd
+        self._replace(self._open(now))
 
     def _mend(self, fd: int, size: int) -> int:
         """Cut off what a kill has left of a frame: all that follows it would be out of step."""

@@ -117,9 +117,14 @@ class Share(Room):
         self._reserve = reserve
 
     @property
+    def allowance(self) -> int:
+        """How many bytes it may take: half of what the others leave."""
+        return (self.limit - (self._reserve.held - self.held)) // 2
+
+    @property
     def full(self) -> bool:
-        """Whether it has half of what the others leave."""
-        return 2 * self.held >= self.limit - (self._reserve.held - self.held)
+        """Whether it has taken them."""
+        return self.held >= self.allowance
 
     def take(self, size: int) -> None:
         """Count *size* bytes as held, here and in the reserve."""

@@ -2,7 +2,7 @@
 
 The age of a backup is that of its last line, the file's mtime, which compressing keeps. Names cannot be
 compared between files: what one calls 2026-11-22 may be an hour, a week, in UTC or not, and with max_bytes
-alone it is the day of the rollover. Of one file's backups with one mtime the lower number is older.
+alone it is the day of the rollover. The order is that of `backup_count`: see backups.age().
 
 The checks run in a thread of their own, one at a time: a disk that hangs holds up nothing but them.
 """
@@ -20,6 +20,7 @@ from gevent.threadpool import ThreadPool
 
 from collector import backups, directory
 from collector.config import Retention as Limits
+from collector.log_directory import refuse_links
 
 if TYPE_CHECKING:
     from collector.config import Config
@@ -41,9 +42,9 @@ NO_LIMITS = Limits()
 class _Expendable(NamedTuple):
     """A backup in all its forms: compressing leaves two for a moment. Sorts from the oldest to the newest."""
 
+    age: tuple[int, str, int]
+    """As backups.age() has it."""
     written_ns: int
-    label: str
-    number: int
     path: str
     """Without any `.gz`."""
     files: list[Found]
@@ -86,7 +87,7 @@ class Retention:
             except OSError as error:
                 log.error("[retention] cannot be checked: %s", error)
             else:
-                self._stats.deleted_backups_total += done.backups
+                self._stats.deleted_backups_total["retention"] += done.backups
                 self._stats.deleted_bytes_total += done.size
                 for limit in done.out_of_reach.keys() - self._out_of_reach:
                     log.warning("[retention] %s: %s", limit, done.out_of_reach[limit])
@@ -135,8 +136,9 @@ class _Check:
             volumes.setdefault(found.status.st_dev, os.path.dirname(found.path))
             if found.backup:
                 path = found.path.removesuffix(".gz")
-                label, number, _ = found.backup
-                backup = _Expendable(found.status.st_mtime_ns, label, number, path, [])
+                written_ns = found.status.st_mtime_ns
+                age = backups.age(written_ns, int(now * 1e9), found.backup)
+                backup = _Expendable(age, written_ns, path, [])
                 by_path.setdefault(path, backup).files.append(found)
         self._left = sorted(by_path.values())
         # Asked once, before anything goes: room comes back late, or not while somebody reads the file.
@@ -189,9 +191,7 @@ class _Check:
 
     def _delete_one(self, one: _Expendable) -> None:
         """Delete a backup if it still is where and what it was. Raises OSError."""
-        above = os.path.dirname(one.path)
-        if os.path.realpath(above) != above:
-            raise OSError(f"a symbolic link is on the way: {above!r}")
+        refuse_links(os.path.dirname(one.path))
         for file in one.files:
             try:
                 if not os.path.samestat(os.lstat(file.path), file.status):

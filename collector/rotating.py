@@ -7,6 +7,7 @@ nothing left out, so that a full disk costs time, not lines.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -14,14 +15,12 @@ from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector import backups
-from collector.backups import Chores
+from collector.log_directory import LogDirectory, refuse_links
 from collector.periods import Period, Schedule, day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from collector.backups import Backup
     from collector.config import Rollover
 
 # How often a file's name is looked up again, to find that somebody moved or replaced the file. That the file
@@ -30,11 +29,11 @@ _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 # A clock set back by less than this is corrected, not moved: the file goes on until the clock has caught up.
 _CLOCK_MOVED_SECONDS = 86_400.0
-# Of backups that only [retention] deletes, so many are kept in mind.
-_REMEMBERED = 1000
 DIRECTORY_MODE = 0o750
 # O_NOFOLLOW and O_NONBLOCK: a symbolic link is refused, and a FIFO without a reader does not hang the open.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+NOT_REGULAR = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EINVAL)
+"""What opening a symbolic link, a directory, a socket and a device or a FIFO comes to."""
 
 
 def make_directory(path: str) -> None:
@@ -56,7 +55,9 @@ def _make_one_directory(path: str) -> None:
         if not os.path.isdir(path):
             raise
     else:
-        os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
+        # Whatever the umask is. A volume that refuses it makes its directories as it does its files.
+        with suppress(OSError):
+            os.chmod(path, DIRECTORY_MODE)
 
 
 class Lines:
@@ -101,25 +102,35 @@ class Lines:
 class RotatingFile:
     """A log file and its backups, by one rule of rollover."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two of them are for tests
         self,
         path: str,
         rollover: Rollover,
         mode: int,
         *,
         sync: bool = False,
+        directory: LogDirectory | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """*directory* is what all files of one share; left out, this is the only one.
+
+        Periods and labels go by *clock*, what comes after so many seconds by *monotonic*.
+        """
         self.path = path
+        self.directory = directory or LogDirectory(os.path.dirname(path))
         self.trouble: list[str] = []
         """What went wrong or was mended and stopped nothing; the caller takes it away."""
-        self.chores: Chores | None = None
-        """What rollovers left to do; the caller takes it away."""
+        self.made: list[str] = []
+        """The names of the backups that rollovers have made, oldest first; the caller takes them away."""
+        self.half_made = ""
+        """The name of a backup that lines still go into, as there is no new file yet; else ""."""
         self.to_sync: list[int] = []
         """Descriptors that only wait to be synced and closed; the caller takes them over."""
         self.rollovers = 0
         self._sync = sync
         self._clock = clock
+        self._monotonic = monotonic
         self._rollover = rollover
         self._mode = mode
         self._schedule = Schedule(rollover.when, utc=rollover.utc)
@@ -129,11 +140,6 @@ class RotatingFile:
         self._written_at = 0.0
         self._look_at = 0.0
         self._roll_at = 0.0
-        # Listed once: from then on nobody else makes any, and a directory of thousands takes milliseconds.
-        self._listed = False
-        self._backups: list[Backup] = []
-        self._plain: list[Backup] = []
-        self._trims = True
 
     @property
     def is_open(self) -> bool:
@@ -146,7 +152,7 @@ class RotatingFile:
         while lines.done < len(lines.data):
             if self._fd < 0:
                 self._fd = self._open(now)
-                self._look_at = now + _LOOK_SECONDS
+                self._look_at = self._monotonic() + _LOOK_SECONDS
                 lines.begun = lines.done
             stop = self._prepare(lines, now) if lines.at_boundary() else lines.next_end()
             try:
@@ -170,7 +176,6 @@ class RotatingFile:
         self._mode = mode
         self._sync = sync
         self._look_at = 0.0
-        self._listed = False  # an operator at work may also have moved backups
 
     def set_rollover(self, rollover: Rollover) -> None:
         """Go by *rollover* from now on; the file is of the period in which it was last written."""
@@ -178,11 +183,8 @@ class RotatingFile:
         self._schedule = Schedule(rollover.when, utc=rollover.utc)
         self._period = self._schedule.at(self._written_at)
 
-    def roll_over(self, *, trim: bool = True) -> None:
-        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError.
-
-        Without *trim* no backup goes for it, however many there are.
-        """
+    def roll_over(self) -> None:
+        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError."""
         now = self._clock()
         if self._fd < 0:
             with suppress(FileNotFoundError):
@@ -191,17 +193,14 @@ class RotatingFile:
         if self._fd >= 0:
             self._look(now)
             if self._size:
-                self._trims = trim
-                try:
-                    self._roll(now)
-                finally:
-                    self._trims = True
+                self._roll(now)
 
     def close(self) -> None:
         """Let the file go; the next write opens it again. May be called at any time."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._let_go(fd)
+            self._finish_backup()
 
     def duplicate_to_sync(self) -> None:
         """Put a duplicate of what is open into `to_sync`. Raises OSError."""
@@ -211,7 +210,7 @@ class RotatingFile:
     def _prepare(self, lines: Lines, now: float) -> int:
         """Between two records: follow the name, roll over if due. Return how far to write then."""
         fd = self._fd
-        if now >= self._look_at:
+        if self._monotonic() >= self._look_at:
             self._look(now)
         limit = self._rollover.max_bytes
         stop = lines.fit(limit - self._size) if limit else len(lines.data)
@@ -222,11 +221,11 @@ class RotatingFile:
         if self._size and (over or stop == lines.done):
             # Until the step that failed succeeds, the old file takes the lines.
             stop = len(lines.data)
-            if now >= self._roll_at:
+            if self._monotonic() >= self._roll_at:
                 try:
                     self._roll(now)
                 except OSError as error:
-                    self._roll_at = now + _RETRY_SECONDS
+                    self._roll_at = self._monotonic() + _RETRY_SECONDS
                     self.trouble.append(f"cannot roll over, writing on into the old file: {error}")
                 else:
                     stop = lines.fit(limit) if limit else stop
@@ -238,7 +237,7 @@ class RotatingFile:
 
     def _look(self, now: float) -> None:
         """Open the file anew if its name leads elsewhere: moved by logrotate, or its directory replaced."""
-        self._look_at = now + _LOOK_SECONDS
+        self._look_at = self._monotonic() + _LOOK_SECONDS
         try:
             status = os.fstat(self._fd)
             if os.path.samestat(os.stat(self.path, follow_symlinks=False), status):
@@ -251,8 +250,7 @@ class RotatingFile:
         except OSError as error:
             self.trouble.append(f"moved away and cannot be made anew, writing on into the old file: {error}")
         else:
-            self._let_go(self._fd)
-            self._fd = fd
+            self._replace(fd)
 
     def _let_go(self, fd: int) -> None:
         if self._sync:
@@ -262,17 +260,20 @@ class RotatingFile:
 
     def _open(self, now: float) -> int:
         """Open or make the file, as what it was when it was last written. The caller closes the old one."""
-        directory = os.path.dirname(self.path)
-        if os.path.realpath(directory) != directory:
-            raise OSError(f"a symbolic link is on the way: {directory!r}")
+        refuse_links(self.directory.path)
         try:
             fd = os.open(self.path, _OPEN_FLAGS)
         except FileNotFoundError:
             fd = self._create()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                why = f"a symbolic link, to {os.readlink(self.path)!r}, is not followed"
+                raise OSError(errno.ELOOP, why, self.path) from None
+            raise
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(f"not a regular file: {self.path!r}")  # noqa: TRY301 - closed like any other failure
+                raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301 - closed as any failure
             size = self._mend(fd, status.st_size)
         except OSError:
             os.close(fd)
@@ -292,16 +293,20 @@ class RotatingFile:
 
     def _create(self) -> int:
         flags = _OPEN_FLAGS | os.O_CREAT | os.O_EXCL
-        directory = os.path.dirname(self.path)
         try:
             fd = os.open(self.path, flags, self._mode)
         except FileNotFoundError:
-            make_directory(directory)
+            make_directory(self.directory.path)
             fd = os.open(self.path, flags, self._mode)
         try:
             os.fchmod(fd, self._mode)  # whatever the umask is: the operator has named the mode
+        except OSError as error:
+            if trouble := self.directory.mode_refused(error):
+                self.trouble.append(trouble)
+        try:
             if self._sync:
-                self.to_sync.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                self.to_sync.append(os.open(self.directory.path, flags))
         except OSError:
             os.close(fd)
             raise
@@ -312,38 +317,34 @@ class RotatingFile:
 
         Once renamed, the name leads nowhere: a new file is still to be made, which is what `_look` does too.
         """
-        if not self._listed:
-            self._backups, self._plain = backups.of(self.path)
-            self._listed = True
         try:
             moved = not os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd))
         except FileNotFoundError:
             moved = True
         if not moved:
             label = self._period.label or day(now, utc=self._rollover.utc)
-            backup = backups.reserve(self.path, label, self._backups)
-            name = os.path.join(os.path.dirname(self.path), backup.name)
+            backup = self.directory.numbers.reserve(os.path.basename(self.path), label)
+            name = os.path.join(self.directory.path, backup)
+            self.half_made = backup  # first, for it can be listed as soon as it has the name
             try:
                 os.rename(self.path, name)
             except OSError:
+                self.half_made = ""
                 with suppress(OSError):
                     os.unlink(name)
                 raise
-            self._backups = sorted([*self._backups, backup])
-            self._plain.append(backup)
-        fd = self._open(now)
+            self.made.append(backup)
+            self.rollovers += 1
+        self._replace(self._open(now))
+
+    def _replace(self, fd: int) -> None:
+        """Go on in the file *fd*."""
         self._let_go(self._fd)
         self._fd = fd
-        self.rollovers += 1
-        self._list_chores()
+        self._finish_backup()
 
-    def _list_chores(self) -> None:
-        kept = self._rollover.backup_count if self._trims else 0
-        surplus = self._backups[:-kept] if kept else []
-        plain, self._plain = self._plain if self._rollover.compress else [], []
-        directory = os.path.dirname(self.path)
-        self.chores = self.chores or Chores([], [])
-        self.chores.compress.extend(os.path.join(directory, one.name) for one in plain if one not in surplus)
-        self.chores.delete.extend(os.path.join(directory, one.name) for one in surplus)
-        # Some may be gone already, by [retention] or by hand: it is the newest that give the next its number.
-        self._backups = self._backups[-(kept or _REMEMBERED) :]
+    def _finish_backup(self) -> None:
+        if self.half_made:
+            if self.half_made not in self.made:  # the caller was told, and could not compress it yet
+                self.made.append(self.half_made)
+            self.half_made = ""

@@ -18,7 +18,7 @@ from collector.paths import OVERFLOW, file_name
 from collector.records import level_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from collector.config import Config, Rollover
     from collector.handlers import HandlerCache
@@ -65,7 +65,9 @@ class Router:
         self._renderers = {
             form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
         }
-        self._rollovers = {rule.file: rule.rollover for rule in config.rules if rule.file}
+        self._rollovers: dict[str, Rollover] = {}
+        """Of the files that rules name."""
+        self._respelled = -1
         self._reader = RecordReader(config.listen.python2_encoding, stats.count_fragment)
         self.count_up = self._reader.count_up
         """Has the statistics count what was read since the last time."""
@@ -87,6 +89,8 @@ class Router:
         the reserve, and then only who has lines for that volume.
         """
         unreadable: list[tuple[bytes, RecordError]] = []
+        if self._respelled != self._handlers.respelled:
+            self._respell()
         self._stats.received_records_total += len(payloads)
         try:
             self._render(payloads, host, peer, unreadable)
@@ -118,7 +122,7 @@ class Router:
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
                 continue
-            if full and writer in full:
+            if full and (writer in full or path in full):
                 dropped[path] = dropped.get(path, 0) + 1
                 continue
             line = render(record, peer)
@@ -135,7 +139,7 @@ class Router:
         if below:
             self._stats.dropped_records_total["level"] += below
         for path, count in dropped.items():
-            self._count_dropped(path, count)
+            self._count_dropped(path, count, full)
         if self._stream and records:
             self._stream.publish(records, peer)
 
@@ -143,7 +147,8 @@ class Router:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
         handler = self._handlers.quarantine
         half = self._handlers.quarantine_file.half
-        full = handler.writer in self._handlers.full()
+        path, full_now = handler.file.path, self._handlers.full()
+        full = handler.writer in full_now or path in full_now
         lines: dict[str, list[tuple[object, ...]]] = {"quarantined": [], "dropped": []}
         for payload, fault in unreadable:
             self._stats.unreadable_records_total[fault.reason] += 1
@@ -153,12 +158,15 @@ class Router:
             lines["quarantined" if fits else "dropped"].append((peer, len(payload), fault))
         self._stats.dropped_records_total["unreadable"] += len(lines["dropped"])
         if full and lines["quarantined"]:
-            self._count_dropped(handler.file.path, len(lines["quarantined"]))
+            self._count_dropped(path, len(lines["quarantined"]), full_now)
             lines = {"dropped": lines["dropped"] + lines["quarantined"]}
         for what, several in lines.items():
             error_each(log, f"client %s: frame of %d bytes {what}: %s", several)
 
-    def _count_dropped(self, path: str, records: int) -> None:
+    def _count_dropped(self, path: str, records: int, full: Collection[Writer | str]) -> None:
+        if path in full:
+            self._handlers.drop(path, records)
+            return
         self._stats.dropped_records_total["reserve full"] += records
         log.error("%s: %d records dropped: the reserve is full", path, records)
 
@@ -179,13 +187,37 @@ class Router:
         self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route, host: str
     ) -> None:
         if self._remembered >= _MAX_ROUTES:
-            self._remembered = 0
-            for each in self._routes.values():
-                each.clear()
-            self._routes.clear()
+            self._forget_routes()
         self._remembered += 1
         self._routes[host] = routes
         routes[key] = route
+
+    def _forget_routes(self) -> None:
+        self._remembered = 0
+        for each in self._routes.values():
+            each.clear()
+        self._routes.clear()
+
+    def _respell(self) -> None:
+        """Find every path anew, now that more is known of which names are one file."""
+        self._respelled = self._handlers.respelled
+        self._forget_routes()
+        self.names = {self._spelled(name) for name in self.names}
+        for rule in self._config.rules:
+            if rule.file:
+                # Their spelling comes before any from the wire.
+                name = self._spelled(rule.file)
+                self._rollovers[name] = rule.rollover
+                self._handlers.place(os.path.join(self._directory, name), rule.rollover)
+
+    def _spelled(self, name: str) -> str:
+        """Return the path *name*, below the directory, as its file was spelled first."""
+        path = os.path.join(self._directory, name)
+        first = self._handlers.spelled(path)
+        if first != path:
+            what = "%s is %s: its volume ignores case, and the first spelling names the file"
+            log.warning(what, path, first, extra={"of": path})
+        return first[len(self._directory) + 1 :]
 
     def _make(self, logger: str, host: str) -> Route:
         """Make the route of a logger, by the rule that holds for it."""
@@ -194,7 +226,7 @@ class Router:
         level, form, rollover, file = config.files.level, config.format, config.rollover, ""
         if rule:
             level, form, rollover, file = rule.level, rule.format, rule.rollover, rule.file
-        name = file or self._name(logger, host)
+        name = self._spelled(file) if file else self._name(logger, host)
         # A file that a rule names has that rule's rollover for everybody.
         rollover = self._rollovers.get(name, rollover)
         path = os.path.join(self._directory, name)
@@ -205,6 +237,7 @@ class Router:
         """Return the file for a logger that no rule gives one, within max_files."""
         files = self._config.files
         name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
+        name = self._spelled(name)
         if name not in self.names:
             if len(self.names) >= files.max_files:
                 log.warning(

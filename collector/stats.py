@@ -15,7 +15,7 @@ OTHER = "other"
 """Stands for what there were too many of to be counted one by one. No name of a logger is shown as this."""
 DROP_REASONS = (
     *("level", "too large", "unreadable", "quarantine full", "reserve full"),
-    "not written in time",
+    *("file", "not written in time"),
 )
 # Names come from the wire: past so many the half with the smallest counts is counted together.
 _MAX_NAMES = 10_000
@@ -60,7 +60,8 @@ class Stats:
         self.faults_total: Counter[str] = Counter()
         """What greenlets of ours have raised and nobody expected, by where."""
         self.rollovers_total = 0
-        self.deleted_backups_total = 0
+        self.deleted_backups_total = Counter({"backup_count": 0, "retention": 0})
+        """By what they were too many or too old for."""
         self.deleted_bytes_total = 0
         self.count_up: Callable[[], None] = lambda: None
         """Counts what was read since the last time by logger and level, fragment by fragment."""

@@ -129,7 +129,8 @@ class Status:
             "files": {
                 "open": sum(handler.file.is_open for handler in handlers),
                 "rollovers": stats.rollovers_total,
-                "deleted_backups": stats.deleted_backups_total,
+                "deleted_backups": stats.deleted_backups_total.total(),
+                "deleted_backups_by": dict(stats.deleted_backups_total),
                 "deleted_bytes": stats.deleted_bytes_total,
                 "failing_files": len(failing),
                 "failing": [

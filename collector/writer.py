@@ -3,8 +3,8 @@
 A write to a regular file blocks every greenlet, and a hop to a thread costs fifty times what it costs to
 write one more file once there. So whoever has lines leaves them with their handler and goes on; the writer
 fetches them again and again while there are any, with a short pause in between: a lone record is written at
-once, and under load batches grow. gzip and deletion have a thread of their own, beside it. Knows no socket
-and no name.
+once, and under load batches grow. Syncing has a thread of its own, beside it, and so have the chores that
+rollovers leave. Knows no socket and no name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import time
 from collections import deque
 from queue import SimpleQueue
@@ -23,7 +22,10 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from collector import backups
+from collector.chores import Chores
+from collector.exits import EXIT_FAILED, end_at_once
+from collector.greenlets import keep_running, tell
+from collector.rotating import NOT_REGULAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,31 +45,16 @@ _LOCKED_SECONDS = 0.01
 # A hop for every second record would take as much as all the rest. A lone record finds the writer waiting;
 # what comes right behind it is written with all that comes within this time.
 _PAUSE_SECONDS = 0.0003
-# proc(5) writes blanks, tabs, newlines and backslashes of a path so.
-_OCTAL = re.compile(r"\\([0-7]{3})")
-
-
-def volume_of(directory: str) -> str:
-    """Return what tells the volume of *directory* from others, without touching a disk that may hang.
-
-    It is the device number where /proc/self/mountinfo tells it (proc(5)), else what stat says. The directory
-    need not exist.
-    """
-    best, volume = "", ""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                _, _, device, _, mount_point = line.split(" ", 5)[:5]
-                point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), mount_point)
-                inside = f"{directory}/".startswith(point.rstrip("/") + "/")
-                # Of two mounts at one place the later one hides the earlier.
-                if inside and len(point) >= len(best):
-                    best, volume = point, device
-    except OSError:
-        while not os.path.isdir(directory):
-            directory = os.path.dirname(directory)
-        volume = str(os.stat(directory).st_dev)
-    return volume
+# Of a volume, or of the process: all of its files fail alike.
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EROFS)
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+# So many faults of ours with the same lines, and a new worker is the only one that can go on.
+_MAX_FAULTS = 3
+_FAULT_PAUSE_SECONDS = 1.0
+# Of what the volume may take of the reserve: what waits for one file that has failed by itself, and for all.
+_PART_OF_ONE = 1 / 8
+_PART_OF_ALL = 1 / 2
 
 
 class Writer:
@@ -94,11 +81,19 @@ class Writer:
         self._at_work_beside = 0
         self._wake = Event()
         self._last_pause = _LAST_PAUSE_SECONDS
+        self._batch: dict[Handler, _Job] = {}
+        """Those of the hop under way, each with its handler locked."""
+        self._written_at = 0.0
+        """When something was written last, by the monotonic clock."""
+        self.failing: set[Handler] = set()
+        """Those whose files have failed by themselves."""
         self._thread = _Thread()
-        self._beside = ThreadPool(1)
         self._syncing = ThreadPool(1)
-        gevent.spawn(self._run)
-        gevent.spawn(self._sync_again_and_again)
+        self._chores = Chores(stats, self._lines_wait)
+        self._chores.sync = bool(sync_seconds)
+        keep_running("writer", self._run, stats)
+        keep_running("syncing", self._sync_again_and_again, stats)
+        keep_running("chores", self._chores.run, stats)
 
     def submit(self) -> None:
         """Take over what was left with the handlers."""
@@ -118,6 +113,7 @@ class Writer:
     def sync_every(self, seconds: float) -> None:
         """Sync as often from now on; 0: leave it to the kernel."""
         self._sync_seconds = seconds
+        self._chores.sync = bool(seconds)
         self._sync_changed.set()
 
     def close(self, handler: Handler) -> None:
@@ -128,31 +124,92 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether all that was submitted is on disk or closed."""
-        return not (self._ready or self._closing or self._at_work or self._at_work_beside)
+        busy = self._ready or self._closing or self._at_work or self._at_work_beside
+        return not busy and self._chores.idle
 
     def hurry(self) -> None:
         """Retry more often from now on: the end is near."""
         self._last_pause = _FIRST_PAUSE_SECONDS
         for handler in self._ready:
             handler.retry_at = 0.0
+        self._chores.hurry()
         self._wake.set()
 
+    def full_files(self) -> set[str]:
+        """Return the paths of the files that have failed by themselves, if too much waits for them.
+
+        One file is to stop neither those who log elsewhere nor, with what waits for it, this volume.
+        """
+        may_take = self.room.allowance
+        held = {handler: handler.held for handler in self.failing}
+        all_of_them = sum(held.values()) >= _PART_OF_ALL * may_take
+        return {
+            handler.file.path
+            for handler, size in held.items()
+            if all_of_them or size >= _PART_OF_ONE * may_take
+        }
+
+    def try_out(self, call: Callable[[], None]) -> None:
+        """Call *call*, which must not raise, in the thread that writes; return when it has returned."""
+        self._thread.apply(call, ())
+
+    def _lines_wait(self) -> bool:
+        """Whether there are lines that can be written: where the disk is full, chores make room."""
+        return self._at_work or any(not handler.pause for handler in self._ready)
+
     def _run(self) -> None:
+        self._at_work = False
+        self._wake.set()  # what a fault has interrupted is still to be done
         while True:
             self._wake.wait(self._next_retry())
             self._wake.clear()
-            closing, self._closing = self._closing, []
-            batch = self._lock_due()
-            if not batch and not closing:
-                continue
-            self._at_work = True
-            self._thread.apply(_work, (closing, batch))
-            self._at_work = False
-            self._sync_beside([*closing, *(job.handler for job in batch)])
-            for job in batch:
-                self._settle(job)
+            try:
+                self._hop()
+            finally:
+                self._take_back()
+
+    def _hop(self) -> None:
+        """Write what waits and is not held up, all of it in one hop to the thread."""
+        self._lock_due()
+        closing, self._closing = self._closing, []
+        batch = list(self._batch.values())
+        if not batch and not closing:
+            return
+        self._at_work = True
+        self._thread.apply(_work, (closing, batch))
+        self._at_work = False
+        self._sync_beside([*closing, *(job.handler for job in batch)])
+        now = time.monotonic()
+        if any(job.lines and not job.error for job in batch):
+            self._written_at = now
+        for job in batch:
+            try:
+                self._settle(job, now)
+            except Exception as fault:  # noqa: BLE001 - in one file it is not to hold up the others
+                self._count_fault(job.handler, fault)
+            else:
+                del self._batch[job.handler]
                 job.handler.semaphore.release()
-            self._on_idle(any(job.error and job.error.errno == errno.EMFILE for job in batch))
+        self._on_idle(any(job.error and job.error.errno == errno.EMFILE for job in batch))
+
+    def _count_fault(self, handler: Handler, fault: Exception) -> None:
+        """Take note of a fault of ours; what waits for *handler* is tried again after a pause."""
+        tell("writer", fault, self._stats, f"the lines for {handler.file.path} are tried again")
+        handler.faults += 1
+        if handler.faults == _MAX_FAULTS:
+            what = "%s: %d faults with the same lines: this worker ends, for another one to start"
+            log.error(what, handler.file.path, handler.faults)
+            end_at_once(EXIT_FAILED)
+        handler.retry_at = time.monotonic() + _FAULT_PAUSE_SECONDS
+
+    def _take_back(self) -> None:
+        """Let go of the handlers that a fault has left locked; their lines and changes wait as before."""
+        while self._batch:
+            handler, job = self._batch.popitem()
+            handler.changes[:0] = job.changes
+            if handler.records or handler.changes:
+                self._ready[handler] = None
+            handler.semaphore.release()
 
     def _next_retry(self) -> float | None:
         """Return for how many seconds there is nothing to do but for what is submitted meanwhile."""
@@ -160,9 +217,9 @@ class Writer:
             return None
         return max(0.0, min(handler.retry_at for handler in self._ready) - time.monotonic())
 
-    def _lock_due(self) -> list[_Job]:
+    def _lock_due(self) -> None:
+        """Lock the handlers that are due, and make them the batch."""
         now = time.monotonic()
-        batch: list[_Job] = []
         for handler in list(self._ready):
             if handler.retry_at > now:
                 continue
@@ -174,15 +231,18 @@ class Writer:
                     handler.semaphore.release()
                     handler.retry_at = now + _LAST_PAUSE_SECONDS
                     continue
+                except Exception as fault:  # noqa: BLE001 - as in _hop()
+                    handler.semaphore.release()
+                    self._count_fault(handler, fault)
+                    continue
                 del self._ready[handler]
                 changes, handler.changes = handler.changes, []
-                batch.append(_Job(handler, lines, changes))
+                self._batch[handler] = _Job(handler, lines, changes)
             else:
                 handler.retry_at = now + _LOCKED_SECONDS
-        return batch
 
-    def _settle(self, job: _Job) -> None:
-        """Back on the hub: count what is on disk, see that the rest is tried again."""
+    def _settle(self, job: _Job, now: float) -> None:
+        """Back on the hub at the time *now*: count what is on disk, see that the rest is tried again."""
         handler, lines, error = job.handler, job.lines, job.error
         file = handler.file
         for trouble in file.trouble:
@@ -190,11 +250,10 @@ class Writer:
         file.trouble.clear()
         self._stats.rollovers_total += file.rollovers
         file.rollovers = 0
-        if file.chores:
-            handler.chores.extend(file.chores)
-            file.chores = None
-            self._beside_the_writer(self._do_chores, handler)
-        handler.changes[:0] = job.changes
+        if file.made:
+            made, file.made = file.made, []
+            self._chores.add(handler, made)
+        handler.changes[:0], job.changes = job.changes, []
         if lines is None:
             pass
         elif error is None:
@@ -203,29 +262,32 @@ class Writer:
             if self._sync_seconds:
                 self._dirty.add(handler)
             if handler.error:
-                log.info("%s: can be written again", file.path)
+                log.info("%s: can be written again%s", file.path, _but_dropped(handler))
             handler.settled()
+            self.failing.discard(handler)
         else:
-            self._stats.count_write_error(error)
-            handler.error = f"{error}"
-            # However many fail, the first failure of each is told; what they share is not, nor are retries.
-            of = "" if handler.pause or error.errno == errno.EMFILE else file.path
-            why = (file.path, handler.records, error)
-            log.error("%s: cannot be written, %d records wait: %s", *why, extra={"of": of})
-            handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
-            handler.retry_at = time.monotonic() + handler.pause
+            self._failed(handler, error, now)
         if handler.records or handler.changes:
             self._ready[handler] = None
 
-    def _do_chores(self, handler: Handler) -> None:
-        chores, handler.chores = handler.chores, backups.Chores([], [])
-        sync = bool(self._sync_seconds)
-        left, errors, deleted = self._beside.apply(backups.do, (chores, handler.mode), {"sync": sync})
-        self._stats.deleted_backups_total += len(deleted)
-        self._stats.deleted_bytes_total += sum(deleted)
-        handler.chores.extend(left)
-        for error in errors:
-            log.error("%s: a backup cannot be compressed or deleted: %s", handler.file.path, error)
+    def _failed(self, handler: Handler, error: OSError, now: float) -> None:
+        """Have what could not be written tried again after a pause."""
+        self._stats.count_write_error(error)
+        if error.__cause__:
+            tell("writer", error.__cause__, self._stats, f"{handler.file.path} is tried again")
+        # Whatever was written since the last try was written to other files.
+        since = now if error.errno in _OUT_OF_ROOM else handler.failed_at or now
+        of_all = error.errno in (*_OUT_OF_ROOM, *_BROKEN) and self._written_at < since
+        by_itself = not of_all and error.errno not in _OUT_OF_FILES
+        (self.failing.add if by_itself else self.failing.discard)(handler)
+        handler.error, handler.failed_at = f"{error}", now
+        # However many fail, the first failure of each is told; what they share is not, nor are retries.
+        of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
+        remedy = _remedy(error) if by_itself else ""
+        why = (handler.file.path, handler.records, error, remedy)
+        log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
+        handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
+        handler.retry_at = now + handler.pause
 
     def _sync_again_and_again(self) -> None:
         """Sync what was written, all files at once; a write never waits for it."""
@@ -234,9 +296,13 @@ class Writer:
             self._sync_changed.clear()
             dirty, self._dirty = list(self._dirty), set()
             if dirty:
-                self._thread.apply(_duplicate, (dirty,))
-                # Waited for: a disk that takes longer than sync_seconds gets one round at a time.
-                self._syncing.apply(_sync, (_taken(dirty),))
+                try:
+                    self._thread.apply(_duplicate, (dirty,))
+                    # Waited for: a disk that takes longer than sync_seconds gets one round at a time.
+                    self._syncing.apply(_sync, (_taken(dirty),))
+                except BaseException:
+                    self._dirty.update(dirty)
+                    raise
 
     def _sync_beside(self, handlers: list[Handler]) -> None:
         if given := _taken(handlers):
@@ -323,11 +389,24 @@ def _work(closing: list[Handler], batch: list[_Job]) -> None:
             job.do()
         except OSError as error:
             job.error = error
-        except Exception as error:  # a fault of ours in one file is not to stop the others
-            log.exception("%s: a fault in the collector", job.handler.file.path)
-            job.error = OSError(repr(error))
+        except Exception as fault:  # noqa: BLE001 - of ours, in one file: it is not to stop the others
+            job.error = OSError(f"a fault in the collector: {fault!r}")
+            job.error.__cause__ = fault
     # Here, for on the hub it would take as long as the longest batch of all clients.
     time.sleep(_PAUSE_SECONDS)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what to do about a file that cannot be written, "" where *error* says it all."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "; see who owns it"
+    if error.errno in NOT_REGULAR:
+        return "; move it away; to silence a logger, give it a [[logger]] rule with level = 100"
+    return ""
+
+
+def _but_dropped(handler: Handler) -> str:
+    return f"; {handler.dropped} records were dropped meanwhile" if handler.dropped else ""
 
 
 def _close(handler: Handler) -> None:

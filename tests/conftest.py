@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.volumes import Volumes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -164,3 +166,12 @@ def make_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 def collector(make_collector: Callable[..., Collector]) -> Collector:
     """Return a running collector with the defaults."""
     return make_collector().start()
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Iterator[Volumes]:
+    made = Volumes(tmp_path)
+    try:
+        yield made
+    finally:
+        made.remove_all()

@@ -14,7 +14,7 @@ from collector.config import Config, load
 from collector.handlers import Handler, HandlerCache
 from collector.reserve import Reserve
 from collector.stats import Stats
-from collector.writer import volume_of
+from collector.volumes import volume_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,10 @@ import logging
 import os
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from collector import backups
-from collector.backups import Chores
 from collector.config import Config, load
 from collector.retention import enforce
 from tests.conftest import within
@@ -109,6 +106,15 @@ def test_the_backup_whose_last_line_is_oldest_goes_first_whatever_its_file_and_i
     assert set(expected) == before - names(logs)
 
 
+def test_a_backup_from_the_future_goes_before_all_others(
+    tmp_path: Path, config: Callable[..., Config]
+) -> None:
+    make(tmp_path / "logs", "a.log.2026-11-01", 9)
+    make(tmp_path / "logs", "b.log.2099-11-01", -1)
+    enforce(config("max_total_bytes = 1000"), NOW)
+    assert {"a.log.2026-11-01"} == names(tmp_path / "logs")
+
+
 def test_of_one_time_the_lower_number_goes_first(tmp_path: Path, config: Callable[..., Config]) -> None:
     for number in ("", ".2", ".10", ".9"):
         make(tmp_path / "logs", f"a.log.2026-11-03{number}", 5)
@@ -172,17 +178,6 @@ def test_what_cannot_be_deleted_does_not_keep_the_next_from_going(
     enforce(config("max_total_bytes = 1"), NOW)
     assert not (tmp_path / "logs" / "b.log.2026-11-01").exists()
     assert 1 == len([record for record in caplog.records if record.levelno == logging.ERROR])
-
-
-def test_a_backup_deleted_while_it_is_compressed_does_not_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "a.log.2026-11-01"
-    path.write_bytes(os.urandom(10_000_000))
-    with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(backups.do, Chores([str(path)], []), 0o640, sync=True)
-        within(10, (tmp_path / ".a.log.2026-11-01.gz.unfinished").exists, "compressing has begun")
-        backups.delete(str(path))
-        assert (Chores([], []), [], []) == done.result()
-    assert [] == list(tmp_path.iterdir())
 
 
 # --- in a running collector ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import gzip
 import os
 import resource
 import shutil
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import backups
+from collector.backups import Upkeep
 from collector.config import Rollover
 from collector.rotating import Lines, RotatingFile, make_directory
 
@@ -25,10 +27,18 @@ HOURLY = replace(NEVER, when="H")
 
 
 class Clock:
-    """A wall clock that a test sets."""
+    """A wall clock that a test sets, and a monotonic one: time passes on both, the first one is also set."""
 
     def __init__(self, *when: int) -> None:
+        self.elapsed = 0.0
         self.set(*when or (2026, 11, 22, 10, 20, 30))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.elapsed += seconds
+
+    def monotonic(self) -> float:
+        return self.elapsed
 
     def set(self, *when: int) -> None:
         self.now = datetime(*when, tzinfo=timezone.utc).timestamp()  # type: ignore[arg-type,misc]
@@ -38,7 +48,8 @@ class Clock:
 
 
 def open_file(directory: Path, rollover: Rollover, clock: Clock | None = None) -> RotatingFile:
-    return RotatingFile(str(directory / "app.log"), rollover, 0o640, clock=clock or Clock())
+    clock = clock or Clock()
+    return RotatingFile(str(directory / "app.log"), rollover, 0o640, clock=clock, monotonic=clock.monotonic)
 
 
 def write(file: RotatingFile, *records: str) -> Lines:
@@ -47,6 +58,17 @@ def write(file: RotatingFile, *records: str) -> Lines:
     lines = Lines(b"".join(encoded), len(records), ends)
     file.write(lines)
     return lines
+
+
+def do_chores(file: RotatingFile, rollover: Rollover) -> None:
+    upkeep = Upkeep(rollover.backup_count, rollover.compress, file.made)
+    directory = os.path.dirname(file.path)
+    tasks = backups.survey(directory, {"app.log": upkeep}, time.time_ns(), file.directory.fold)["app.log"]
+    for path in tasks.delete:
+        backups.delete(path)
+    for path in tasks.compress:
+        backups.compress(path, 0o640)
+    file.made.clear()
 
 
 def files(directory: Path) -> dict[str, str]:
@@ -250,7 +272,7 @@ def test_whatever_the_sizes_nothing_is_lost_doubled_torn_or_out_of_order(
     file.close()
     if not expected:
         return
-    in_order = [*(backup.name for backup in backups.of(file.path)[0]), "app.log"]
+    in_order = [*file.made, "app.log"]
     found = [(directory / name).read_text().splitlines(keepends=True) for name in in_order]
     assert expected == [line for lines in found for line in lines]
     if max_bytes:
@@ -297,9 +319,7 @@ def test_backup_count_keeps_the_newest_and_numbers_go_on(tmp_path: Path, restart
         if restart:
             file = open_file(tmp_path, rule)
         write(file, f"{n}\n")
-        if file.chores:
-            backups.do(file.chores, 0o640)
-            file.chores = None
+        do_chores(file, rule)
     assert {"app.log.2026-11-22.3": "3\n", "app.log.2026-11-22.4": "4\n", "app.log": "5\n"} == files(tmp_path)
 
 
@@ -309,20 +329,19 @@ def test_backup_count_deletes_only_what_the_collector_made(tmp_path: Path) -> No
     for name in foreign:
         (tmp_path / name).write_text("foreign")
     (tmp_path / "app.log.2020-01-01.gz").write_text("ours")
-    file = open_file(tmp_path, replace(NEVER, max_bytes=1, backup_count=1))
+    rule = replace(NEVER, max_bytes=1, backup_count=1)
+    file = open_file(tmp_path, rule)
     write(file, "1\n", "2\n")
-    assert file.chores
-    backups.do(file.chores, 0o640)
+    do_chores(file, rule)
     assert sorted([*foreign, "app.log.2026-11-22", "app.log"]) == sorted(files(tmp_path))
 
 
 def test_compress_leaves_gzip_files_that_hold_every_line(tmp_path: Path) -> None:
-    file = open_file(tmp_path, replace(NEVER, max_bytes=1, compress=True))
+    rule = replace(NEVER, max_bytes=1, compress=True)
+    file = open_file(tmp_path, rule)
     for n in range(3):
         write(file, f"{n}\n")
-        if file.chores:
-            backups.do(file.chores, 0o640)
-            file.chores = None
+        do_chores(file, rule)
     assert ["app.log", "app.log.2026-11-22.1.gz", "app.log.2026-11-22.gz"] == sorted(os.listdir(tmp_path))
     assert b"0\n" == gzip.decompress((tmp_path / "app.log.2026-11-22.gz").read_bytes())
 
@@ -344,7 +363,8 @@ def test_a_rollover_that_fails_lets_lines_go_on_into_the_old_file(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "111\n222\n" == (tmp_path / "app.log").read_text()
     assert "cannot roll over" in file.trouble[0]
-    clock.now += 5
+    clock.wait(5)
+    clock.now -= 3600  # set back meanwhile
     write(file, "333\n")
     assert ["111\n222\n", "333\n"] == [
         (tmp_path / name).read_text() for name in ("app.log.2026-11-22", "app.log")
@@ -365,7 +385,8 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     file = open_file(tmp_path, NEVER, clock)
     write(file, "old\n")
     (tmp_path / "app.log").rename(tmp_path / "moved")
-    clock.now += 1
+    clock.wait(1)
+    clock.now -= 3600  # set back meanwhile
     write(file, "new\n")
     assert {"moved": "old\n", "app.log": "new\n"} == files(tmp_path)
 
