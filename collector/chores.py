@@ -116,18 +116,20 @@ class Chores:
         self._let_lines_go_first()
         found = self._in_thread(backups.survey, directory, wanted, time.time_ns(), fold)
         for name, file in by_name.items():
+            pause = min(max(2 * file.pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
             if isinstance(found, OSError):
                 # What was removed has no backups.
                 failed = not isinstance(found, FileNotFoundError)
                 if failed:
-                    log.error("%s: its backups cannot be listed: %s", file.handler.file.path, found)
+                    what = "%s: its backups cannot be listed, trying again in %g s: %s"
+                    log.error(what, file.handler.file.path, pause, found)
             else:
-                failed = self._do(found[name], file)
+                failed = self._do(found[name], file, pause)
             if not failed:
                 del self._at_work[file.handler.file.path]
             else:
-                file.pause = min(max(2 * file.pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
-                file.due = time.monotonic() + file.pause
+                file.pause = pause
+                file.due = time.monotonic() + pause
                 self._put_back(file)
 
     def _put_back(self, file: _File) -> None:
@@ -138,8 +140,8 @@ class Chores:
         else:
             self._files[path] = file
 
-    def _do(self, tasks: Tasks, file: _File) -> bool:
-        """Return whether something is to be tried again."""
+    def _do(self, tasks: Tasks, file: _File, pause: float) -> bool:
+        """Return whether something has failed, and is to be tried again after *pause* seconds."""
         log_file, handler = file.handler.file, file.handler
         failed = False
         for path in tasks.delete:
@@ -149,7 +151,7 @@ class Chores:
             size = self._in_thread(backups.delete, path)
             if isinstance(size, OSError):
                 failed = True
-                log.error("%s: a backup that cannot be deleted: %s", path, size)
+                log.error("%s: cannot be deleted, trying again in %g s: %s", path, pause, size)
             elif size:
                 self._stats.deleted_backups_total["backup_count"] += 1
                 self._stats.deleted_bytes_total += size
@@ -162,7 +164,7 @@ class Chores:
             fault = self._in_thread(backups.compress, path, handler.mode, self.sync)
             if fault:
                 failed = True
-                log.error("%s: a backup that cannot be compressed: %s", path, fault)
+                log.error("%s: cannot be compressed, trying again in %g s: %s", path, pause, fault)
         return failed
 
     def _let_lines_go_first(self) -> None:

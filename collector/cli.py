@@ -16,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from collector import __version__, guardian, log
-from collector.config import Config, ConfigError, load
+from collector.config import Config, ConfigError, load, same_files
+from collector.log_directory import folding
 from collector.rotating import make_directory
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def _load(path: str | None, *, try_directory: bool = True) -> Config:
             _try_directory(config.files.directory)
         except OSError as error:
             faults.append(f"collector: {error}")
+    if config.rules:
+        faults += same_files(config, folding(os.path.realpath(config.files.directory)))
     if config.listen.tls:
         from collector.tls import load_context  # noqa: PLC0415 - the guardian takes 5 MB less without
 

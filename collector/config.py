@@ -480,17 +480,9 @@ class _Reader:
         rule: nobody can say yet whether there is one.
         """
         end = files.name.rpartition("}")[2] if "}" in files.name else ""
-        owners: dict[str, tuple[str, Rule]] = {}
-        for rule in rules:
-            place, key = (_place(rule.name), "file") if rule.name else ("[files]", "name")
-            path = rule.file or files.name.replace("{logger}", rule.name.replace(".", files.dots))
-            owner, other = owners.setdefault(path, (f"{place} {key}", rule))
-            mine, theirs = asdict(rule), asdict(other)
-            tables = ("rollover", "format")
-            differing = [f"{t}.{k}" for t in tables for k in mine[t] if mine[t][k] != theirs[t][k]]
-            if differing:
-                same = f"is the same file as {owner}, but differs in {', '.join(differing)}"
-                self._fault(place, key, path, f"{same}; set these alike, or name another file")
+        owners, faults = _owners(files, rules, lambda path: path)
+        for fault in faults:
+            self._fault(*fault)
         for rule in rules:
             place, key = (_place(rule.name), "file") if rule.name else ("[files]", "name")
             directories = [rule.file[: slash.start()] for slash in re.finditer("/", rule.file)]
@@ -505,6 +497,37 @@ class _Reader:
             if dotless and files.dots == "/" and "{logger}" in files.name:
                 wrong = 'may be the directory of a logger, as dots = "/" makes directories of names'
                 self._fault(place, key, rule.file, f"{wrong}; add .log")
+
+
+def _owners(
+    files: Files, rules: list[Rule], fold: Callable[[str], str]
+) -> tuple[dict[str, tuple[str, Rule]], list[tuple[str, str, str, str]]]:
+    """Return who names each file first, by path, and the faults of those who name it too and disagree.
+
+    What *fold* makes of them tells whether two paths are one file.
+    """
+    owners: dict[str, tuple[str, Rule]] = {}
+    faults = []
+    for rule in rules:
+        place, key = (_place(rule.name), "file") if rule.name else ("[files]", "name")
+        path = rule.file or files.name.replace("{logger}", rule.name.replace(".", files.dots))
+        owner, other = owners.setdefault(fold(path), (f"{place} {key}", rule))
+        mine, theirs = asdict(rule), asdict(other)
+        tables = ("rollover", "format")
+        differing = [f"{t}.{k}" for t in tables for k in mine[t] if mine[t][k] != theirs[t][k]]
+        if differing:
+            same = f"is the same file as {owner}, but differs in {', '.join(differing)}"
+            faults.append((place, key, path, f"{same}; set these alike, or name another file"))
+    return owners, faults
+
+
+def same_files(config: Config, fold: Callable[[str], str]) -> list[str]:
+    """Return the faults of rules that name one file by what *fold* makes of paths, and disagree on it."""
+    general = Rule("", config.files.level, config.files.name, config.rollover, config.format)
+    _, faults = _owners(config.files, [general, *config.rules[::-1]], fold)
+    return [
+        f"{place} {key} = {shown(path)}: the volume ignores case: {rule}" for place, key, path, rule in faults
+    ]
 
 
 def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of its own

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from collector.log_directory import LogDirectory, fold, ignores_case
+from collector.log_directory import LogDirectory, folded, ignores_case
 from collector.quarantine import NEVER, Quarantine
 from collector.rotating import Lines, RotatingFile
 from collector.volumes import volume_of
@@ -339,9 +339,7 @@ class HandlerCache:
 
     def _folded(self, path: str) -> str:
         """Return what all spellings of *path*, which is below the directory, have in common."""
-        above, name = os.path.split(path)
-        folded = fold(name) if self._ignores_case(above) else name
-        return os.path.join(self._folded(above) if len(above) > len(self.directory) else above, folded)
+        return folded(path, self.directory, self._ignores_case)
 
     def _trim(self, out_of_files: bool) -> None:  # noqa: FBT001 - a callback, called in one place
         """Close idle files above max_open, or all where the process has run out of descriptors."""

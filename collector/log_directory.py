@@ -5,11 +5,19 @@ A new number for a backup, whether the volume refuses modes, whether it ignores 
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
+import threading
 import unicodedata
+from typing import TYPE_CHECKING
 
 from collector.backups import Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TRIAL_SECONDS = 2.0
 
 
 class LogDirectory:
@@ -39,6 +47,35 @@ class LogDirectory:
 def fold(name: str) -> str:
     """Return what names have in common that a volume which ignores case takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def folded(path: str, root: str, ignores: Callable[[str], bool]) -> str:
+    """Return what all spellings of *path*, which is below *root*, have in common.
+
+    *ignores* tells of each directory on the way whether it ignores case.
+    """
+    above, name = os.path.split(path)
+    name = fold(name) if ignores(above) else name
+    return os.path.join(folded(above, root, ignores) if len(above) > len(root) else above, name)
+
+
+def folding(root: str) -> Callable[[str], str]:
+    """Return a function that does so with paths relative to *root*; it tries each directory, once.
+
+    One that cannot be tried, or stands still, is taken to be as the one above it.
+    """
+
+    @functools.cache
+    def ignores(directory: str) -> bool:
+        found: list[bool | None] = []
+        trial = threading.Thread(target=lambda: found.append(ignores_case(directory)), daemon=True)
+        trial.start()
+        trial.join(_TRIAL_SECONDS)
+        if found and found[0] is not None:
+            return found[0]
+        return len(directory) > len(root) and ignores(os.path.dirname(directory))
+
+    return lambda path: folded(os.path.join(root, path), root, ignores)
 
 
 def refuse_links(directory: str) -> None:

@@ -150,7 +150,7 @@ class Writer:
         }
 
     def try_out(self, call: Callable[[], None]) -> None:
-        """Call *call*, which must not raise, in the thread that writes; return when it has returned."""
+        """Call *call* in the thread that writes; return when it has returned. Raises what it raises."""
         self._thread.apply(call, ())
 
     def _lines_wait(self) -> bool:
@@ -257,14 +257,14 @@ class Writer:
         if lines is None:
             pass
         elif error is None:
-            self.room.give_back(lines.held)
             handler.count_written(self._stats, lines)
-            if self._sync_seconds:
-                self._dirty.add(handler)
+            self.room.give_back(lines.held)
             if handler.error:
                 log.info("%s: can be written again%s", file.path, _but_dropped(handler))
             handler.settled()
             self.failing.discard(handler)
+            if self._sync_seconds:
+                self._dirty.add(handler)
         else:
             self._failed(handler, error, now)
         if handler.records or handler.changes:
@@ -323,25 +323,29 @@ class _Thread:
     """A thread for one call after the other, as a ThreadPool(1) is: there a hop costs three times as much."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...], Event]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...], Event, list[Exception]]]
+        self._calls = SimpleQueue()
         self._done: deque[Event] = deque()
         self._signal = gevent.get_hub().loop.async_()
         self._signal.start(self._tell)
         Thread(target=self._run, daemon=True).start()
 
     def apply(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        """Call *function*, which must not raise, in the thread; return when it has returned."""
+        """Call *function* in the thread; return when it has returned. Raises what it raises."""
         done = Event()
-        self._calls.put((function, arguments, done))
+        faults: list[Exception] = []
+        self._calls.put((function, arguments, done, faults))
         done.wait()
+        if faults:
+            raise faults[0]
 
     def _run(self) -> None:
         while True:
-            function, arguments, done = self._calls.get()
+            function, arguments, done, faults = self._calls.get()
             try:
                 function(*arguments)
-            except Exception:  # a fault of ours in one call is not to stop those that follow
-                log.exception("a fault in the collector, in the thread of a volume")
+            except Exception as fault:  # noqa: BLE001 - it is for whoever waits for the call
+                faults.append(fault)
             self._done.append(done)
             self._signal.send()
 

@@ -20,8 +20,8 @@ import pytest
 
 from tests.conftest import within
 from tests.test_admin import ADMIN, ask
-from tests.test_faults import needs_root, run
 from tests.test_server import make_frame
+from tests.volumes import needs_root, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,9 @@ import pytest
 from tests.conftest import send_to_the_end, within
 from tests.fleet import ALL_ONCE, CONFIG, account, logging_at
 from tests.test_admin import ADMIN, ask, stats
-from tests.test_faults import bound_by_permissions, needs_root
+from tests.test_faults import bound_by_permissions
 from tests.test_server import make_frame
+from tests.volumes import needs_root
 
 if TYPE_CHECKING:
     import socket

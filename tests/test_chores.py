@@ -1,0 +1,166 @@
+"""What rollovers leave to do: when it is done, what is tried again, and what it says. With real files."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import gevent
+import pytest
+
+from collector import backups, chores
+from collector.chores import Chores
+from tests.test_handlers import Cache
+from tests.test_rotating import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from collector.handlers import Handler
+
+BY_SIZE = replace(NEVER, max_bytes=10, backup_count=2)
+
+
+class House:
+    """The chores of a directory, of which nothing is done but by step(), and whether lines wait."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache = Cache(directory)
+        self.directory = directory
+        self.lines_wait = False
+        self.chores = Chores(self.cache.stats, lambda: self.lines_wait)
+        self._greenlet = gevent.spawn(self.chores.run)
+
+    def handler(self, name: str = "app.log", *, compress: bool = False, keep: int = 2) -> Handler:
+        rollover = replace(BY_SIZE, compress=compress, backup_count=keep)
+        return self.cache.handlers.get(str(self.directory / name), rollover)
+
+    def make(self, *names: str) -> None:
+        for name in names:
+            (self.directory / name).write_text(f"{name}\n")
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.directory.iterdir() if path.name[0] != ".")
+
+    def done(self) -> None:
+        """Return when there is nothing left to do but what has failed."""
+        with gevent.Timeout(5):
+            while not self.chores.idle:
+                gevent.sleep(0.001)
+
+    def stop(self) -> None:
+        self._greenlet.kill()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.stop()
+
+
+def test_each_deletion_has_a_line_and_is_counted(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "collector")
+    house.make("app.log.2026-11-20", "app.log.2026-11-21", "app.log.2026-11-22")
+    house.chores.add(house.handler(), ["app.log.2026-11-21", "app.log.2026-11-22"])
+    house.done()
+    assert ["app.log.2026-11-21", "app.log.2026-11-22"] == house.names()
+    path = house.directory / "app.log.2026-11-20"
+    assert f"{path}: deleted, which frees 19 bytes: backup_count = 2" in caplog.messages
+    assert {"backup_count": 1, "retention": 0} == house.cache.stats.deleted_backups_total
+    assert 19 == house.cache.stats.deleted_bytes_total
+
+
+def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "_PATIENCE_SECONDS", 3600.0)
+    house.chores = Chores(house.cache.stats, lambda: house.lines_wait)
+    greenlet = gevent.spawn(house.chores.run)
+    house.lines_wait = True
+    house.make("app.log.2026-11-20", "app.log.2026-11-21")
+    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    gevent.sleep(0.1)
+    assert 2 == len(house.names())
+    house.lines_wait = False
+    house.done()
+    assert ["app.log.2026-11-21"] == house.names()
+    greenlet.kill()
+
+
+def test_lines_that_always_wait_do_not_fill_the_volume(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house.chores, "_patience_seconds", 0.1)
+    house.lines_wait = True
+    house.make("app.log.2026-11-20", "app.log.2026-11-21")
+    begun = time.monotonic()
+    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    house.done()
+    assert ["app.log.2026-11-21"] == house.names()
+    assert time.monotonic() - begun >= 0.1
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_lines_still_go_into_is_neither_compressed_nor_deleted(house: House, *, compress: bool) -> None:
+    """Where a new file cannot be made after the rename, the old one goes on under the name of the backup."""
+    house.make("app.log.2026-11-20", "app.log.2026-11-21")
+    handler = house.handler(compress=compress, keep=1)
+    handler.file.half_made = "app.log.2026-11-20"
+    house.chores.add(handler, ["app.log.2026-11-20"])
+    house.done()
+    assert "app.log.2026-11-20" in house.names()
+
+
+def test_what_fails_is_tried_again_after_a_minute_doubling_to_an_hour(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thousandth of the time will do here."""
+    assert (60, 3600) == (chores._FIRST_PAUSE_SECONDS, chores._LAST_PAUSE_SECONDS)  # noqa: SLF001 - as promised
+    monkeypatch.setattr(chores, "_FIRST_PAUSE_SECONDS", 0.06)
+    monkeypatch.setattr(chores, "_LAST_PAUSE_SECONDS", 0.36)
+    house.make("app.log.2026-11-20", "other.log.2026-11-20")
+    in_the_way = house.directory / ".app.log.2026-11-20.gz.unfinished"
+    in_the_way.mkdir()
+    begun = time.monotonic()
+    house.chores.add(house.handler(compress=True), ["app.log.2026-11-20"])
+    house.chores.add(house.handler("other.log", compress=True), ["other.log.2026-11-20"])
+    with gevent.Timeout(10):
+        while len(caplog.messages) < 5:
+            gevent.sleep(0.001)
+    assert time.monotonic() - begun >= 0.06 + 0.12 + 0.24 + 0.36
+    in_the_way.rmdir()
+    with gevent.Timeout(5):
+        while house.names() != ["app.log.2026-11-20.gz", "other.log.2026-11-20.gz"]:
+            gevent.sleep(0.001)
+    what = f"{house.directory}/app.log.2026-11-20: cannot be compressed, trying again in "
+    pauses = [message.removeprefix(what).split()[0] for message in caplog.messages]
+    assert ["0.06", "0.12", "0.24", "0.36", "0.36"] == pauses
+
+
+def test_a_directory_that_is_gone_leaves_nothing_to_do(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = house.cache.handlers.get(str(house.directory / "gone" / "app.log"), BY_SIZE)
+    house.chores.add(handler, ["app.log.2026-11-20"])
+    house.done()
+    assert [] == caplog.messages
+
+
+def test_a_fault_of_ours_in_one_file_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compress = backups.compress
+
+    def fail_once(path: str, mode: int, sync: bool) -> None:
+        if "app.log" in path:
+            raise ValueError("of ours")
+        compress(path, mode, sync)
+
+    monkeypatch.setattr(backups, "compress", fail_once)
+    house.make("app.log.2026-11-20", "other.log.2026-11-20")
+    house.chores.add(house.handler(compress=True), ["app.log.2026-11-20"])
+    house.chores.add(house.handler("other.log", compress=True), ["other.log.2026-11-20"])
+    house.done()
+    assert ["app.log.2026-11-20", "other.log.2026-11-20.gz"] == house.names()
+    assert {"chores": 1} == {where: n for where, n in house.cache.stats.faults_total.items() if n}
+    assert "of ours" in caplog.text
