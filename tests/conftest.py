@@ -30,9 +30,11 @@ STOP_SECONDS = 30
 def within(seconds: float, condition: Callable[[], object], what: str = "") -> None:
     """Return as soon as *condition* is true; fail when it is not within *seconds*."""
     deadline = time.monotonic() + seconds
+    in_time = True
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        assert in_time, f"not within {seconds} s: {what or condition}"
         time.sleep(0.01)
+        in_time = time.monotonic() < deadline  # once more after it: we may have stood still ourselves
 
 
 def whole_lines(path: Path) -> str:

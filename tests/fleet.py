@@ -88,8 +88,7 @@ def timed(collector: Collector) -> Iterator[Callable[[], float]]:
 
     def look() -> None:
         for process in processes:
-            with suppress(OSError):  # it has ended, or this kernel does not tell
-                waited[process] = _waited_for_cpu(process)
+            waited[process] = max(waited.get(process, 0), waited_for_cpu(process))
 
     def watch() -> None:
         while not stop.wait(0.01):
@@ -110,10 +109,14 @@ def timed(collector: Collector) -> Iterator[Callable[[], float]]:
         took -= sum(waited.values()) - before
 
 
-def _waited_for_cpu(process: int) -> float:
-    """Return for how many seconds the first thread of a process could run and did not (sched-stats.rst)."""
-    with open(f"/proc/{process}/schedstat") as file:
+def waited_for_cpu(process: int) -> float:
+    """Return for how many seconds the first thread of a process could run and did not (sched-stats.rst).
+
+    0 where it has ended or the kernel does not tell.
+    """
+    with suppress(OSError), open(f"/proc/{process}/schedstat") as file:
         return int(file.read().split()[1]) / 1e9
+    return 0
 
 
 class Client:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import threading
 import time
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Collector, within
+from tests.conftest import Collector, whole_lines, within
 from tests.corpus import hostile
+from tests.fleet import timed, waited_for_cpu
 from tests.test_server import make_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# A case costs less than a second; on a machine shared with others a test has to allow for more. The figures
-# are printed.
+# A case costs less than a second; on a slow machine it may be more. The figures are printed.
 MAX_SECONDS = 5.0
 MAX_GROWTH_KB = 64 * 1024
 PWNED = Path("/tmp/PWNED")  # noqa: S108 - where the corpus would leave its mark
@@ -38,6 +37,7 @@ class GoodClient:
         self.sent: list[float] = []
         self.seen: list[float] = []
         self._file = collector.directory / "good.log"
+        self._worker = collector.worker
         self._sock = collector.connect()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=work) for work in (self._send, self._look)]
@@ -46,7 +46,7 @@ class GoodClient:
 
     def _send(self) -> None:
         while not self._stop.wait(0.02):
-            self.sent.append(time.monotonic())
+            self.sent.append(self._now())
             self._sock.sendall(make_frame(str(len(self.sent)), "good"))
         self._sock.close()
 
@@ -57,8 +57,12 @@ class GoodClient:
                 file.seek(done)
                 new = file.read()
                 done += len(new)
-                self.seen.extend([time.monotonic()] * new.count(b"\n"))
+                self.seen.extend([self._now()] * new.count(b"\n"))
             time.sleep(0.005)
+
+    def _now(self) -> float:
+        """By a clock that stands while the worker waits for a CPU: others may use the machine."""
+        return time.monotonic() - waited_for_cpu(self._worker)
 
     def stop(self) -> None:
         self._stop.set()
@@ -87,9 +91,8 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
 
 
 def lines_of(collector: Collector) -> list[dict[str, Any]]:
-    files = collector.files()
-    files.pop("good.log", None)
-    return [json.loads(line) for data in files.values() for line in data.splitlines()]
+    paths = [collector.directory / name for name in collector.files() if name != "good.log"]
+    return [json.loads(line) for path in paths for line in whole_lines(path).split("\n")[:-1]]
 
 
 def peak_kb(collector: Collector) -> int:
@@ -110,11 +113,12 @@ def send(collector: Collector, case: dict[str, Any], sentinel: bytes) -> None:
     if case["layer"] != "framing":
         collector.send(case["data"] + sentinel)
         return
-    with collector.connect() as client, contextlib.suppress(ConnectionError):
-        client.sendall(case["data"])
-        if case.get("eof", True):
-            client.shutdown(socket.SHUT_WR)
-        assert client.recv(1) == b""
+    if case.get("eof", True):
+        collector.send(case["data"])
+    else:
+        with collector.connect() as client, contextlib.suppress(ConnectionError):
+            client.sendall(case["data"])
+            assert client.recv(1) == b""
     collector.send(sentinel)
 
 
@@ -137,12 +141,10 @@ def test_each_case_gets_an_answer_that_its_manifest_accepts(victim: Collector, c
     peak_kb(victim)
     resident = peak_kb(victim)
     sentinel = f"after {case['name']} {time.monotonic()}"
-    begun = time.monotonic()
-    send(victim, case, make_frame(sentinel, "sentinel"))
-    within(
-        10, lambda: any(sentinel in line for line in victim.lines("sentinel.log")), "the sentinel is written"
-    )
-    assert time.monotonic() - begun < MAX_SECONDS
+    with timed(victim) as seconds:
+        send(victim, case, make_frame(sentinel, "sentinel"))
+        within(20, lambda: any(sentinel in line for line in victim.lines("sentinel.log")), "it is written")
+    assert seconds() < MAX_SECONDS
     assert peak_kb(victim) - resident < MAX_GROWTH_KB
     connections = 2 if case["layer"] == "framing" else 1
     within(5, lambda: victim.stderr.count(" disconnected after", log_before) == connections)
