@@ -103,9 +103,14 @@ class Collector:
     @property
     def worker(self) -> int:
         """The process id of the worker: the guardian's only child."""
+        return self.children[0]
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids of the guardian's children: none while a worker that has died is replaced."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return int(children.split()[0])
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(child) for child in path.read_text().split()]
 
     @property
     def admin_port(self) -> int:
@@ -159,9 +164,12 @@ def make_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
     yield make
     for collector in made:
         if collector.running:
-            assert collector.process is not None
-            os.kill(collector.process.pid, signal.SIGKILL)
-            collector.process.wait()
+            children = collector.children
+            collector.stop(signal.SIGKILL)
+            # Else they would drain, into a directory that is being removed and beside the next test.
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
 
 
 @pytest.fixture

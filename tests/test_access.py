@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import within
+from tests.fleet import timed
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def test_a_client_outside_allow_is_refused_with_a_line(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector('[listen]\nallow = ["10.0.0.0/8", "::1"]\n').start()
     collector.send(make_frame("refused"))
-    assert "is refused: its address is not in [listen] allow" in collector.stderr
+    within(5, lambda: "is refused: its address is not in [listen] allow" in collector.stderr)
     assert {} == collector.files()
 
 
@@ -49,8 +50,8 @@ def test_ipv6_is_served_and_an_ipv4_client_of_it_is_known_by_its_own_address(
     with socket.create_connection(("::1", collector.port)) as client:
         client.sendall(make_frame("from IPv6"))
         within(5, lambda: sorted(messages(collector)) == ["from IPv4", "from IPv6"])
-    assert "client 127.0.0.1:" in collector.stderr
-    assert "client [::1]:" in collector.stderr
+    within(5, lambda: "client 127.0.0.1:" in collector.stderr)
+    within(5, lambda: "client [::1]:" in collector.stderr)
 
 
 # --- Unix ---
@@ -65,9 +66,9 @@ def test_a_stock_handler_may_use_the_unix_socket(
     handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, "by path", None, None))
     handler.close()
     within(5, lambda: messages(collector) == ["by path"])
-    assert "client unix connected" in collector.stderr
+    within(5, lambda: "client unix connected" in collector.stderr)
     assert 0o140660 == path.stat().st_mode
-    assert f"listening on {path}" in collector.stderr
+    within(5, lambda: f"listening on {path}" in collector.stderr)
     assert collector.stop() == 0
     assert not path.exists()
 
@@ -239,13 +240,14 @@ def test_a_handshake_that_stalls_ends_after_10_seconds_and_delays_nobody(
     collector = make_collector(tls_table(certificates)).start()
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     begun = time.monotonic()
-    with collector.connect() as stalled:
+    with timed(collector) as seconds, collector.connect() as stalled:
         with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
             client.sendall(make_frame("not delayed"))
             within(2, lambda: messages(collector) == ["not delayed"])
-        stalled.settimeout(15)
+        stalled.settimeout(60)
         assert stalled.recv(1) == b""
-    assert 9 < time.monotonic() - begun < 12
+    assert time.monotonic() - begun > 9
+    assert seconds() < 12
 
 
 @pytest.mark.parametrize("missing", ["server.pem", "server.key", "ca.pem"])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Collector, within
+from tests.conftest import Collector, whole_lines, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,7 +146,7 @@ def files_of(collector: Collector, logger: str, expected: Mapping[str, str]) -> 
     """Return the files of a logger and those below it, once they have as many lines as is *expected*."""
 
     def found() -> dict[str, str]:
-        return {path.name: path.read_bytes().decode() for path in collector.directory.glob(f"{logger}[._]*")}
+        return {path.name: whole_lines(path) for path in collector.directory.glob(f"{logger}[._]*")}
 
     count = sum(text.count("\n") for text in expected.values())
     within(

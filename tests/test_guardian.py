@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 def gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_a_worker_that_dies_is_replaced_at_once_on_the_same_port(collector: Collector) -> None:
@@ -36,7 +35,7 @@ def test_a_worker_that_dies_is_replaced_at_once_on_the_same_port(collector: Coll
     collector.send(make_frame("sent to nobody yet"))
     within(5, lambda: messages(collector) == ["sent to nobody yet"])
     assert before != collector.worker
-    assert "was killed by signal 9" in collector.stderr
+    within(5, lambda: "was killed by signal 9" in collector.stderr)
 
 
 def test_no_connection_is_refused_while_workers_die(collector: Collector) -> None:

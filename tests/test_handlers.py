@@ -51,9 +51,8 @@ class Cache:
 
     def settle(self) -> None:
         with gevent.Timeout(5):
-            while self.reserve.held:
+            while self.reserve.held or not self.handlers.idle:
                 gevent.sleep(0.001)
-            gevent.sleep(0.01)
 
     def open_files(self) -> set[str]:
         paths = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
@@ -210,7 +209,6 @@ def test_a_file_that_waits_to_be_changed_is_not_evicted(tmp_path: Path) -> None:
     cache.settle()
     cache.handlers.roll_over()
     cache.settle()
-    gevent.sleep(0.05)
     assert 4 == len([path for path in tmp_path.iterdir() if path.name[0] != "."])
     assert cache.handlers.idle
 

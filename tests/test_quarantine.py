@@ -41,7 +41,8 @@ def test_frames_that_cannot_be_decoded_are_kept_as_received(collector: Collector
     collector.send(framed(bad[0]) + make_frame("good") + framed(bad[1]) + framed(bad[2]))
     file = collector.directory / ".quarantine"
     within(5, lambda: file.exists() and file.read_bytes() == b"".join(map(framed, bad)))
-    assert ["good"] == messages(collector)
+    within(5, lambda: messages(collector) == ["good"])
+    within(5, lambda: collector.stderr.count("quarantined") == 3)
     lines = [line for line in collector.stderr.splitlines() if "quarantined" in line]
     assert ["frame of 12 bytes", "frame of 2 bytes", "frame of 1002 bytes"] == [
         line.split(": ")[1].removesuffix(" quarantined") for line in lines

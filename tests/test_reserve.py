@@ -6,17 +6,18 @@ a small tmpfs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import within
+from tests.fleet import timed
 from tests.test_server import make_frame, messages
 from tests.volumes import Volumes, needs_root, run
 
@@ -92,8 +93,10 @@ def test_a_file_that_cannot_be_written_holds_up_no_other(make_collector: Callabl
     with collector.connect() as client:
         client.sendall(b"".join(map(make_frame, numbered(500))))
         within(5, lambda: "app.log: cannot be written" in collector.stderr)
-        client.sendall(make_frame("not held up", "other"))
-        within(1, lambda: messages(collector, "other.log") == ["not held up"])
+        with timed(collector) as seconds:
+            client.sendall(make_frame("not held up", "other"))
+            within(5, lambda: messages(collector, "other.log") == ["not held up"])
+        assert seconds() < 1
 
 
 @needs_root
@@ -140,9 +143,9 @@ def test_what_cannot_be_written_in_time_is_counted_per_file_and_the_exit_code_is
     with collector.connect() as client:
         client.sendall(b"".join(map(make_frame, numbered(350))) + make_frame("good", "other"))
         within(5, lambda: "app.log: cannot be written" in collector.stderr)
-        begun = time.monotonic()
-        assert collector.stop() == 1
-        assert time.monotonic() - begun < 3
+        with timed(collector) as seconds:
+            assert collector.stop() == 1
+        assert seconds() < 3
     assert re.search(
         r"ERROR \S+app.log: \d+ records are lost, they could not be written in time", collector.stderr
     )
@@ -162,7 +165,8 @@ def test_incomplete_frames_take_no_more_than_a_quarter_and_the_oldest_pays(
         oldest.sendall(half_a_frame)
         within(5, lambda: collector.stderr.count(" connected") == 2)
         second.sendall(half_a_frame)
-        assert oldest.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):  # where it had not been read to its end
+            assert oldest.recv(1) == b""
         within(5, lambda: "its was the oldest" in collector.stderr)
         second.sendall(make_frame("x" * (900 * 1024))[600 * 1024 :])
         within(5, lambda: len(collector.lines("app.log")) == 1)

@@ -241,6 +241,7 @@ def test_that_a_limit_cannot_be_reached_is_told_once(make_collector: MakeCollect
         collector.send(make_frame("x" * 900))
         backups_gone = number
         within(10, lambda: collector.stderr.count("deleted, which") == backups_gone)  # noqa: B023 - called here
+    within(10, lambda: "no backup is left to delete" in collector.stderr)
     assert 1 == collector.stderr.count("no backup is left to delete")
 
 

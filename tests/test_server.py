@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import within
+from tests.conftest import STOP_SECONDS, within
 from tests.corpus import frame
+from tests.fleet import timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,14 +73,15 @@ def test_a_payload_that_cannot_be_read_costs_itself_and_not_its_connection(
         within(5, lambda: messages(collector) == ["before", "after"])
         client.sendall(make_frame("later"))
         within(5, lambda: messages(collector) == ["before", "after", "later"])
-    assert f"frame of {len(payload)} bytes quarantined" in collector.stderr
+    within(5, lambda: f"frame of {len(payload)} bytes quarantined" in collector.stderr)
 
 
 def test_a_million_bad_payloads_do_not_flood_the_log(collector: Collector) -> None:
     collector.send(b"\0\0\0\1N" * 100_000 + make_frame("after"))
     within(10, lambda: messages(collector) == ["after"])
-    assert 20 == collector.stderr.count("bytes quarantined")
     assert collector.stop() == 0
+    # So many, and one that tells how many were left out.
+    assert 20 + 1 == collector.stderr.count("bytes quarantined")
     assert collector.stderr.endswith("1 written, 100000 quarantined, 0 dropped\n")
 
 
@@ -88,10 +90,8 @@ def test_a_frame_over_the_limit_ends_its_own_connection_only(collector: Collecto
         collector.send(make_frame("before") + b"GET / HTTP/1.1\r\n\r\n")
         good.sendall(make_frame("after"))
         within(5, lambda: messages(collector) == ["before", "after"])
-    assert (
-        "frame of 1195725856 bytes exceeds max_frame_bytes = 16777216; looks like HTTP; closing"
-        in collector.stderr
-    )
+    line = "frame of 1195725856 bytes exceeds max_frame_bytes = 16777216; looks like HTTP; closing"
+    within(5, lambda: line in collector.stderr)
 
 
 def test_a_busy_client_does_not_starve_others(collector: Collector) -> None:
@@ -107,14 +107,14 @@ def test_a_busy_client_does_not_starve_others(collector: Collector) -> None:
         sender = threading.Thread(target=keep_sending, args=(busy,))
         sender.start()
         for n in range(20):
-            begun = time.monotonic()
-            quiet.sendall(make_frame(str(n)))
-            within(5, lambda n=n: len(messages(collector)) > n)  # type: ignore[misc]
-            delays.append(time.monotonic() - begun)
+            with timed(collector) as seconds:
+                quiet.sendall(make_frame(str(n)))
+                within(5, lambda n=n: len(messages(collector)) > n)  # type: ignore[misc]
+            delays.append(seconds())
         busy.shutdown(socket.SHUT_RDWR)
         sender.join()
     assert sorted(delays)[10] < 0.1
-    assert len(collector.lines("busy.log")) > 1000
+    within(5, lambda: len(collector.lines("busy.log")) > 1000)
 
 
 def test_at_max_clients_further_ones_wait_in_the_backlog(make_collector: Callable[..., Collector]) -> None:
@@ -126,6 +126,7 @@ def test_at_max_clients_further_ones_wait_in_the_backlog(make_collector: Callabl
             first.sendall(make_frame("first"))
             second.sendall(make_frame("second"))
             within(5, lambda: sorted(messages(collector)) == ["first", "second"])
+            within(5, lambda: collector.stderr.count(" connected") >= 2)
             assert 2 == collector.stderr.count(" connected")
         within(5, lambda: "patient" in messages(collector))
 
@@ -147,7 +148,7 @@ def test_a_hard_limit_too_low_for_max_clients_is_warned_of(make_collector: Calla
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
 
     collector = make_collector().start(preexec_fn=lower)
-    assert "the limit on open files is 1000: only 500 clients are served at a time" in collector.stderr
+    within(5, lambda: "the limit on open files is 1000: only 500 clients are served" in collector.stderr)
 
 
 def test_where_descriptors_are_few_fewer_clients_are_served_and_the_others_wait(
@@ -198,23 +199,25 @@ def test_what_waits_in_the_backlog_is_accepted_and_read_before_the_end(
 def test_an_idle_client_does_not_delay_the_end(collector: Collector) -> None:
     with collector.connect():
         within(5, lambda: " connected" in collector.stderr)
-        begun = time.monotonic()
-        assert collector.stop() == 0
-        assert time.monotonic() - begun < 2
+        with timed(collector) as seconds:
+            assert collector.stop() == 0
+        assert seconds() < 2
 
 
 def test_a_client_that_never_stops_sending_does_not_delay_the_end(collector: Collector) -> None:
     blob = make_frame("endless") * 1000
+    deadline = time.monotonic() + STOP_SECONDS
     with collector.connect() as client:
-        client.settimeout(0.05)
         client.sendall(blob)
+        client.settimeout(0.05)
         assert collector.process
-        collector.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        while collector.running:
-            assert time.monotonic() < deadline
-            with contextlib.suppress(OSError):
-                client.send(blob)
+        with timed(collector) as seconds:
+            collector.process.send_signal(signal.SIGTERM)
+            while collector.running:
+                assert time.monotonic() < deadline
+                with contextlib.suppress(OSError):
+                    client.send(blob)
+    assert seconds() < 5
     assert collector.process.returncode == 0
 
 

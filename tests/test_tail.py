@@ -23,7 +23,7 @@ import pytest
 
 from collector import follow, readback
 from collector.config import Admin, Config, Format, load
-from tests.conftest import within
+from tests.conftest import whole_lines, within
 from tests.test_server import make_frame
 
 if TYPE_CHECKING:
@@ -417,8 +417,8 @@ def following() -> Iterator[Callable[[Path], Any]]:
         with output.open("wb") as file:
             command = [sys.executable, "-m", "collector", "tail", "-f", "-n", "2", "-c", str(config)]
             processes.append(subprocess.Popen(command, stdout=file, stderr=file))
-        within(20, lambda: "following the files" in output.read_text(), "it follows")
-        return output.read_text
+        within(20, lambda: "following the files" in whole_lines(output), "it follows")
+        return lambda: whole_lines(output)
 
     yield start
     for process in processes:

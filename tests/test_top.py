@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import logging.handlers
@@ -45,19 +46,22 @@ class Terminal:
         self.master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        # What a shell has started in the background, these tests for instance, ignores SIGINT.
+        arguments = ["env", "--default-signal=INT", *arguments]
         self.process = subprocess.Popen(arguments, stdin=slave, stdout=slave, stderr=slave, env=environment)
         os.close(slave)
         os.set_blocking(self.master, False)
-        self._written = b""
+        self._written = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # what has come may end inside a character
 
     @property
     def written(self) -> str:
         try:
             while data := os.read(self.master, 65536):
-                self._written += data
+                self._written += self._decoder.decode(data)
         except OSError:
             pass  # nothing more for now, or the process has ended
-        return self._written.decode()
+        return self._written
 
 
 @pytest.fixture
