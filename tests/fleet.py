@@ -88,7 +88,7 @@ def timed(collector: Collector) -> Iterator[Callable[[], float]]:
 
     def look() -> None:
         for process in processes:
-            waited[process] = max(waited.get(process, 0), waited_for_cpu(process))
+            waited[process] = max(waited.get(process, 0), _waited_for_cpu(process))
 
     def watch() -> None:
         while not stop.wait(0.01):
@@ -109,7 +109,14 @@ def timed(collector: Collector) -> Iterator[Callable[[], float]]:
         took -= sum(waited.values()) - before
 
 
-def waited_for_cpu(process: int) -> float:
+def own_clock(collector: Collector) -> Callable[[], float]:
+    """Return a clock, in seconds, that stands while we or the collector could run and have no CPU."""
+    assert collector.process
+    processes = (os.getpid(), collector.process.pid, collector.worker)
+    return lambda: time.monotonic() - sum(map(_waited_for_cpu, processes))
+
+
+def _waited_for_cpu(process: int) -> float:
     """Return for how many seconds the first thread of a process could run and did not (sched-stats.rst).
 
     0 where it has ended or the kernel does not tell.

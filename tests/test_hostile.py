@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Collector, whole_lines, within
 from tests.corpus import hostile
-from tests.fleet import timed, waited_for_cpu
+from tests.fleet import own_clock, timed
 from tests.test_server import make_frame
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class GoodClient:
         self.sent: list[float] = []
         self.seen: list[float] = []
         self._file = collector.directory / "good.log"
-        self._worker = collector.worker
+        self._now = own_clock(collector)
         self._sock = collector.connect()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=work) for work in (self._send, self._look)]
@@ -59,10 +59,6 @@ class GoodClient:
                 done += len(new)
                 self.seen.extend([self._now()] * new.count(b"\n"))
             time.sleep(0.005)
-
-    def _now(self) -> float:
-        """By a clock that stands while the worker waits for a CPU: others may use the machine."""
-        return time.monotonic() - waited_for_cpu(self._worker)
 
     def stop(self) -> None:
         self._stop.set()
