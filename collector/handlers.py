@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 _PORTION_BYTES = 4 * 1024 * 1024
 _PORTION_RECORDS = 10_000
 _POLL_SECONDS = 0.005
+# A volume that stands still is not to hold up one that is mounted below it for longer.
+_TRIAL_SECONDS = 5.0
 
 
 class Handler:
@@ -189,15 +191,12 @@ class HandlerCache:
         """The path of each file as it was spelled first, by what all of its spellings have in common."""
         self.respelled = 0
         """How often a directory was found to ignore case: paths have to be asked for again."""
-        self._superseded: set[str] = set()
-        """Other spellings that got handlers before that was known."""
         self.directory = os.path.realpath(files.directory)
-        self.trying: gevent.Greenlet
-        """Finds out whether the newest directory ignores case."""
-        self.quarantine_file = Quarantine(
-            self.directory, quarantine.max_bytes, files.mode, sync=files.sync_seconds > 0
-        )
-        _, writer = self._in_directory(self.directory)
+        self._trials: dict[str, gevent.Greenlet] = {}
+        """What finds out whether a directory ignores case, by its path."""
+        root, writer = self._in_directory(self.directory)
+        sync = files.sync_seconds > 0
+        self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
         self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, writer, [])
         """Takes frames as received, each one of its records."""
 
@@ -305,6 +304,9 @@ class HandlerCache:
     def _in_directory(self, path: str) -> tuple[LogDirectory, Writer]:
         """Return what is known of the directory *path*, and the writer of its volume."""
         if path not in self._directories:
+            above = None
+            if len(path) > len(self.directory):
+                above, _ = self._in_directory(os.path.dirname(path))
             volume = volume_of(path)
             writer = self._writers.get(volume)
             if writer is None:
@@ -312,22 +314,51 @@ class HandlerCache:
                     self._reserve, self._stats, self._files.sync_seconds, self._trim
                 )
             # Until it was tried it is taken to be as the one above it.
-            directory = LogDirectory(path, ignores_case=self._ignores_case(os.path.dirname(path)))
+            directory = LogDirectory(path, ignores_case=above is not None and above.ignores_case)
             self._directories[path] = directory, writer
-            self.trying = gevent.spawn(self._try_case, directory, writer)
+            self._trials[path] = gevent.spawn(self._try, directory, writer)
         return self._directories[path]
 
-    def _try_case(self, directory: LogDirectory, writer: Writer) -> None:
-        """Find out whether *directory* ignores case, in the thread that its files wait for anyway."""
-        found: list[bool | None] = []
-        writer.try_out(lambda: found.append(ignores_case(directory.path)))
-        if not found or found[0] in (None, directory.ignores_case):
-            return
-        directory.ignores_case = bool(found[0])
+    def _try(self, directory: LogDirectory, writer: Writer) -> None:
+        """Find out whether *directory* ignores case, in the thread that its files wait for anyway.
+
+        Nothing is written there before that is known: two handlers would open one file.
+        """
+        above = os.path.dirname(directory.path)
+        try:
+            if above in self._trials:
+                self._trials[above].join(_TRIAL_SECONDS)
+            found = writer.in_thread(ignores_case, directory.path)
+            if found is None:  # it is yet to be made, and then as the one above it is
+                found = self._ignores_case(above)
+            if found != directory.ignores_case:
+                directory.ignores_case = found
+                self._respell()
+        finally:
+            directory.tried = True
+            del self._trials[directory.path]
+            writer.wake()
+
+    def wait_for_trials(self, seconds: float) -> None:
+        """Return when all directories were tried that it has so far, or so many *seconds* later."""
+        gevent.joinall(list(self._trials.values()), timeout=seconds)
+
+    def _respell(self) -> None:
+        """Let one handler have the lines of each file, now that more spellings are known to be one."""
         self._spellings.clear()
-        for path in self._lines:
-            if path != self._spellings.setdefault(self._folded(path), path):
-                self._superseded.add(path)
+        for path, lines in self._lines.items():
+            first = self._spellings.setdefault(self._folded(path), path)
+            if first == path or path not in self._handlers:
+                continue
+            other = self._handlers[path]
+            if lines:
+                handler = self.get(first, other.rollover)
+                if not handler.lines:
+                    handler.begin()
+                handler.lines += lines
+                lines.clear()
+            if not other.records:
+                del self._handlers[path]
         self.respelled += 1
 
     def _ignores_case(self, path: str) -> bool:
@@ -343,28 +374,18 @@ class HandlerCache:
 
     def _trim(self, out_of_files: bool) -> None:  # noqa: FBT001 - a callback, called in one place
         """Close idle files above max_open, or all where the process has run out of descriptors."""
-        for path in self._superseded & self._handlers.keys():
-            if self._close(path):
-                del self._evicted[path]  # it is rolled over under its first spelling
         surplus = len(self._handlers) - (0 if out_of_files else self._files.max_open)
         if surplus <= 0:
             return
-        for path in list(self._handlers):
-            if self._close(path):
+        for path, handler in list(self._handlers.items()):
+            if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
+                # Never released: whoever asks for this path from now on gets another handler.
+                del self._handlers[path]
+                self._evicted[path] = handler.rollover
+                handler.writer.close(handler)
                 surplus -= 1
                 if not surplus:
                     return
-
-    def _close(self, path: str) -> bool:
-        """Close the file *path* and forget its handler if that is idle; return whether it is."""
-        handler = self._handlers[path]
-        if handler.records or handler.changes or not handler.semaphore.acquire(blocking=False):
-            return False
-        # Never released: whoever asks for this path from now on gets another handler.
-        del self._handlers[path]
-        self._evicted[path] = handler.rollover
-        handler.writer.close(handler)
-        return True
 
     def drain(self, deadline: float) -> list[Handler]:
         """Write what waits and close every file; return the handlers that could not when time is up.

@@ -27,6 +27,8 @@ class LogDirectory:
         self.path = path
         self.numbers = Numbers(path)
         self.ignores_case = ignores_case
+        self.tried = False
+        """Whether that is known by trying, and files may be written there."""
         self._refuses_modes = False
 
     def fold(self, name: str) -> str:

@@ -17,6 +17,7 @@ from collector.framing import HEADER_BYTES
 from collector.rotating import RotatingFile
 
 if TYPE_CHECKING:
+    from collector.log_directory import LogDirectory
     from collector.rotating import Lines
 
 NAME = ".quarantine"
@@ -27,8 +28,8 @@ NEVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=F
 class Quarantine(RotatingFile):
     """A file of frames; each of the `Lines` that it is given is one or more whole frames, with their ends."""
 
-    def __init__(self, directory: str, max_bytes: int, mode: int, *, sync: bool) -> None:
-        super().__init__(os.path.join(directory, NAME), NEVER, mode, sync=sync)
+    def __init__(self, directory: LogDirectory, max_bytes: int, mode: int, *, sync: bool) -> None:
+        super().__init__(os.path.join(directory.path, NAME), NEVER, mode, sync=sync, directory=directory)
         self.half = max_bytes // 2
         """The largest frame that it can keep, and the size of each half."""
         self.frames_gone = 0

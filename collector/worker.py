@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 _FOR_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
 # A disk that stands still is no reason to let the clients wait.
-_TRY_SECONDS = 2.0
+_TRIAL_SECONDS = 2.0
 _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
 # Who signals all processes at once reaches the worker twice: the guardian passes its own on.
 _SAME_SECONDS = 0.2
@@ -62,7 +62,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
-    handlers.trying.join(_TRY_SECONDS)
+    handlers.wait_for_trials(_TRIAL_SECONDS)
     stream = Stream()
     router = Router(config, handlers, stats, stream)
     stats.count_up = router.count_up

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
+
+_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 # A disk that is full or gone is asked again soon, then ever more seldom.
 _FIRST_PAUSE_SECONDS = 0.1
@@ -149,9 +152,15 @@ class Writer:
             if all_of_them or size >= _PART_OF_ONE * may_take
         }
 
-    def try_out(self, call: Callable[[], None]) -> None:
-        """Call *call* in the thread that writes; return when it has returned. Raises what it raises."""
-        self._thread.apply(call, ())
+    def in_thread(self, call: Callable[[_Given], _Result], given: _Given) -> _Result:
+        """Call *call* in the thread that writes, and return its result. Raises what it raises."""
+        results: list[_Result] = []
+        self._thread.apply(lambda: results.append(call(given)), ())
+        return results[0]
+
+    def wake(self) -> None:
+        """Look again at what waits."""
+        self._wake.set()
 
     def _lines_wait(self) -> bool:
         """Whether there are lines that can be written: where the disk is full, chores make room."""
@@ -213,15 +222,14 @@ class Writer:
 
     def _next_retry(self) -> float | None:
         """Return for how many seconds there is nothing to do but for what is submitted meanwhile."""
-        if not self._ready:
-            return None
-        return max(0.0, min(handler.retry_at for handler in self._ready) - time.monotonic())
+        at = min((handler.retry_at for handler in self._ready if handler.file.directory.tried), default=None)
+        return None if at is None else max(0.0, at - time.monotonic())
 
     def _lock_due(self) -> None:
         """Lock the handlers that are due, and make them the batch."""
         now = time.monotonic()
         for handler in list(self._ready):
-            if handler.retry_at > now:
+            if handler.retry_at > now or not handler.file.directory.tried:
                 continue
             if handler.semaphore.acquire(blocking=False):
                 try:

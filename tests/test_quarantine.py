@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from collector.log_directory import LogDirectory
 from collector.quarantine import Quarantine
 from collector.rotating import Lines
 from tests.conftest import within
@@ -110,7 +111,7 @@ def test_a_frame_larger_than_half_is_dropped(
 
 
 def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) -> None:
-    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
     frames = [bytes([n]) * 6 for n in range(7)]
     for frame in frames:
         write(quarantine, frame)
@@ -120,7 +121,7 @@ def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) ->
 
 def test_frames_of_a_former_run_are_not_counted_when_they_go(tmp_path: Path) -> None:
     for run in range(2):
-        quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+        quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
         for n in range(4):
             write(quarantine, bytes([n]) * 6)
         assert 0 == quarantine.frames_gone, run
@@ -129,7 +130,7 @@ def test_frames_of_a_former_run_are_not_counted_when_they_go(tmp_path: Path) -> 
 
 
 def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> None:
-    quarantine = Quarantine(str(tmp_path), 40, 0o640, sync=False)
+    quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
     frames = [bytes([n]) * 6 for n in range(3)]
     write(quarantine, *frames)
     assert [b"".join(map(framed, frames[:2])), framed(frames[2])] == kept(tmp_path)
@@ -137,7 +138,7 @@ def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> 
 
 def test_what_a_kill_left_of_a_frame_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / ".quarantine").write_bytes(framed(b"whole") + framed(b"cut")[:-1])
-    quarantine = Quarantine(str(tmp_path), 1000, 0o640, sync=False)
+    quarantine = Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False)
     write(quarantine, b"next")
     assert framed(b"whole") + framed(b"next") == kept(tmp_path)[1]
     assert "cut 6 bytes" in quarantine.trouble[0]
@@ -146,12 +147,12 @@ def test_what_a_kill_left_of_a_frame_is_cut_off(tmp_path: Path) -> None:
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "outside", tmp_path / ".quarantine")
     with pytest.raises(OSError, match="quarantine"):
-        write(Quarantine(str(tmp_path), 1000, 0o640, sync=False), b"x")
+        write(Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False), b"x")
     assert not (tmp_path / "outside").exists()
 
 
 def test_it_is_made_anew_when_somebody_has_moved_it_to_replay_it(tmp_path: Path) -> None:
-    quarantine = Quarantine(str(tmp_path), 1000, 0o640, sync=False)
+    quarantine = Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False)
     write(quarantine, b"first.", b"second")
     (tmp_path / ".quarantine").rename(tmp_path / "saved")
     write(quarantine, b"third.")
