@@ -1,8 +1,7 @@
 """Volumes with manners of their own: some refuse chmod, some ignore case, some leave no room for gzip.
 
 They are file systems that a test mounts (tests/odd_volume.py), and what is asked is what an operator sees:
-the files, the log, the health. Not tested: when a backup that could not be compressed is tried again, a minute
-later; a real CIFS or APFS.
+the files, the log, the health. Not tested: that a backup is compressed later, which is a minute; a real CIFS.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ RESERVE_BYTES = 8_000_000
 VOLUME_BYTES = RESERVE_BYTES // 2
 FILE_BYTES = VOLUME_BYTES // 8
 FILES_BYTES = VOLUME_BYTES // 2
-# What is read at once from a client is judged at once.
-BATCH_BYTES = 300_000
+# What is read at once from a client is judged at once, and some may be on its way to the file.
+BATCH_BYTES = 600_000
 MESSAGE_CHARACTERS = 1000
 # More than the whole reserve.
 FLOOD = 9000
@@ -123,6 +123,17 @@ def flood(collector: Collector, *loggers: str, count: int = FLOOD) -> float:
         return max(longest, now() - begun)
 
 
+def know_as_bad(collector: Collector, *loggers: str) -> None:
+    """Send a record for each of the bad files; return when the collector knows that they are.
+
+    Until it has tried it holds for a file as much as for any other.
+    """
+    for logger in loggers:
+        flood(collector, logger, count=1)
+    for logger in loggers:
+        within(SECONDS, lambda: errors(collector, collector.directory / f"{logger}.log"), "an ERROR")  # noqa: B023
+
+
 def numbered(logger: str, number: int) -> bytes:
     return make_frame(f"{number:06} {'-' * MESSAGE_CHARACTERS}", logger)
 
@@ -177,16 +188,14 @@ def test_a_bad_file_holds_an_eighth_and_the_rest_of_its_records_is_dropped_and_c
     spoilt: Callable[[str, str], Collector], kind: str, when_full: str
 ) -> None:
     collector = spoilt(kind, when_full)
-    path = collector.directory / "bad.log"
-    flood(collector, "bad", count=1)
-    within(SECONDS, lambda: errors(collector, path), "it is known to be bad")
-    flood(collector, "bad", count=FLOOD - 1)
-    within(SECONDS, lambda: received(collector, FLOOD), "all are read")
+    know_as_bad(collector, "bad")
+    flood(collector, "bad")
+    within(SECONDS, lambda: received(collector, 1 + FLOOD), "all are read")
     totals = sample(collector)
     assert FILE_BYTES / 2 < totals["reserve"]["bytes"] < FILE_BYTES + BATCH_BYTES
     assert {"file"} == {reason for reason, count in totals["records"]["dropped"].items() if count}
     dropped, held = totals["records"]["dropped"]["file"], totals["records"]["in_reserve"]
-    assert FLOOD == dropped + held
+    assert 1 + FLOOD == dropped + held
     assert (
         f'collector_dropped_records_total{{reason="file"}} {float(dropped)}' in ask(collector, "/metrics")[2]
     )
@@ -253,6 +262,7 @@ def test_eight_bad_files_hold_half_of_what_the_volume_may(
     for path in paths:
         spoil(path, kind)
     collector.start()
+    know_as_bad(collector, *(path.stem for path in paths))
     with logging_at(collector, 100, [["good"]]) as clients, some_floods(collector, len(paths)) as floods:
         most = 0
         now = own_clock(collector)
@@ -264,14 +274,14 @@ def test_eight_bad_files_hold_half_of_what_the_volume_may(
             if rest[100_000:]:
                 floods.append((client, rest[100_000:]))
             most = max(most, sample(collector)["reserve"]["bytes"])
-    assert most < FILES_BYTES + 2 * BATCH_BYTES
+    assert most < FILES_BYTES + BATCH_BYTES
     assert_good_is_written(collector, clients)
     for path in paths:
         assert errors(collector, path), "each is told"
         mend(path, kind)
     within(SECONDS, lambda: sample(collector)["records"]["in_reserve"] == 0, "what was held is written")
     written = sum(len(collector.lines(path.name)) for path in paths)
-    assert 8 * FLOOD // 2 == written + sample(collector)["records"]["dropped"]["file"]
+    assert 8 * (1 + FLOOD // 2) == written + sample(collector)["records"]["dropped"]["file"]
 
 
 @contextlib.contextmanager
@@ -288,15 +298,19 @@ def some_floods(collector: Collector, count: int) -> Iterator[list[tuple[socket.
 
 
 @each_way
-@pytest.mark.parametrize("error", ["EACCES", "EPERM", "EIO", "EDQUOT"])
+@pytest.mark.parametrize("error", ["EACCES", "EPERM", "EIO"])
 def test_a_file_that_alone_cannot_be_written_while_others_are_has_failed_by_itself(
     odd_volume: OddVolume, make_collector: MakeCollector, error: str, when_full: str
 ) -> None:
-    """Whatever the error: where another file of the volume is written in the same hop, the volume is well."""
+    """Where another file of the volume is written in the same hop, the volume is well, whatever the error.
+
+    Not tried are ENOSPC and EDQUOT, which say nothing of one file when it is tried again alone.
+    """
     odd_volume.set(refuse={"write bad.log": error})
     collector = make_collector(config(when_full), directory=odd_volume.mount / "logs").start()
-    flood(collector, "bad", "good", count=2 * FLOOD)
-    within(SECONDS, lambda: len(collector.lines("good.log")) == FLOOD, "good.log is written")
+    for done in range(FLOOD // 10, FLOOD + 1, FLOOD // 10):
+        flood(collector, "bad", "good", count=FLOOD // 5)  # no more than such a file system can take at once
+        within(SECONDS, lambda: len(collector.lines("good.log")) == done, "good.log is written")  # noqa: B023
     totals = sample(collector)
     assert {"file"} == {reason for reason, count in totals["records"]["dropped"].items() if count}
     odd_volume.set()
