@@ -383,8 +383,12 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     if path is None:
         return Config()
     file = os.fspath(path)
+    given = parse(_read(file), file)
+    # Emptied by a full disk or a slip of the shell, which is not to mean the defaults: these delete backups.
+    if given in ({}, {"logger": []}):
+        raise ConfigError([f"{file}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"])
     reader = _Reader(file)
-    config = reader.config(parse(_read(file), file))
+    config = reader.config(given)
     if reader.faults:
         raise ConfigError(reader.faults, config if reader.files_are_sound() else None)
     return config

@@ -67,6 +67,30 @@ def test_the_configuration_may_be_named_by_the_environment(tmp_path: Path) -> No
     assert str(config) in result.stderr
 
 
+def test_an_empty_variable_names_no_file(tmp_path: Path) -> None:
+    environment = os.environ | {"COLLECTOR_CONFIG": ""}
+    command = [sys.executable, "-m", "collector", "check"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (0, b"") == (result.returncode, result.stderr)
+    assert [tmp_path / "logs"] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["run", "check", "tail", "top"])
+def test_an_empty_configuration_is_one_line_and_exit_2(command: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.touch()
+    result = run(command, "-c", str(config))
+    fault = f"{config}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG\n"
+    assert (2, fault) == (result.returncode, result.stderr)
+    assert [config] == list(tmp_path.iterdir())
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    result = run("check", COLLECTOR_CONFIG=str(tmp_path))
+    fault = f"{tmp_path}: cannot be read: Is a directory; give the path of a TOML file\n"
+    assert (2, fault) == (result.returncode, result.stderr)
+
+
 def test_check_exits_with_0_beside_a_running_collector(collector: Collector) -> None:
     result = run("check", "-c", str(collector.config))
     assert (0, "") == (result.returncode, result.stderr)

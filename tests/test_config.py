@@ -125,8 +125,18 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     )
 
 
-def test_an_empty_file_means_the_defaults(config: Load) -> None:
-    assert load(None) == config("")
+@pytest.mark.parametrize("text", ["[files]", "files = {}", "[listen.tls]", '[[logger]]\nname = "a"'])
+def test_a_table_without_keys_will_do(config: Load, text: str) -> None:
+    assert load(None).files == config(text).files
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \t\r\n\n", "# port = 1", "# [files]\n\n#", "logger = []"])
+def test_a_file_without_a_table_is_refused_with_the_remedy(faults: Faults, text: str) -> None:
+    assert ["has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"] == faults(text)
+
+
+def test_keys_above_any_table_have_their_own_remedy_and_no_other(faults: Faults) -> None:
+    assert ["port = 9020: unknown; did you mean [listen] port or [admin] port?"] == faults("port = 9020")
 
 
 def test_the_manual_shows_the_defaults_and_an_admin_port() -> None:
@@ -1314,7 +1324,7 @@ def test_a_file_without_end_is_one_fault() -> None:
 )
 def test_a_file_is_read_up_to_a_mebibyte(tmp_path: Path, size: int, accepted: bool) -> None:
     file = tmp_path / "c.toml"
-    file.write_bytes(b"#" * (MAX_FILE_BYTES + size))
+    file.write_bytes(b"[files]\n".ljust(MAX_FILE_BYTES + size, b"#"))
 
     if accepted:
         assert load(None) == load(file)

@@ -321,6 +321,20 @@ def test_a_configuration_that_is_gone_is_reported_and_the_running_one_stays(coll
     within(5, lambda: messages(collector) == ["as before"])
 
 
+@pytest.mark.parametrize("left", ["", "\n", "# cut off\n"], ids=["nothing", "a line", "a comment"])
+def test_a_configuration_that_was_emptied_deletes_no_backup(make_collector: MakeCollector, left: str) -> None:
+    """Its defaults would: seven backups instead of all."""
+    collector = make_collector(f"{SHORT}[rollover]\nmax_bytes = 100\nbackup_count = 0\n").start()
+    collector.send(make_frame("x" * 99) * 12)
+    within(5, lambda: len(collector.files()) == 12)
+    collector.config.write_text(left)
+    send_signal(collector, signal.SIGHUP)
+    within(5, lambda: f"ERROR SIGHUP: {collector.config}: has no table; leave out -c" in collector.stderr)
+    assert "the running configuration stays; faults in the new one: 1" in collector.stderr
+    collector.send(make_frame("y" * 99))
+    within(5, lambda: len(collector.files()) == 13)
+
+
 def test_addresses_and_the_directory_need_a_restart_and_the_rest_holds(
     collector: Collector, tmp_path: Path
 ) -> None:

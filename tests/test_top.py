@@ -219,7 +219,7 @@ def test_nobody_who_answers_is_an_error_at_the_start(watched: Collector) -> None
 
 def test_a_configuration_without_an_admin_port_is_named(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
-    config.write_text("")
+    config.write_text("[files]\n")
     result = run(sys.executable, "-m", "collector", "top", "-c", str(config))
     assert 2 == result.returncode
     assert f"{config}: no table [admin]: top asks the admin port; add it\n" == result.stderr
