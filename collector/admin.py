@@ -26,9 +26,8 @@ from gevent.pool import Pool
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
 from collector.config import level_number
-from collector.guardian import open_tcp
 from collector.log import say
-from collector.server import host_port
+from collector.sockets import host_port, open_tcp
 from collector.stream import MAX_VIEWERS, Viewer
 
 if TYPE_CHECKING:
@@ -128,26 +127,26 @@ class AdminPort:
 
     def start(self) -> None:
         """Begin to serve, and to try again where the port is taken, which is logged."""
-        where = f"{self._admin.host}:{self._admin.port}"
         try:
-            listener = open_tcp(self._admin.host, self._admin.port, _BACKLOG)
+            listeners = open_tcp(self._admin.host, self._admin.port, _BACKLOG)
         except OSError as error:
-            what = "no admin port yet, cannot listen on %s: %s; see [admin] host and port"
-            log.error(what, where, error.strerror or error)
+            log.error("no admin port yet, %s; see [admin] host and port", error.strerror)
             gevent.spawn_later(_RETRY_SECONDS, self.start)
             return
-        listener.setblocking(False)  # noqa: FBT003 - its only parameter
-        server = WSGIServer(
-            listener,
-            self._answer,
-            spawn=Pool(_MAX_CONNECTIONS),
-            handler_class=_Handler,
-            log=LoggingLogAdapter(log, logging.DEBUG),
-            error_log=LoggingLogAdapter(log, logging.DEBUG),
-            environ={"SERVER_NAME": self._admin.host},  # else it asks DNS for it
-        )
-        server.start()
-        say(f"admin on {host_port(listener.getsockname())[1]}")
+        places = Pool(_MAX_CONNECTIONS)
+        for listener in listeners:
+            listener.setblocking(False)  # noqa: FBT003 - its only parameter
+            server = WSGIServer(
+                listener,
+                self._answer,
+                spawn=places,
+                handler_class=_Handler,
+                log=LoggingLogAdapter(log, logging.DEBUG),
+                error_log=LoggingLogAdapter(log, logging.DEBUG),
+                environ={"SERVER_NAME": self._admin.host},  # else it asks DNS for it
+            )
+            server.start()
+            say(f"admin on {host_port(listener.getsockname())[1]}")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Serve one request, by WSGI."""
@@ -177,7 +176,7 @@ class AdminPort:
             return _text("403 Forbidden", "not from another site's page\n")
         if self._admin.token and not has_token and path not in _WITHOUT_TOKEN:
             if given:
-                log.warning("admin: a wrong token from %s", environ.get("REMOTE_ADDR"))
+                log.warning("admin: a wrong token from %s", host_port((environ["REMOTE_ADDR"], 0))[0])
             kind, body = (
                 (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
             )

@@ -15,7 +15,7 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, guardian, log
+from collector import __version__, guardian, log, sockets
 from collector.config import Config, ConfigError, load, same_files
 from collector.log_directory import folding
 from collector.rotating import make_directory
@@ -127,10 +127,8 @@ def _run(options: argparse.Namespace) -> int:
         log.set_up(config.log.level)
         worker.run(config, partial(_load, options.config, try_directory=False))
     log.set_up(config.log.level)
-    sockets = guardian.open_sockets(config.listen)
-    if config.admin:
-        guardian.try_admin(config.admin)
-    return guardian.run([sys.executable, *sys.orig_argv[1:]], sockets, config.listen.unix)
+    opened = sockets.open_all(config.listen, config.admin)
+    return guardian.run([sys.executable, *sys.orig_argv[1:]], opened, config.listen.unix)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -205,7 +203,7 @@ def _send(options: argparse.Namespace) -> int:
     if not isinstance(level, int):
         _complain(f"collector send: --level {options.level}: must be DEBUG, INFO, ... CRITICAL or a number")
         return EXIT_FAILED
-    handler = logging.handlers.SocketHandler(options.host, options.port)
+    handler = logging.handlers.SocketHandler(sockets.to_reach(options.host), options.port)
     message = " ".join(options.message)
     record = logging.LogRecord(options.logger, level, __file__, 0, message, None, None, "send")
     try:

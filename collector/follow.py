@@ -22,6 +22,7 @@ from collector.config import TEXT_FIELD
 from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.lines import escape
 from collector.readback import Source, open_regular
+from collector.sockets import host_port, to_reach
 
 if TYPE_CHECKING:
     import re
@@ -38,7 +39,6 @@ _POLL_SECONDS = 0.25
 _SILENCE_SECONDS = 45
 # What was received before the stream began is in its file by then, unless the disk stalls.
 _ON_THEIR_WAY_SECONDS = 0.3
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, not where we would
 
 
 @dataclass
@@ -149,7 +149,8 @@ class Stream:
             return "there is no [admin] in the configuration"
         if not self._admin.port:
             return "[admin] port = 0 does not tell the port"
-        host = _ANY.get(self._admin.host, self._admin.host)
+        host = to_reach(self._admin.host)
+        where = host_port((host, self._admin.port))[1]
         connection = http.client.HTTPConnection(host, self._admin.port, timeout=_SILENCE_SECONDS)
         headers = {"Accept": "text/event-stream"}
         if self._admin.token:
@@ -158,9 +159,9 @@ class Stream:
             connection.request("GET", f"/api/stream?{self._query}", headers=headers)
             self._answer = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            return f"no stream from {host}:{self._admin.port}: {error}"
+            return f"no stream from {where}: {error}"
         if self._answer.status != http.client.OK:
-            return f"no stream from {host}:{self._admin.port}: {self._answer.status} {self._answer.reason}"
+            return f"no stream from {where}: {self._answer.status} {self._answer.reason}"
         return ""
 
     def events(self, say: Callable[[str], None]) -> Iterator[tuple[Source, bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""The parent process: opens the sockets, starts the worker and replaces it when it dies.
+"""The parent process: holds the sockets, starts the worker and replaces it when it dies.
 
 The sockets outlive the worker, so nobody is refused while there is none: a stock client that is refused
 drops everything for up to 30 seconds. They are passed on by systemd's protocol (sd_listen_fds(3)), so the
@@ -8,13 +8,11 @@ whatever it inherits and passes signals on. Knows no record and no file, and loa
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
 import signal
 import socket
-import stat
 import sys
 import time
 from contextlib import suppress
@@ -22,8 +20,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from collector.config import Admin, Listen
 
 log = logging.getLogger(__name__)
 
@@ -43,74 +39,6 @@ _LOOK_SECONDS = 0.5
 _STUCK_LOOKS = 2
 
 
-def open_sockets(listen: Listen) -> list[socket.socket]:
-    """Return listening sockets, TCP and, where it is set, Unix. Raises OSError. The caller closes them."""
-    opened: list[socket.socket] = []
-    where = f"{listen.host}:{listen.port}"
-    try:
-        opened.append(open_tcp(listen.host, listen.port, listen.backlog))
-        if listen.unix:
-            where = listen.unix
-            opened.append(_open_unix(listen))
-    except OSError as error:
-        for sock in opened:
-            sock.close()
-        why = f"{error.strerror or error}; see [listen] {'unix' if where == listen.unix else 'host and port'}"
-        raise OSError(f"cannot listen on {where}: {why}") from error
-    return opened
-
-
-def open_tcp(host: str, port: int, backlog: int) -> socket.socket:
-    """Return a listening socket. Raises OSError. The caller closes it."""
-    family, kind, proto, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def try_admin(admin: Admin) -> None:
-    """See that the admin port can be opened, which the worker does: it may not, later. Raises OSError."""
-    try:
-        open_tcp(admin.host, admin.port, 1).close()
-    except OSError as error:
-        why = f"{error.strerror or error}; see [admin] host and port"
-        raise OSError(f"cannot listen on {admin.host}:{admin.port}: {why}") from error
-
-
-def _open_unix(listen: Listen) -> socket.socket:
-    """Open the Unix socket; what a collector that was killed left at its path is replaced, nothing else."""
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.lstat(listen.unix).st_mode) and not _somebody_listens(listen.unix):
-            os.unlink(listen.unix)
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(listen.unix)
-        # Who may connect is decided by the directory the socket is in, and here: the owner and the group.
-        os.chmod(listen.unix, 0o660)
-        sock.listen(listen.backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _somebody_listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError as error:
-            return error.errno != errno.ECONNREFUSED
-    return True
-
-
 def is_worker() -> bool:
     """Whether a guardian or systemd has passed listening sockets to this very process."""
     return os.environ.get("LISTEN_PID") == str(os.getpid())
@@ -122,6 +50,7 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
     *command* starts a worker; *sockets* are closed at the end; *unix* is the
     path of the Unix socket, to remove at the end, or "".
     """
+    bound = _status(unix)
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     read_end, write_end = os.pipe()
@@ -130,11 +59,19 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
     finally:
         os.close(read_end)
         os.close(write_end)
-        for sock in sockets:
-            sock.close()
-        if unix:
+        # The path may have become another collector's. While this socket is open no other gets its inode.
+        status = _status(unix)
+        if bound and status and os.path.samestat(bound, status):
             with suppress(OSError):
                 os.unlink(unix)
+        for sock in sockets:
+            sock.close()
+
+
+def _status(path: str) -> os.stat_result | None:
+    with suppress(OSError):
+        return os.lstat(path)
+    return None
 
 
 def _keep_running(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:

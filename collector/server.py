@@ -24,6 +24,7 @@ from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.framing import FrameSplitter
+from collector.sockets import host_port
 from collector.tls import load_context
 
 if TYPE_CHECKING:
@@ -62,15 +63,6 @@ class Deliver(Protocol):
 
     def __call__(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Take *payloads*, which the client *peer* (`address:port`) at *host* has sent."""
-
-
-def host_port(address: object) -> tuple[str, str]:
-    """Return the host of a socket address, and `host:port`; both are "unix" for a Unix socket."""
-    if not isinstance(address, tuple):
-        return "unix", "unix"
-    host, port = address[:2]
-    host = host.removeprefix("::ffff:") if "." in host else host  # an IPv4 client of an IPv6 socket
-    return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Client:

@@ -17,6 +17,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from collector.lines import escape
+from collector.sockets import host_port, to_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,9 +87,10 @@ def run(admin: Admin, refreshes: int | None = None) -> int:
 
 def _ask(admin: Admin) -> _Answers:
     """Ask for everything. Raises OSError with a text that names the address, what is wrong and the remedy."""
-    address = f"{admin.host}:{admin.port}"
+    host = to_reach(admin.host)
+    address = host_port((host, admin.port))[1]
     headers = {"Authorization": f"Bearer {admin.token}"} if admin.token else {}
-    connection = http.client.HTTPConnection(admin.host, admin.port, timeout=_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(host, admin.port, timeout=_TIMEOUT_SECONDS)
     answers: _Answers = {"at": time.monotonic()}
     try:
         for path in ("stats", "loggers", "clients"):

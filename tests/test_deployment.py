@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ DRAIN_SECONDS = load(None).listen.drain_seconds
 
 def documents(name: str) -> list[Any]:
     return list(yaml.safe_load_all((ETC / name).read_text(encoding="utf-8")))
+
+
+def healthcheck() -> list[str]:
+    """Return the command of the image's HEALTHCHECK."""
+    dockerfile = (HOME / "Dockerfile").read_text(encoding="utf-8")
+    command: list[str] = json.loads(
+        re.findall(r"^HEALTHCHECK .*\\\n  CMD (\[.*\])$", dockerfile, re.MULTILINE)[0]
+    )
+    return command
 
 
 def test_compose_publishes_both_ports_on_this_machine_only_and_leaves_time_to_drain() -> None:
@@ -48,6 +58,7 @@ def test_kubernetes_has_the_ports_the_probes_and_time_to_drain() -> None:
     assert ports == {port["name"]: port["containerPort"] for port in container["ports"]}
     assert {"/readyz"} == {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
     assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS
+    assert "PreferDualStack" == service["spec"]["ipFamilyPolicy"]
     assert service["spec"]["selector"] == stateful_set["spec"]["template"]["metadata"]["labels"]
 
 
@@ -62,8 +73,14 @@ def test_the_containers_healthcheck_asks_the_port_of_its_configuration() -> None
     admin = load(ETC / "container.toml").admin
 
     assert admin is not None
-    dockerfile = (HOME / "Dockerfile").read_text(encoding="utf-8")
-    assert [(str(admin.port), "/healthz")] == re.findall(r"'127.0.0.1', (\d+).*'(/\w+)'", dockerfile)
+    assert [(str(admin.port), "/healthz")] == re.findall(r"port = (\d+).*'(/\w+)'", healthcheck()[-1])
+
+
+def test_the_container_listens_on_every_address_of_either_family() -> None:
+    config = load(ETC / "container.toml")
+
+    assert config.admin
+    assert ["::", "::"] == [config.listen.host, config.admin.host]
 
 
 def test_every_metric_to_alert_on_in_the_manual_exists() -> None:

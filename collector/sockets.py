@@ -1,0 +1,183 @@
+"""Listening sockets: opened by name or path, and looked at where somebody else has opened them.
+
+Says where they are in the words of log lines, and where to reach them. Knows no client, and loads no gevent.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collector.config import Admin, Listen
+
+log = logging.getLogger(__name__)
+
+# How often another free port is tried: the kernel gives one that is free at the first address of a name.
+_TRIES = 10
+# Names may have addresses of other machines, and ::1 where IPv6 is switched off.
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+_REMEDY = "the socket unit needs ListenStream=, with a path or an address of IPv4 or IPv6, and Accept=no"
+
+
+def host_port(address: object) -> tuple[str, str]:
+    """Return the host of a socket address, and `host:port`; both are "unix" for a Unix socket."""
+    if not isinstance(address, tuple):
+        return "unix", "unix"
+    host, port = address[:2]
+    host = host.removeprefix("::ffff:") if "." in host else host  # an IPv4 client of an IPv6 socket
+    return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def to_reach(host: str) -> str:
+    """Return the address or name by which this machine reaches what listens on *host*."""
+    if host == "::":
+        with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))  # fails where IPv6 is switched off
+            return "::1"
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - nothing listens there
+
+
+def open_all(listen: Listen, admin: Admin | None) -> list[socket.socket]:
+    """Return listening sockets, TCP and, where it is set, Unix. Raises OSError. The caller closes them.
+
+    The admin port is only tried: the worker opens it, and may not be able to, later.
+    """
+    opened: list[socket.socket] = []
+    see = "[listen] host and port"
+    try:
+        opened += open_tcp(listen.host, listen.port, listen.backlog)
+        if admin:
+            see = "[admin] host and port"
+            for sock in open_tcp(admin.host, admin.port, 1):
+                sock.close()
+        if listen.unix:
+            see = "[listen] unix"
+            opened.append(_open_unix(listen))
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        raise OSError(f"{error.strerror}; see {see}") from error
+    return opened
+
+
+def open_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Return a listening socket for each address of *host*, all at one port. The caller closes them.
+
+    An address that this machine does not have is left out, with a warning, as long as there is another.
+    Raises OSError, whose `strerror` names the address.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    for _ in range(_TRIES - 1):
+        try:
+            return _open_addresses(host, addresses, backlog)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+    return _open_addresses(host, addresses, backlog)
+
+
+def _open_addresses(name: str, addresses: Iterable[tuple[int, Any]], backlog: int) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    left_out: list[OSError] = []
+    try:
+        for family, (host, port, *rest) in addresses:
+            at = opened[0].getsockname()[1] if opened else port
+            try:
+                opened.append(_open_address(family, (host, at, *rest), backlog))
+            except OSError as error:
+                where = host_port((host, at))[1]
+                fault = OSError(error.errno, f"cannot listen on {where}: {error.strerror}")
+                if error.errno not in _NOT_OURS:
+                    raise fault from error
+                left_out.append(fault)
+        if not opened:
+            raise OSError(left_out[0].errno, "; ".join(str(fault.strerror) for fault in left_out))  # noqa: TRY301 - closes all
+    except OSError:
+        for sock in opened:
+            sock.close()
+        raise
+    for fault in left_out:
+        log.warning("%s; until a restart the other addresses of %s have to do", fault.strerror, name)
+    return opened
+
+
+def _open_address(family: int, address: Any, backlog: int) -> socket.socket:  # noqa: ANN401 - of any family
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if address[0] == "::" and error.errno == errno.EAFNOSUPPORT:
+            # Every address there is, without IPv6 in the kernel.
+            return _open_address(socket.AF_INET, ("0.0.0.0", address[1]), backlog)  # noqa: S104 - asked for
+        raise
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "::" takes IPv4 too, whatever net.ipv6.bindv6only says.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(listen: Listen) -> socket.socket:
+    """Open the Unix socket; what a collector that was killed left at its path is replaced, nothing else."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.lstat(listen.unix).st_mode) and not _somebody_listens(listen.unix):
+                os.unlink(listen.unix)
+        sock.bind(listen.unix)
+        # Who may connect is decided by the directory the socket is in, and here: the owner and the group.
+        os.chmod(listen.unix, 0o660)
+        sock.listen(listen.backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {listen.unix}: {error.strerror}") from error
+    return sock
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return error.errno != errno.ECONNREFUSED
+    return True
+
+
+def take_over(fd: int) -> socket.socket:
+    """Return the listening socket that was passed as *fd*.
+
+    Raises OSError, with the remedy, where it is none of ours to listen on.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        if error.errno == errno.ENOTSOCK:
+            raise OSError(f"descriptor {fd} is no socket; {_REMEDY}") from error
+        raise
+    if sock.family not in _FAMILIES:
+        fault = f"is of a family, {int(sock.family)}, that no client of a collector has"
+    elif sock.type != socket.SOCK_STREAM:
+        fault = "is no stream"
+    elif not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        fault = "does not listen: with Accept=yes it is a connection"
+    else:
+        return sock
+    raise OSError(f"descriptor {fd} {fault}; {_REMEDY}")
