@@ -40,6 +40,7 @@ TEXT_FIELD = re.compile(
 )
 
 _UNIX_PATH_BYTES = 107
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 as IPv6 sockets show it
 _HOST_LENGTH = 253
 _LOGGER_LENGTH = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -133,7 +134,7 @@ _LINE = _must("text in quotes, not empty, without newline or control character b
 _OPTIONAL_LINE = _must(
     "text in quotes, without newline or control character", lambda v: v == "" or _is_line(v)
 )
-_HOST = _must("an IP address or a host name, without port; 0.0.0.0 is every IPv4 address", _is_host)
+_HOST = _must("an IP address or a host name, without port; :: is every address", _is_host)
 _ENCODING = _must("a text encoding that Python knows and that extends ASCII, such as utf-8", _is_encoding)
 _DATEFMT = _must("text in quotes of which strftime makes one line, such as %Y-%m-%d %H:%M:%S", _is_datefmt)
 _LOGGER = _must(
@@ -156,9 +157,14 @@ def _networks(value: object) -> object:
     if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
         raise ValueError('must be a list of networks in quotes, such as ["10.0.0.0/8", "::1"]')
     networks, faults = [], []
-    for network in value:
+    for text in value:
         try:
-            networks.append(ipaddress.ip_network(network))
+            network = ipaddress.ip_network(text)
+            # An IPv4 client is known by its own address, whatever the family of the socket.
+            if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+                address = network.network_address.ipv4_mapped
+                network = ipaddress.IPv4Network((str(address), network.prefixlen - _MAPPED.prefixlen))
+            networks.append(network)
         except ValueError as fault:
             faults.append(str(fault))
     if faults:

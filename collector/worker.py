@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -28,11 +27,13 @@ from collector.reserve import Reserve
 from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
+from collector.sockets import take_over
 from collector.stats import Stats
 from collector.status import Status
 from collector.stream import Stream
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from collector.config import Config
@@ -113,17 +114,20 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
 
 
 def _passed_sockets() -> list[socket.socket]:
-    """Take over the sockets of systemd's protocol. Raises OSError where there are none."""
+    """Take over the sockets of systemd's protocol. Raises OSError where there are none that listen."""
     given = os.environ.pop("LISTEN_FDS", "")
     for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     first = guardian.LISTEN_FDS_START
     try:
-        sockets = [socket.socket(fileno=fd) for fd in range(first, first + int(given))]
+        fds = range(first, first + int(given))
+        for fd in fds:
+            os.fstat(fd)
     except (OSError, ValueError) as error:
         raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}: {error}") from error
-    if not sockets:
+    if not fds:
         raise OSError(f"LISTEN_FDS = {given!r} {_NO_SOCKETS}")
+    sockets = [take_over(fd) for fd in fds]
     for sock in sockets:
         sock.set_inheritable(False)
         sock.setblocking(False)  # noqa: FBT003 - its only parameter

@@ -82,6 +82,37 @@ def test_what_a_killed_collector_left_at_the_path_is_replaced(
     make_collector(f'[listen]\nunix = "{path}"\n').start()
 
 
+@pytest.mark.parametrize("kind", ["socket", "file", "directory", "nothing"])
+def test_a_stop_leaves_what_has_taken_the_place_of_the_socket(
+    make_collector: Callable[..., Collector], tmp_path: Path, kind: str
+) -> None:
+    """The socket of another collector, for instance, which its clients would no longer find."""
+    path = tmp_path / "collector.sock"
+    collector = make_collector(f'[listen]\nunix = "{path}"\n').start()
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        if kind == "socket":
+            other.bind(str(path))
+        elif kind == "file":
+            path.touch()
+        elif kind == "directory":
+            path.mkdir()
+        assert collector.stop() == 0
+    assert path.exists() == (kind != "nothing")
+
+
+def test_a_start_that_fails_leaves_no_socket_behind(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    path = tmp_path / "collector.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        admin = f"[admin]\nport = {taken.getsockname()[1]}\n"
+        collector = make_collector(f'[listen]\nunix = "{path}"\n{admin}')
+        with pytest.raises(AssertionError, match="see \\[admin\\] host and port"):
+            collector.start()
+    assert not path.exists()
+
+
 def test_what_is_no_socket_at_the_path_is_left_alone(
     make_collector: Callable[..., Collector], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ Not tested: a file without read permission, for the tests may run as root, whom 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 import warnings
 from pathlib import Path
@@ -176,6 +177,22 @@ def test_the_table_for_tls_that_the_manual_shows_has_its_defaults(config: Load) 
 def test_networks_and_addresses_may_be_allowed(config: Load) -> None:
     allow = config('[listen]\nallow = ["10.0.0.0/8", "::1", "192.0.2.7"]').listen.allow
     assert ["10.0.0.0/8", "::1/128", "192.0.2.7/32"] == [str(network) for network in allow]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:a00:0/104", "10.0.0.0/8"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("::/0", "::/0"),
+        ("::10.0.0.0/104", "::a00:0/104"),
+    ],
+)
+def test_an_ipv4_mapped_network_means_the_ipv4_one(config: Load, given: str, meant: str) -> None:
+    assert (ipaddress.ip_network(meant),) == config(f"[listen]\nallow = ['{given}']").listen.allow
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,6 +197,88 @@ def test_who_is_passed_no_sockets_although_it_is_the_worker_exits_with_2_and_a_l
     assert result.returncode == 2
     assert 1 == len(result.stderr.splitlines()), result.stderr
     assert f"LISTEN_FDS = '{count}' passes no sockets" in result.stderr
+
+
+def connection() -> int:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    return ours.detach()
+
+
+def pipe() -> int:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    return read_end
+
+
+def unconnected(*kind: int) -> int:
+    try:
+        return socket.socket(*kind).detach()
+    except OSError as error:
+        pytest.skip(f"no such sockets here: {error}")
+
+
+# What makes a descriptor, and what is said of it. With Accept=yes systemd passes a connection.
+PASSED: dict[str, tuple[Callable[[], int], str]] = {
+    "a connection": (connection, "does not listen: with Accept=yes"),
+    "a closed socket": (unconnected, "does not listen: with Accept=yes"),
+    "datagrams": (partial(unconnected, socket.AF_INET, socket.SOCK_DGRAM), "is no stream"),
+    "packets": (partial(unconnected, socket.AF_UNIX, socket.SOCK_SEQPACKET), "is no stream"),
+    "netlink": (partial(unconnected, socket.AF_NETLINK, socket.SOCK_RAW), "is of a family, 16,"),
+    "vsock": (partial(unconnected, socket.AF_VSOCK, socket.SOCK_STREAM), "is of a family, 40,"),
+    "a pipe": (pipe, "is no socket"),
+    "a device": (partial(os.open, os.devnull, os.O_RDONLY), "is no socket"),
+    "a directory": (partial(os.open, "/", os.O_RDONLY), "is no socket"),
+}
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "behind a good one"])
+@pytest.mark.parametrize("kind", PASSED)
+def test_what_is_passed_and_no_listening_stream_is_refused_with_the_remedy(
+    make_collector: Callable[..., Collector], kind: str, *, alone: bool
+) -> None:
+    make, fault = PASSED[kind]
+    collector = make_collector()
+    wrong = make()
+    with socket.create_server(("127.0.0.1", 0)) as good:
+        fds = [wrong] if alone else [good.fileno(), wrong]
+        moved = " ".join(f"{number}<&{fd}" for number, fd in enumerate(fds, 3))
+        command = f'LISTEN_PID=$$ LISTEN_FDS={len(fds)} exec "$0" -m collector run -c "$1" {moved}'
+        result = subprocess.run(
+            ["bash", "-c", command, sys.executable, str(collector.config)],
+            pass_fds=fds,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    os.close(wrong)
+    assert 2 == result.returncode
+    remedy = "; the socket unit needs ListenStream=, with a path or an address of IPv4 or IPv6, and Accept=no"
+    assert result.stderr.startswith(f"collector: descriptor {2 + len(fds)} {fault}"), result.stderr
+    assert [remedy] == [line[-len(remedy) :] for line in result.stderr.splitlines()]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="needs systemd-socket-activate")
+@pytest.mark.parametrize(("option", "kind"), [("--accept", "STREAM"), ("--datagram", "DGRAM")])
+def test_systemds_other_kinds_of_activation_end_with_a_line(
+    make_collector: Callable[..., Collector], option: str, kind: str
+) -> None:
+    collector = make_collector()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    activate = ["systemd-socket-activate", option, "--listen", f"127.0.0.1:{address[1]}"]
+    with collector.log.open("ab") as log:
+        collector.process = subprocess.Popen(
+            [*activate, sys.executable, "-m", "collector", "run", "-c", str(collector.config)], stderr=log
+        )
+    within(10, lambda: "Listening on" in collector.stderr)
+    with socket.socket(type=getattr(socket, f"SOCK_{kind}")) as client:
+        client.connect(address)
+        client.send(make_frame("to nobody"))
+        within(10, lambda: "collector: descriptor 3 " in collector.stderr)
+    collector.process.terminate()
+    collector.process.wait(10)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
