@@ -18,6 +18,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.periods import read_zone_again
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -136,6 +138,8 @@ def _wait(worker: int) -> tuple[int, bool]:
             if stuck == _STUCK_LOOKS:
                 return EXIT_FAILED << 8, stopping
         elif info.si_signo in _PASSED_ON:
+            if info.si_signo == signal.SIGHUP:
+                read_zone_again()  # for the lines of this process
             stopping = stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
             with suppress(ProcessLookupError):
                 os.kill(worker, info.si_signo)
@@ -159,4 +163,6 @@ def _told_to_stop(seconds: float) -> bool:
         info = signal.sigtimedwait(AWAITED, left)
         if info and info.si_signo in (signal.SIGTERM, signal.SIGINT):
             return True
+        if info and info.si_signo == signal.SIGHUP:
+            read_zone_again()
     return False

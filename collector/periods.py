@@ -8,6 +8,7 @@ by the instant they began, so the hour that an autumn night repeats is two. Know
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from typing import NamedTuple
 
@@ -22,6 +23,27 @@ class Period(NamedTuple):
     """Larger for later periods of the same schedule; no unit."""
     label: str
     """Its start as the name of a backup tells it; "" where only the size rolls a file over."""
+
+
+def read_zone_again() -> bool:
+    """Go by the machine's time zone as its file has it now; return whether it is another.
+
+    A Schedule that there is already may still go by the old one.
+    """
+    before = time.tzname, time.timezone, time.altzone
+    named = os.environ.get("TZ")
+    # musl looks at the file anew only if TZ is another; glibc also if the inode or the mtime of the file is.
+    # Meanwhile other threads see the offset that holds now.
+    west = -time.localtime().tm_gmtoff
+    minutes, seconds = divmod(abs(west), 60)
+    os.environ["TZ"] = f"<now>{'-' if west < 0 else '+'}{minutes // 60}:{minutes % 60}:{seconds}"
+    time.tzset()
+    if named is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = named
+    time.tzset()
+    return before != (time.tzname, time.timezone, time.altzone)
 
 
 def day(now: float, *, utc: bool) -> str:

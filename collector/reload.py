@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import time
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config import ConfigError
+from collector.periods import read_zone_again
 from collector.tls import load_context
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Running:
             return
         config, tls, router = prepared
         wanted, changed, left = self._applicable(config)
+        if read_zone_again():
+            changed.append(f"the time zone ({time.strftime('%Z %z')})")
         if (wanted.files.name, wanted.files.dots) == (self.config.files.name, self.config.files.dots):
             router.names = self._router.names  # max_files is for all of them together
         logging.getLogger("collector").setLevel(wanted.log.level)

@@ -176,6 +176,7 @@ class RotatingFile:
         self._mode = mode
         self._sync = sync
         self._look_at = 0.0
+        self.set_rollover(self._rollover)  # the machine may have another time zone
 
     def set_rollover(self, rollover: Rollover) -> None:
         """Go by *rollover* from now on; the file is of the period in which it was last written."""

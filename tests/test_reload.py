@@ -11,22 +11,24 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import whole_lines, within
 from tests.corpus import hostile
 from tests.test_access import tls_table
+from tests.test_addresses import NEW_MOUNTS, apart, may_be_apart
 from tests.test_faults import bound_by_permissions
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Collector
 
@@ -503,3 +505,77 @@ def test_json_and_text_may_follow_each_other_in_a_file(make_collector: MakeColle
         client.sendall(make_frame("json"))
         within(5, lambda: len(collector.lines("app.log")) == 2)
     assert "json" == json.loads(collector.lines("app.log")[1])["message"]
+
+
+# --- SIGHUP: the time zone ----------------------------------------------------------------------------------
+
+# Their dates differ at any time of day, by one or by two.
+WEST, EAST = timezone(timedelta(hours=-11)), timezone(timedelta(hours=14))
+
+
+def write_zone(path: Path, zone: timezone) -> None:
+    """Write a file of the format TZif (RFC 8536) for *zone*, in place and with the same times of its own.
+
+    So do cp -p and rsync --inplace; that it is another file's content is all there is to see.
+    """
+    hours = zone.utcoffset(None) // timedelta(hours=1)
+    name = f"{hours:+}\0".encode()
+    counts = struct.pack(">6l", 0, 0, 0, 0, 1, len(name))
+    path.write_bytes(b"TZif".ljust(20, b"\0") + counts + struct.pack(">lbb", hours * 3600, 0, 0) + name)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+def stamps(collector: Collector, text: str) -> list[datetime]:
+    """Return the times of the lines of its log that have *text*, as they stand there."""
+    found = re.findall(rf"^(\S+ \S+) [A-Z]+ .*{text}", collector.stderr, re.MULTILINE)
+    return [datetime.strptime(each, "%Y-%m-%d %H:%M:%S") for each in found]  # noqa: DTZ007 - see above
+
+
+def is_now(stamp: datetime, zone: timezone) -> bool:
+    return abs(stamp.replace(tzinfo=zone) - datetime.now(zone)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("named", ["by a path", "by a name", "by /etc/localtime"])
+def test_the_time_zone_is_read_again(make_collector: MakeCollector, tmp_path: Path, named: str) -> None:
+    zone = tmp_path / "Zone"
+    write_zone(zone, WEST)
+    how: dict[str, Any] = {"env": {key: value for key, value in os.environ.items() if key != "TZ"}}
+    if named == "by a path":
+        how["env"] |= {"TZ": f":{zone}"}
+    elif named == "by a name":
+        how["env"] |= {"TZ": zone.name, "TZDIR": str(tmp_path)}
+    elif not may_be_apart or not os.path.exists("/etc/localtime"):
+        pytest.skip("needs /etc/localtime, and root for a mount of its own")
+    else:
+        mount = f"mount --bind {zone} {os.path.realpath('/etc/localtime')}"
+        how["preexec_fn"] = apart(NEW_MOUNTS, "mount --make-rprivate /", mount)
+    form = '[format]\ntext = "%(asctime)s %(message)s"\ndatefmt = "%Y-%m-%d %z"\n'
+    collector = make_collector(form).start(**how)
+
+    def logs(message: str, zone: timezone) -> None:
+        with collector.connect() as client:
+            client.sendall(make_frame(message))
+            line = f"{datetime.now(zone):%Y-%m-%d %z} {message}"
+            within(5, lambda: line in collector.lines("app.log"))
+
+    logs("before", WEST)
+    hang_up(collector)
+    assert "SIGHUP: changed: nothing;" in collector.stderr
+    logs("nothing changed", WEST)
+
+    write_zone(zone, EAST)
+    hang_up(collector)
+    assert "SIGHUP: changed: the time zone (+14 +1400); reopened: 1 files" in collector.stderr
+    logs("after", EAST)
+    west, east = stamps(collector, "SIGHUP: changed")
+    assert (True, True) == (is_now(west, WEST), is_now(east, EAST))
+    assert ["app.log"] == list(collector.files())  # it is of the day of its last line there, which goes on
+    roll_over(collector)
+    within(5, lambda: f"app.log.{datetime.now(EAST):%Y-%m-%d}" in collector.files())
+
+    os.kill(collector.worker, signal.SIGKILL)
+    within(5, lambda: stamps(collector, "was killed by signal 9"))
+    assert is_now(stamps(collector, "was killed by signal 9")[0], EAST)
+    within(5, lambda: collector.stderr.count("listening on") == 2)
+    variables = Path(f"/proc/{collector.worker}/environ").read_text().split("\0")
+    assert how["env"].get("TZ") == dict(each.partition("=")[::2] for each in variables).get("TZ")
