@@ -1,7 +1,7 @@
 """The lock of a directory: one collector has it at a time, for two would tear each other's files apart.
 
-It is a lock on an open file, so the kernel lets it go however the process ends. Knows no greenlet; a disk
-that hangs holds up whoever calls.
+It is a lock on an open file, so the kernel lets it go however the process ends. Knows no greenlet and no
+thread: a disk that hangs holds up whoever calls, and one call is to be over before the next is made.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ class Lock:
         """*owner* is the process id that whoever comes second is told."""
         self._directory = directory
         self._owner = owner
-        self._fd = self._take()
+        self._fd: int | None = self._take()
 
     def follow(self) -> None:
         """Take the lock again where its name leads elsewhere: the directory was removed and remade, say.
 
-        Raises OSError; where another collector was quicker, with its process id.
+        Raises OSError; where another collector was quicker, with its process id. Once released it stays so.
         """
+        if self._fd is None:
+            return
         path = os.path.join(self._directory, NAME)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(self._fd)):
@@ -38,7 +40,10 @@ class Lock:
 
     def release(self) -> None:
         """Let the directory go, although a thread that hangs may keep the process from going."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(OSError):  # what a disk that is gone says to it; it is closed all the same
+                os.close(fd)
 
     def _take(self) -> int:
         path = os.path.join(self._directory, NAME)

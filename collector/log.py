@@ -41,11 +41,19 @@ def say(text: str) -> None:
     _stderr.put(text)
 
 
-def tell_left_out() -> None:
-    """Say what the limit has left out and nothing has told since: at the end, for instance."""
-    for (level, text, _), count in _limit.left_out():
-        what = f"{count} more left out like: {text}"
-        _stderr.put(_stderr.format(logging.LogRecord("collector", level, "", 0, what, None, None)))
+def say_last(text: str) -> None:
+    """Say what the limit has left out and nothing has told since, then *text*, at INFO: the last line."""
+    ours = logging.getLogger("collector")
+    with _stderr.lock:  # type: ignore[union-attr] # every handler has one; a thread may have something to say
+        for (level, kind, _), count in _limit.left_out():
+            _stderr.put(_line(level, f"{count} more left out like: {kind}"))
+        if ours.isEnabledFor(logging.INFO):
+            _stderr.put(_line(logging.INFO, text))
+        _stderr.ended = True
+
+
+def _line(level: int, text: str) -> str:
+    return _stderr.format(logging.LogRecord("collector", level, "", 0, text, None, None))
 
 
 def error_each(logger: logging.Logger, text: str, several: Sequence[tuple[object, ...]]) -> None:
@@ -71,6 +79,8 @@ class _ThreadedHandler(logging.Handler):
         self._waiting: queue.Queue[str] = queue.Queue(_MAX_WAITING)
         self._left_out = 0
         self._thread: threading.Thread | None = None
+        self.ended = False
+        """Whether the last line was taken: what comes later is left out."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take an event. Never waits."""
@@ -78,9 +88,12 @@ class _ThreadedHandler(logging.Handler):
 
     def put(self, line: str) -> None:
         """Take a line. Never waits."""
+        if self.ended:
+            return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write, daemon=True, name="stderr")
-            self._thread.start()
+            thread = threading.Thread(target=self._write, daemon=True, name="stderr")
+            thread.start()
+            self._thread = thread  # where there was none to be had the next line tries again
         if self._left_out:
             line += f" ({self._left_out} lines before it left out: nobody read them)"
         try:
@@ -101,8 +114,8 @@ class _ThreadedHandler(logging.Handler):
             try:
                 sys.stderr.write(line)
                 sys.stderr.flush()
-            except (OSError, ValueError):
-                pass  # stderr is closed: there is nowhere to say so
+            except Exception:  # noqa: BLE001, S110 - stderr is closed, say: there is nowhere to say so
+                pass
             self._waiting.task_done()
 
 

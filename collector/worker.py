@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
@@ -19,9 +20,10 @@ from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
 from collector import guardian
+from collector.greenlets import keep_running, tell_uncaught
 from collector.handlers import HandlerCache
 from collector.lock import Lock
-from collector.log import say, tell_left_out
+from collector.log import say, say_last
 from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
 from collector.retention import Retention
@@ -44,6 +46,8 @@ _FOR_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
 # A disk that stands still is no reason to let the clients wait.
 _TRIAL_SECONDS = 2.0
+# What it takes to close a file, on a machine that is busy.
+_RELEASE_SECONDS = 0.5
 _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
 # Who signals all processes at once reaches the worker twice: the guardian passes its own on.
 _SAME_SECONDS = 0.2
@@ -60,6 +64,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     owner = os.getppid() if guardian.PIPE in os.environ else os.getpid()
     lock = Lock(os.path.realpath(config.files.directory), owner)
     stats = Stats()
+    tell_uncaught(stats)
     reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
@@ -78,10 +83,10 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
             return
         if stop.is_set():
             log.error("%s again: stopping at once, %d bytes are not written", why, reserve.held)
-            _exit(1)
-        log.info("%s: draining", why)
+            _end(1, handlers, stats)
         told_at = time.monotonic()
         stop.set()
+        log.info("%s: draining", why)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_stop, number.name)
@@ -96,21 +101,24 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     gevent.signal_handler(signal.SIGUSR1, running.roll_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if guardian.PIPE in os.environ:
-        gevent.spawn(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop)
+        keep_running(
+            "guardian", partial(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop), stats
+        )
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
     if admin_port:
         status.start()
         admin_port.start()
-    gevent.spawn(_keep_lock, lock)
+    follower = Follower(lock, stats)
     retention.set_up(config)
     stop.wait()
     status.draining = True
-    code = _drain(server, handlers, stats, running.config.listen.drain_seconds)
-    lock.release()
+    deadline = time.monotonic() + running.config.listen.drain_seconds
+    code = _drain(server, handlers, deadline)
     stream.drain()
-    _exit(code)
+    follower.end(deadline)
+    _end(code, handlers, stats)
 
 
 def _passed_sockets() -> list[socket.socket]:
@@ -134,15 +142,34 @@ def _passed_sockets() -> list[socket.socket]:
     return sockets
 
 
-def _keep_lock(lock: Lock) -> None:
-    """Follow the directory when it is removed or replaced, as the files do, so that no second one starts."""
-    thread = ThreadPool(1)  # of its own, for the disk may hang
-    while True:
-        gevent.sleep(_LOCK_SECONDS)
-        try:
-            thread.apply(lock.follow)
-        except OSError as error:
-            log.error("collecting on without the lock: %s", error)
+class Follower:
+    """Follows the directory when it is removed or replaced, as the files do, so that no second one starts."""
+
+    def __init__(self, lock: Lock, stats: Stats) -> None:
+        self._lock = lock
+        self._thread = ThreadPool(1)  # of its own, for the disk may hang
+        self._greenlet = keep_running("lock", self._run, stats)
+
+    def end(self, deadline: float) -> None:
+        """Release the lock once nobody follows it any more, which is waited for until *deadline*.
+
+        A look at the directory that is under way is never overtaken: it would take back what it finds
+        released, or close another file's descriptor for its own.
+        """
+        self._greenlet.kill()
+        seconds = max(deadline - time.monotonic(), _RELEASE_SECONDS)
+        with gevent.Timeout(seconds, False):  # noqa: FBT003 - gevent's way to raise nothing
+            self._thread.apply(self._lock.release)  # it waits for its turn
+            return
+        log.warning("the lock is kept until the process has gone: the disk of the directory hangs")
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(_LOCK_SECONDS)
+            try:
+                self._thread.apply(self._lock.follow)
+            except OSError as error:
+                log.error("collecting on without the lock: %s", error)
 
 
 def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
@@ -150,26 +177,28 @@ def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
     on_stop("the guardian has ended")
 
 
-def _drain(server: Server, handlers: HandlerCache, stats: Stats, seconds: float) -> int:
-    begun = time.monotonic()
+def _drain(server: Server, handlers: HandlerCache, deadline: float) -> int:
+    """Read clients to the end, write and close what is there until *deadline*; return the exit code."""
     # Clients that a stalled disk holds up leave some time to close the files of the others.
-    cut_short = server.drain(begun + _FOR_CLIENTS * seconds)
+    now = time.monotonic()
+    cut_short = server.drain(now + _FOR_CLIENTS * (deadline - now))
     if cut_short:
         log.error("%d clients were not read to the end before drain_seconds were over", cut_short)
-    unwritten = handlers.drain(begun + seconds)
-    for handler in unwritten:
-        stats.dropped_records_total["not written in time"] += handler.records
-        log.error(
-            "%s: %d records are lost, they could not be written in time", handler.file.path, handler.records
-        )
-    if not unwritten and not handlers.idle:
+    if not handlers.drain(deadline) and not handlers.idle:
         log.error("not all files were synced, compressed and closed before drain_seconds were over")
-    tell_left_out()  # before the totals, which are the last line
-    log.info("stopped: %s", stats.summary())
     return 1 if cut_short or not handlers.idle else 0
 
 
-def _exit(code: int) -> NoReturn:
-    """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
+def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:
+    """Tell what is lost, and the totals, and end the process now.
+
+    A thread that is stuck in the kernel would be waited for by any other way.
+    """
+    for handler in handlers.all():
+        if handler.records:
+            stats.dropped_records_total["not written in time"] += handler.records
+            lost = (handler.file.path, handler.records)
+            log.error("%s: %d records are lost, they could not be written in time", *lost)
+    say_last(f"stopped: {stats.summary()}")
     logging.shutdown()
     os._exit(code)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -96,3 +97,55 @@ def test_who_does_not_read_stderr_stops_nobody(make_collector: Callable[..., Col
     within(10, lambda: len(messages(collector)) == 200)
     assert collector.stop() == 0
     os.close(read_end)
+
+
+TALKATIVE = """
+import logging, os, threading, time
+from collector import log
+log.set_up(logging.{level})
+mine = logging.getLogger("collector")
+def talk():
+    while True:
+        mine.error("a word")
+threading.Thread(target=talk, daemon=True).start()
+time.sleep(0.1)
+log.say_last("the last one")
+mine.error("too late")
+logging.shutdown()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("level", "last"), [("INFO", "INFO the last one"), ("WARNING", "more left out like: a word")]
+)
+def test_nothing_comes_after_the_last_line_whatever_a_thread_says(level: str, last: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", TALKATIVE.format(level=level)], capture_output=True, text=True, check=True
+    )
+    lines = result.stderr.splitlines()
+    assert lines[-1].endswith(last)
+    assert 21 + lines[-1].endswith("one") == len(lines), "twenty words, how many more, and the last line"
+
+
+def test_stopped_twice_the_totals_come_last_with_what_is_lost(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector().start()
+    (collector.directory / "app.log").mkdir()
+    collector.send(make_frame("stays"))
+    within(5, lambda: "cannot be written" in collector.stderr)
+    assert collector.process
+    process = collector.process
+    process.send_signal(signal.SIGTERM)
+    within(5, lambda: "SIGTERM: draining" in collector.stderr)
+
+    def stopped() -> bool:
+        process.send_signal(signal.SIGTERM)
+        return "SIGTERM again: stopping at once" in collector.stderr
+
+    within(5, stopped, "one that comes at once is taken for the first")
+    assert 1 == process.wait(10)
+    assert "app.log: 1 records are lost" in collector.stderr
+    last = collector.stderr.splitlines()[-1]
+    assert "stopped: 1 records received from 1 clients, 0 written, 0 quarantined, 1 dropped" in last
