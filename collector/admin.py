@@ -15,6 +15,7 @@ import json
 import logging
 import re
 import socket
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from io import BytesIO
 from pathlib import Path
@@ -24,8 +25,11 @@ from urllib.parse import parse_qs
 import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
+from gevent.socket import socket as gevent_socket
 
+from collector.acceptors import accept
 from collector.config import level_number
+from collector.greenlets import keep_running, tell
 from collector.log import say
 from collector.sockets import host_port, open_tcp
 from collector.stream import MAX_VIEWERS, Viewer
@@ -34,17 +38,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from collector.config import Admin
+    from collector.stats import Stats
     from collector.status import Status
     from collector.stream import Stream
 
 log = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-# Viewers take MAX_VIEWERS of them, and there are always some left for health and metrics.
-_MAX_CONNECTIONS = MAX_VIEWERS + 48
-_BACKLOG = 64
-# From the first byte of a request to the last one of its answer. A stream has its own rule.
-_REQUEST_SECONDS = 10.0
+# A request is sent at once and answered at once, so whoever needs long for either is in nobody's way: past
+# these numbers the connection goes that has been longest at it. No number is for one address, for behind
+# one may be many. Viewers of the stream are in neither; there are MAX_VIEWERS of them.
+_MAX_ASKING = 64
+_MAX_ANSWERED = 32
+# As many as come in one turn of the loop: past it the kernel has them ask again after a second.
+_BACKLOG = 4096
+# From the connection, or the last answer, to the last byte of a request; and so much more to the last one of
+# its answer. A stream has its own rule.
+_ASKING_SECONDS = 5.0
+_ANSWERED_SECONDS = 10.0
 # A viewer that takes nothing for so long gives its place to another.
 _STALLED_SECONDS = 60.0
 _MAX_HEADER_BYTES = 16 * 1024
@@ -106,10 +117,11 @@ def _text(status: str, text: str) -> _Answer:
 class AdminPort:
     """Serves the admin port from now on, or as soon as the port is free: collecting does not wait for it."""
 
-    def __init__(self, admin: Admin, status: Status, stream: Stream) -> None:
+    def __init__(self, admin: Admin, status: Status, stream: Stream, stats: Stats) -> None:
         self._admin = admin
         self._status = status
         self._stream = stream
+        self._stats = stats
         self._paths: dict[str, Callable[[dict[str, Any]], _Answer]] = {
             "/": lambda _: _Answer("200 OK", _HTML, _PAGE.encode()),
             "/healthz": self._healthz,
@@ -127,26 +139,26 @@ class AdminPort:
 
     def start(self) -> None:
         """Begin to serve, and to try again where the port is taken, which is logged."""
-        try:
-            listeners = open_tcp(self._admin.host, self._admin.port, _BACKLOG)
-        except OSError as error:
-            log.error("no admin port yet, %s; see [admin] host and port", error.strerror)
-            gevent.spawn_later(_RETRY_SECONDS, self.start)
-            return
-        places = Pool(_MAX_CONNECTIONS)
+        keep_running("admin", self._open, self._stats)
+
+    def _open(self) -> None:
+        while True:
+            try:
+                listeners = open_tcp(self._admin.host, self._admin.port, _BACKLOG)
+            except OSError as error:
+                log.error("no admin port yet, %s; see [admin] host and port", error.strerror)
+                gevent.sleep(_RETRY_SECONDS)
+            else:
+                break
+        server = _Server(self._admin.host, listeners[0].getsockname()[1], self._answer, self._stats)
+        # As many as come: the server has limits of its own, and a full pool would keep health out.
+        places = Pool()
         for listener in listeners:
-            listener.setblocking(False)  # noqa: FBT003 - its only parameter
-            server = WSGIServer(
-                listener,
-                self._answer,
-                spawn=places,
-                handler_class=_Handler,
-                log=LoggingLogAdapter(log, logging.DEBUG),
-                error_log=LoggingLogAdapter(log, logging.DEBUG),
-                environ={"SERVER_NAME": self._admin.host},  # else it asks DNS for it
-            )
-            server.start()
-            say(f"admin on {host_port(listener.getsockname())[1]}")
+            address = listener.getsockname()
+            ours = gevent_socket(fileno=listener.detach())
+            ours.setblocking(False)  # noqa: FBT003 - its only parameter
+            keep_running("admin", partial(accept, ours, places, server.handle), self._stats)
+            say(f"admin on {host_port(address)[1]}")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Serve one request, by WSGI."""
@@ -261,13 +273,69 @@ def _query(environ: dict[str, Any]) -> dict[str, str]:
     return {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
 
 
+class _Server(WSGIServer):  # type: ignore[misc] # gevent has no annotations here
+    """What the connections have in common. It accepts none by itself: handle() is given them."""
+
+    def __init__(
+        self, host: str, port: int, application: Callable[..., Iterable[bytes]], stats: Stats
+    ) -> None:
+        super().__init__(
+            ("", 0),
+            application,
+            handler_class=_Handler,
+            log=LoggingLogAdapter(log, logging.DEBUG),
+            error_log=LoggingLogAdapter(log, logging.DEBUG),
+            environ={"SERVER_NAME": host, "SERVER_PORT": str(port)},
+        )
+        self.stats = stats
+        self.asking = _Latest(_MAX_ASKING)
+        """Connections with a request that is not there yet, kept alive after an answer or not."""
+        self.answered = _Latest(_MAX_ANSWERED)
+
+
+class _Latest:
+    """So many greenlets, the latest: to let another one in ends the one that came first."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._greenlets: dict[gevent.Greenlet, None] = {}
+
+    def let_in(self, greenlet: gevent.Greenlet) -> None:
+        """Take *greenlet* for the last that has come."""
+        self._greenlets[greenlet] = None
+        if len(self._greenlets) > self._number:
+            first = next(iter(self._greenlets))
+            self.let_go(first)
+            first.kill(block=False)
+
+    def let_go(self, greenlet: gevent.Greenlet) -> None:
+        """Count *greenlet* no longer, if it was counted."""
+        self._greenlets.pop(greenlet, None)
+
+
 class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations here
     """A connection: what pywsgi leaves unbounded is bounded here, and its errors go to our log."""
 
+    def handle(self) -> None:
+        """Serve one request after the other, while the limits let it."""
+        self._greenlet = gevent.getcurrent()
+        try:
+            super().handle()
+        finally:
+            self.server.asking.let_go(self._greenlet)
+            self.server.answered.let_go(self._greenlet)
+
     def handle_one_request(self) -> object:
         """Serve one request in time, or end the connection."""
-        with gevent.Timeout(_REQUEST_SECONDS, False) as self._deadline:  # noqa: FBT003 - gevent's way to raise nothing
-            return super().handle_one_request()
+        self.server.answered.let_go(self._greenlet)
+        self.server.asking.let_in(self._greenlet)
+        with (
+            gevent.Timeout(_ASKING_SECONDS + _ANSWERED_SECONDS, False) as self._answered_by,  # noqa: FBT003 - gevent's way to raise nothing
+            gevent.Timeout(_ASKING_SECONDS, False) as self._asked_by,  # noqa: FBT003 - the same
+        ):
+            done = super().handle_one_request()
+            gevent.sleep(0)  # one request may lie behind the other: all else has its turn in between
+            return done
         return None
 
     def MessageClass(self, rfile: Any, _: object) -> Any:  # noqa: ANN401, N802 - pywsgi's names and types
@@ -285,6 +353,9 @@ class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations h
         super().read_request(raw_requestline)
         if self.content_length or "transfer-encoding" in self.headers:
             raise ValueError("a body")
+        self._asked_by.cancel()
+        self.server.asking.let_go(self._greenlet)
+        self.server.answered.let_in(self._greenlet)
         return True
 
     def get_environ(self) -> dict[str, Any]:
@@ -293,7 +364,8 @@ class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations h
 
     def become_a_stream(self) -> None:
         """From now on the viewer has time, as long as it takes something now and then."""
-        self._deadline.cancel()
+        self._answered_by.cancel()
+        self.server.answered.let_go(self._greenlet)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.socket.settimeout(_STALLED_SECONDS)
         self.close_connection = True
@@ -308,12 +380,12 @@ class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations h
         except OSError:
             return True
 
-    def handle_error(self, kind: type, error: BaseException, trace: object) -> None:
+    def handle_error(self, _: type, error: BaseException, __: object) -> None:
         """Log a fault of ours; that a connection ends or takes too long is none."""
         self.close_connection = True
         if isinstance(error, OSError | gevent.Timeout | gevent.GreenletExit):
             return
-        log.error("admin: a fault in the collector", exc_info=(kind, error, trace))  # type: ignore[arg-type]
+        tell("admin", error, self.server.stats, "a request is answered with 500")
         self._send_error_response_if_possible(500)
 
     def _handle_client_error(self, error: BaseException) -> tuple[str, bytes]:

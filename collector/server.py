@@ -14,16 +14,18 @@ import logging
 import socket
 import termios
 import time
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import gevent
 from gevent.pool import Pool
-from gevent.server import StreamServer
+from gevent.socket import socket as gevent_socket
 from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
+from collector.acceptors import accept, accept_waiting
 from collector.framing import FrameSplitter
+from collector.greenlets import keep_running
 from collector.sockets import host_port
 from collector.tls import load_context
 
@@ -88,10 +90,6 @@ class Client:
         """Whether its address was taken out of `allow`: what has come is still read."""
 
 
-class _AcceptError(OSError):
-    """accept() failed; it has been logged, and gevent tries again after a pause."""
-
-
 class _Places(Pool):  # type: ignore[misc] # gevent has no annotations here
     """As many clients as there may be."""
 
@@ -103,27 +101,6 @@ class _Places(Pool):  # type: ignore[misc] # gevent has no annotations here
         self._semaphore.counter += size - self.size - 1
         self.size = size
         self._semaphore.release()  # wakes who waits for a place
-
-
-class _Acceptor(StreamServer):  # type: ignore[misc] # gevent has no annotations here
-    """Accepts from one socket while its pool is not full."""
-
-    def do_read(self) -> tuple[socket.socket, object] | None:
-        """Accept one client. Overrides StreamServer's to say in our words what went wrong."""
-        try:
-            return super().do_read()  # type: ignore[no-any-return]
-        except OSError as error:
-            if error.errno in (errno.ECONNABORTED, errno.EINTR):
-                return None
-            log.error("cannot accept a client, trying again: %s", error)
-            raise _AcceptError(*error.args) from error
-
-    def accept_waiting(self, serve: Callable[[socket.socket, object], None]) -> None:
-        """Accept what waits in the backlog, however full the pool is, and no more."""
-        self.stop_accepting()
-        with suppress(_AcceptError):
-            while accepted := self.do_read():
-                gevent.spawn(serve, *accepted)
 
 
 class Server:
@@ -140,9 +117,8 @@ class Server:
     ) -> None:
         # They are the limit: while none is free nobody is accepted, which is not to accept and hang up.
         self._places = _Places(max_clients)
-        self._acceptors = [_Acceptor(listener, self._serve, spawn=self._places) for listener in listeners]
-        hub = gevent.get_hub()
-        hub.NOT_ERROR = (*hub.NOT_ERROR, _AcceptError)  # it is in the log already: no traceback on stderr
+        self._listeners = [gevent_socket(fileno=listener.detach()) for listener in listeners]
+        self._acceptors: list[gevent.Greenlet] = []
         self._tls = load_context(listen.tls, SSLContext) if listen.tls else None
         self._listen = listen
         self._deliver = deliver
@@ -160,13 +136,15 @@ class Server:
 
     def start(self) -> list[str]:
         """Begin to accept; return the addresses, `host:port` or the path of a Unix socket."""
-        for acceptor in self._acceptors:
-            acceptor.start()
-        gevent.spawn(self._sweep)
-        return [
-            acceptor.address if isinstance(acceptor.address, str) else host_port(acceptor.address)[1]
-            for acceptor in self._acceptors
-        ]
+        addresses = []
+        for listener in self._listeners:
+            listener.setblocking(False)  # noqa: FBT003 - its only parameter
+            run = partial(accept, listener, self._places, self._serve)
+            self._acceptors.append(keep_running("accept", run, self._stats))
+            address = listener.getsockname()
+            addresses.append(address if isinstance(address, str) else host_port(address)[1])
+        keep_running("sweep", self._sweep, self._stats)
+        return addresses
 
     def set_up(self, listen: Listen, tls: SSLContext | None, max_clients: int, deliver: Deliver) -> None:
         """Go by these from now on, for those connected too; *tls* is for those who come. Addresses stay.
@@ -189,11 +167,12 @@ class Server:
 
         What waits in the backlog is accepted first. *deadline* is by the monotonic clock.
         """
-        for acceptor in self._acceptors:
-            acceptor.accept_waiting(self._serve)
+        gevent.killall(self._acceptors)
+        for listener in self._listeners:
+            accept_waiting(listener, self._serve)
         gevent.sleep(0)  # lets those just accepted begin
-        for acceptor in self._acceptors:
-            acceptor.close()
+        for listener in self._listeners:
+            listener.close()
         self._patience_ends = time.monotonic() + _PATIENCE * self._listen.drain_seconds
         for client in self._clients:
             client.to_read = _bytes_waiting(client.sock)
@@ -227,6 +206,7 @@ class Server:
             how = client.closing or f"{error.strerror or error}"
         except Exception:  # one client's greenlet is not to end without a word, whatever it tripped over
             log.exception("client %s: a fault in the collector; closing", client.peer)
+            self._stats.faults_total["client"] += 1
             how = "a fault in the collector"
         finally:
             self._forget(client, how)

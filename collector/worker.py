@@ -95,7 +95,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     if config.admin:
         from collector.admin import AdminPort  # noqa: PLC0415 - a web server takes memory
 
-        admin_port = AdminPort(config.admin, status, stream)
+        admin_port = AdminPort(config.admin, status, stream, stats)
     running = Running(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)
     gevent.signal_handler(signal.SIGHUP, running.reload)
     gevent.signal_handler(signal.SIGUSR1, running.roll_over)

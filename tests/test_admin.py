@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import logging
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from logging.handlers import SocketHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -304,16 +307,183 @@ def test_a_request_that_is_none_is_refused_and_says_nothing_on_stderr(
     assert 200 == ask(admin, "/healthz")[0]
 
 
-@pytest.mark.slow
-def test_clients_that_say_nothing_hold_a_place_for_ten_seconds(admin: Collector) -> None:
-    silent = [socket.create_connection(("127.0.0.1", port_of(admin))) for _ in range(100)]
-    begun = time.monotonic()
-    with closing(http.client.HTTPConnection("127.0.0.1", port_of(admin), timeout=30)) as connection:
-        connection.request("GET", "/healthz")
-        assert 200 == connection.getresponse().status
-    assert time.monotonic() - begun < 25
-    for sock in silent:
+# --- Who sends nothing, or slowly ---
+
+AT_MOST_ASKING = 64
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def connect(admin: Collector) -> Iterator[Callable[[int], list[socket.socket]]]:
+    """Return a function that connects so many times to the admin port; all is closed in the end."""
+    opened: list[socket.socket] = []
+
+    def connect(number: int) -> list[socket.socket]:
+        new = [socket.create_connection(("127.0.0.1", port_of(admin)), SECONDS) for _ in range(number)]
+        opened.extend(new)
+        return new
+
+    yield connect
+    for sock in opened:
         sock.close()
+
+
+def is_answered(sock: socket.socket) -> bool:
+    """Read one answer of health, whole."""
+    answer = b""
+    while not answer.endswith(b"\r\n\r\nok\n"):
+        piece = sock.recv(1000)
+        assert piece, answer
+        answer += piece
+    return answer.startswith(b"HTTP/1.1 200 ")
+
+
+def closed(sockets: list[socket.socket]) -> list[socket.socket]:
+    """Return those that the collector has closed; nothing else is there to be read from any of them."""
+    poller = select.poll()
+    for sock in sockets:
+        poller.register(sock, select.POLLIN)
+    ready = {fd for fd, _ in poller.poll(0)}
+    return [sock for sock in sockets if sock.fileno() in ready]
+
+
+def slowest_health(collector: Collector, times: int) -> float:
+    """Return the longest time that health has taken, each over a connection of its own."""
+    took = []
+    for path in itertools.islice(itertools.cycle(("/healthz", "/readyz")), times):
+        with timed(collector) as seconds:
+            assert 200 == ask(collector, path)[0]
+        took.append(seconds())
+    return max(took)
+
+
+@pytest.mark.parametrize("number", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_health_is_answered_at_once_whatever_number_says_nothing(
+    admin: Collector, connect: Callable[[int], list[socket.socket]], number: int
+) -> None:
+    connect(number)
+    assert slowest_health(admin, 20) < 0.2
+
+
+@pytest.mark.parametrize("number", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_health_is_answered_at_once_while_requests_come_a_byte_at_a_time(
+    admin: Collector, connect: Callable[[int], list[socket.socket]], number: int
+) -> None:
+    trickling = connect(number)
+    stop = threading.Event()
+
+    def trickle() -> None:
+        for byte in itertools.cycle(b"GET / HTTP/1.1\r\nX: y"):
+            for n, sock in enumerate(trickling):
+                try:
+                    sock.send(bytes([byte]))
+                except OSError:  # closed for its slowness, so there comes another
+                    trickling[n : n + 1] = connect(1)
+            if stop.wait(1):
+                return
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert slowest_health(admin, 20) < 0.2
+            stop.wait(0.5)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_health_is_answered_at_once_while_answered_connections_are_kept(
+    admin: Collector, connect: Callable[[int], list[socket.socket]]
+) -> None:
+    for _ in range(200):
+        (sock,) = connect(1)
+        sock.sendall(GET)
+        assert is_answered(sock)
+    assert slowest_health(admin, 20) < 0.2
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"", b"GET /healthz HTTP/1.1\r\nHo", GET], ids=["silent", "begun", "kept"]
+)
+def test_of_more_than_64_the_one_that_has_waited_longest_is_closed(
+    connect: Callable[[int], list[socket.socket]], request_bytes: bytes
+) -> None:
+    """Whether it has sent nothing, a part, or is idle between two requests."""
+    waiting = connect(AT_MOST_ASKING)
+    for sock in waiting:
+        sock.sendall(request_bytes)
+        if request_bytes is GET:
+            assert is_answered(sock)
+    assert [] == closed(waiting)
+    (last,) = connect(1)
+    within(2, lambda: closed(waiting) == waiting[:1])
+    last.sendall(GET)
+    assert is_answered(last)
+    within(2, lambda: closed(waiting) == waiting[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trickles", [False, True])
+def test_who_has_not_sent_a_request_within_five_seconds_is_closed(
+    connect: Callable[[int], list[socket.socket]], trickles: bool
+) -> None:
+    (slow,) = connect(1)
+    begun = time.monotonic()
+    with suppress(ConnectionError):
+        while not closed([slow]):
+            if trickles:
+                slow.sendall(b"X")
+            assert not select.select([slow], [], [], 0.1)[0] or slow.recv(1) == b""
+    assert 4.5 < time.monotonic() - begun < 8
+
+
+@pytest.mark.slow
+def test_who_needs_three_seconds_for_a_request_is_answered_and_then_may_ask_again(
+    connect: Callable[[int], list[socket.socket]],
+) -> None:
+    (slow,) = connect(1)
+    connect(AT_MOST_ASKING - 1)
+    for _ in range(2):
+        pieces = [GET[begin : begin + 8] for begin in range(0, len(GET), 8)]
+        for piece in pieces:
+            assert not select.select([slow], [], [], 3 / len(pieces))[0]
+            slow.sendall(piece)
+        assert is_answered(slow)
+
+
+def test_who_watches_is_not_among_the_64_and_neither_is_who_is_answered(
+    admin: Collector, connect: Callable[[int], list[socket.socket]]
+) -> None:
+    (reader,) = connect(1)
+    asked = 200
+    # Answers that nobody reads fill what the kernel holds, so that one is on its way all the time.
+    reader.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+    with watching(admin) as viewer:
+        connect(200)
+        assert 200 == ask(admin, "/healthz")[0]
+        log(admin, ("app", logging.INFO, "seen"))
+        assert "seen" == viewer.message()
+        answers = b""
+        while answers.count(b"</html>") < asked:
+            piece = reader.recv(1_000_000)
+            assert piece
+            answers += piece
+
+
+def test_of_more_than_32_that_take_no_answer_the_first_goes(
+    admin: Collector, connect: Callable[[int], list[socket.socket]]
+) -> None:
+    before = _descriptors(admin)
+    readers = connect(50)
+    for reader in readers:
+        reader.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+    assert slowest_health(admin, 20) < 0.2
+    within(SECONDS, lambda: _descriptors(admin) <= before + 32)
+
+
+def _descriptors(collector: Collector) -> int:
+    return len(list(Path(f"/proc/{collector.worker}/fd").iterdir()))
 
 
 # --- The stream ---

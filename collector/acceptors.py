@@ -1,0 +1,75 @@
+"""Acceptors: what takes connections off a listening socket, for as long as there are places for them.
+
+Knows nothing of what is said over a connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+import gevent
+from gevent.socket import wait_read
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from gevent.pool import Pool
+
+    Serve = Callable[[socket.socket, object], None]
+
+log = logging.getLogger(__name__)
+
+# After so many the others have their turn: those just accepted, and all that is read and written.
+_MAX_AT_ONCE = 100
+# Where there is no descriptor left, say, somebody has to go first.
+_PAUSE_SECONDS = 0.1
+
+
+def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:
+    """Have each who connects served in a greenlet of *places*; while these are full nobody is accepted.
+
+    *listener* is one of gevent's that never blocks. What *serve* is given is closed once it has ended.
+    """
+    while True:
+        wait_read(listener.fileno())
+        for _ in range(_MAX_AT_ONCE):
+            while places.full():
+                places.wait_available()
+            try:
+                accepted = _accepted(listener)
+            except OSError as error:
+                log.error("cannot accept a client, trying again: %s", error)
+                gevent.sleep(_PAUSE_SECONDS)
+                break
+            if not accepted:
+                break
+            places.spawn(_served, serve, *accepted)
+
+
+def accept_waiting(listener: socket.socket, serve: Serve) -> None:
+    """Accept what waits in the backlog, however many that are, and no more."""
+    try:
+        while accepted := _accepted(listener):
+            gevent.spawn(_served, serve, *accepted)
+    except OSError as error:
+        log.error("cannot accept the clients that wait: %s", error)
+
+
+def _accepted(listener: socket.socket) -> tuple[socket.socket, object] | None:
+    """Return who has connected, and from where; None if nobody has. Raises OSError."""
+    while True:
+        try:
+            return listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ECONNABORTED, errno.EINTR):  # that one has gone again; others wait
+                raise
+
+
+def _served(serve: Serve, sock: socket.socket, address: object) -> None:
+    with sock:
+        serve(sock, address)
