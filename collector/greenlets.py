@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import gevent
@@ -26,7 +27,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LAST_PAUSE_SECONDS = 60.0
 # What has run for so long did work: its next fault is another one.
 _SETTLED_SECONDS = 60.0
-_PACKAGE = __name__.partition(".")[0]
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 def keep_running(where: str, run: Callable[[], object], stats: Stats) -> gevent.Greenlet:
@@ -65,7 +66,7 @@ def tell_uncaught(stats: Stats) -> None:
     """Have told, from now on, whatever raises in this thread's greenlets and nobody catches.
 
     gevent would print it to stderr, past the log, and let what a handler of a signal raises end the process.
-    Such a fault is counted under the module of ours that it came through first.
+    Such a fault is counted under the module of ours that it was raised in, or called from.
     """
     hub = gevent.get_hub()
 
@@ -86,9 +87,6 @@ def tell_uncaught(stats: Stats) -> None:
 
 
 def _module(trace: TracebackType | None) -> str:
-    while trace:
-        package, _, module = str(trace.tb_frame.f_globals.get("__name__")).partition(".")
-        if package == _PACKAGE:
-            return module
-        trace = trace.tb_next
-    return "gevent"
+    names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(trace))
+    ours = [name.removeprefix(_PACKAGE) for name in names if name.startswith(_PACKAGE)]
+    return ours[-1] if ours else "gevent"

@@ -16,6 +16,7 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config import ConfigError
+from collector.greenlets import tell
 from collector.periods import read_zone_again
 from collector.tls import load_context
 
@@ -41,6 +42,8 @@ _NEED_A_RESTART = {
 }
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
+# With an admin port also its connections: those that ask, are answered, and watch.
+_ADMIN_FILES = 64 + 32 + 16
 
 
 class Running:
@@ -79,12 +82,13 @@ class Running:
         if self._reading:
             return
         self._reading = True
-        try:
-            while self._again:
-                self._again = False
+        while self._again:
+            self._again = False
+            try:
                 self._reload()
-        finally:
-            self._reading = False
+            except Exception as fault:  # noqa: BLE001 - the next signal, or one that came meanwhile, may do better
+                tell("reload", fault, self._stats, "SIGHUP: the configuration may hold in part; signal again")
+        self._reading = False
 
     def roll_over(self) -> None:
         """Make a backup of every log file that has lines."""
@@ -161,8 +165,9 @@ def share_descriptors(config: Config) -> tuple[int, int]:
     wanted = config.listen.max_clients
     if hard == resource.RLIM_INFINITY:
         return wanted, config.files.max_open
+    needed = config.files.max_open + _SPARE_FILES + (_ADMIN_FILES if config.admin else 0)
     # Where there are few, half of them are for clients.
-    others = min(config.files.max_open + _SPARE_FILES, hard // 2)
+    others = min(needed, hard // 2)
     if hard - others < wanted:
         log.warning(
             "the limit on open files is %d: only %d clients are served at a time, not max_clients = %d; "
@@ -171,5 +176,4 @@ def share_descriptors(config: Config) -> tuple[int, int]:
             hard - others,
             wanted,
         )
-    enough = others == config.files.max_open + _SPARE_FILES
-    return min(wanted, hard - others), config.files.max_open if enough else max(1, others // 2)
+    return min(wanted, hard - others), config.files.max_open if others == needed else max(1, others // 2)

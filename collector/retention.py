@@ -20,6 +20,7 @@ from gevent.threadpool import ThreadPool
 
 from collector import backups, directory
 from collector.config import Retention as Limits
+from collector.greenlets import keep_running
 from collector.log_directory import refuse_links
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Retention:
         """Go by *config* from now on. Never waits."""
         self._config = config
         if config.retention != NO_LIMITS and not self._greenlet:  # a greenlet is false once it has ended
-            self._greenlet = gevent.spawn(self._run)
+            self._greenlet = keep_running("retention", self._run, self._stats)
 
     def _run(self) -> None:
         while (config := self._config) and config.retention != NO_LIMITS:

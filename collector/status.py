@@ -11,6 +11,7 @@ import gevent
 from gevent.threadpool import ThreadPool
 
 from collector import __version__
+from collector.greenlets import keep_running
 
 if TYPE_CHECKING:
     from collections.abc import Sized
@@ -41,11 +42,12 @@ class Status:
         self._stats = stats
         self._viewers = viewers
         self._begun = time.monotonic()
+        self._thread = ThreadPool(1)
         self._volumes: list[dict[str, Any]] = []
 
     def start(self) -> None:
         """Begin to look at the volumes, beside the hub: a disk that hangs answers nobody."""
-        gevent.spawn(self._look_at_volumes)
+        keep_running("volumes", self._look_at_volumes, self._stats)
 
     def fault(self) -> str:
         """Return why it does not write or does not read, "" where it does both."""
@@ -145,12 +147,11 @@ class Status:
         }
 
     def _look_at_volumes(self) -> None:
-        thread = ThreadPool(1)
         while True:
             volumes = []
             for directory in self._handlers.directories():
                 try:
-                    found = thread.apply(os.statvfs, (directory,))
+                    found = self._thread.apply(os.statvfs, (directory,))
                 except OSError:
                     continue  # it is gone, or not yet made
                 free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

@@ -20,6 +20,7 @@ from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
 from collector import guardian
+from collector.exits import end_at_once
 from collector.greenlets import keep_running, tell_uncaught
 from collector.handlers import HandlerCache
 from collector.lock import Lock
@@ -60,9 +61,11 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     start.
     """
     listeners = _passed_sockets()
-    # Of the guardian, if there is one: it is the process that an operator would stop.
-    owner = os.getppid() if guardian.PIPE in os.environ else os.getpid()
-    lock = Lock(os.path.realpath(config.files.directory), owner)
+    lock = Lock(
+        os.path.realpath(config.files.directory),
+        # The guardian, if there is one, is the process that an operator would stop.
+        owner=os.getppid() if guardian.PIPE in os.environ else os.getpid(),
+    )
     stats = Stats()
     tell_uncaught(stats)
     reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
@@ -190,15 +193,11 @@ def _drain(server: Server, handlers: HandlerCache, deadline: float) -> int:
 
 
 def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:
-    """Tell what is lost, and the totals, and end the process now.
-
-    A thread that is stuck in the kernel would be waited for by any other way.
-    """
+    """Tell what is lost, and the totals, and end the process now."""
     for handler in handlers.all():
         if handler.records:
             stats.dropped_records_total["not written in time"] += handler.records
             lost = (handler.file.path, handler.records)
             log.error("%s: %d records are lost, they could not be written in time", *lost)
     say_last(f"stopped: {stats.summary()}")
-    logging.shutdown()
-    os._exit(code)
+    end_at_once(code)

@@ -69,6 +69,7 @@ class Collector:
         self.config = home / "collector.toml"
         self.log = home / "stderr.txt"
         self.configure(config)
+        self.command = [sys.executable, "-m", "collector"]
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -87,7 +88,7 @@ class Collector:
         before = self.stderr.count("listening on")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # type: ignore[call-overload]
-                [sys.executable, "-m", "collector", "run", "-c", str(self.config)], stderr=log, **how
+                [*self.command, "run", "-c", str(self.config)], stderr=log, **how
             )
         within(
             START_SECONDS, lambda: self.stderr.count("listening on") > before or not self.running, "listening"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
@@ -15,11 +19,14 @@ from gevent.threadpool import ThreadPool
 from collector import greenlets
 from collector.greenlets import keep_running
 from collector.stats import Stats
+from tests.conftest import Collector, within
+from tests.test_admin import ask, stats, watching
+from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECONDS = 5
+SECONDS = 10
 
 
 @pytest.fixture
@@ -139,7 +146,7 @@ def told() -> Iterator[Stats]:
 def test_a_greenlet_that_raises_is_logged_and_counted_by_its_module_and_not_printed(
     told: Stats, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # The function of ours that raises: there is no logger at this address.
+    # A function of ours that raises, for it is given nothing that it needs.
     gevent.spawn(greenlets._keep_running, None, None, None).join(SECONDS)  # noqa: SLF001
     assert {"greenlets": 1} == told.faults_total
     assert "greenlets: a fault in the collector" in caplog.text
@@ -188,3 +195,145 @@ def test_what_is_killed_is_no_fault(told: Stats) -> None:
     gevent.sleep(0)
     greenlet.kill()
     assert not told.faults_total
+
+
+# --- A collector with a fault ---
+
+
+class Spoiled(Collector):
+    """A collector in which a function raises at its first call."""
+
+    def __init__(self, home: Path, target: str) -> None:
+        super().__init__(home, "[admin]\nport = 0\n[retention]\nmax_age_days = 1000\n")
+        self.target = target
+        self.command = [sys.executable, str(Path(__file__).with_name("raise_once.py")), target]
+
+    def told(self, where: str) -> None:
+        """Wait until the fault is in the log, and counted, and what raised was called again."""
+        within(SECONDS, lambda: re.search(rf" ERROR {where}[ \d.:]*: a fault in", self.stderr), "in the log")
+        assert f"RuntimeError: {self.target} raises once" in self.stderr
+        assert 1 == self.stderr.count("Traceback")
+        within(SECONDS, lambda: f"{self.target} is called again" in self.stderr, "called again")
+        assert f'collector_faults_total{{where="{where}"}} 1.0' in ask(self, "/metrics")[2]
+        assert {where: 1} == {name: count for name, count in stats(self)["faults"].items() if count}
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path) -> Iterator[Callable[[str], Spoiled]]:
+    """Return a function that starts a collector in which the function of a name raises once."""
+    started: list[Spoiled] = []
+
+    def start(target: str) -> Spoiled:
+        started.append(Spoiled(tmp_path, target))
+        return started[0].start()  # type: ignore[return-value]
+
+    yield start
+    assert 0 == started[0].stop()
+    assert "stopped: " in started[0].stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [
+        ("collector.server:Server._sweep", "sweep"),
+        ("collector.lock:Lock.follow", "lock"),
+        ("collector.worker:_follow_guardian", "guardian"),
+        ("collector.retention:enforce", "retention"),
+        ("collector.handlers:HandlerCache.directories", "volumes"),
+        ("collector.admin:open_tcp", "admin"),
+    ],
+    ids=lambda text: text.rpartition(":")[2],
+)
+def test_what_runs_all_the_time_runs_again(
+    spoiled: Callable[[str], Spoiled], target: str, where: str
+) -> None:
+    spoiled(target).told(where)
+
+
+@pytest.mark.slow
+def test_an_acceptor_goes_on_and_who_came_meanwhile_is_read(spoiled: Callable[[str], Spoiled]) -> None:
+    collector = spoiled("collector.acceptors:_accepted")
+    collector.send(make_frame("patience"))
+    within(SECONDS, lambda: messages(collector) == ["patience"])
+    collector.told("accept")
+
+
+@pytest.mark.slow
+def test_the_acceptor_of_the_admin_port_goes_on(spoiled: Callable[[str], Spoiled]) -> None:
+    collector = spoiled("collector.acceptors:_accepted")
+    assert 200 == ask(collector, "/healthz")[0]
+    collector.told("admin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [("collector.server:Server._read", "client"), ("collector.server:FrameSplitter", "server")],
+    ids=lambda text: text.rpartition(":")[2],
+)
+def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
+    spoiled: Callable[[str], Spoiled], target: str, where: str
+) -> None:
+    collector = spoiled(target)
+    with collector.connect() as client:
+        assert client.recv(1) == b""
+    collector.send(make_frame("next"))
+    within(SECONDS, lambda: messages(collector) == ["next"])
+    collector.told(where)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("collector.status:Status.fault", "/healthz"),
+        ("collector.status:Status.totals", "/api/stats"),
+        ("collector.status:Status.loggers", "/api/loggers"),
+        ("collector.metrics:render", "/metrics"),
+    ],
+)
+def test_a_request_that_raises_is_answered_and_the_next_is_served(
+    spoiled: Callable[[str], Spoiled], target: str, path: str
+) -> None:
+    collector = spoiled(target)
+    assert 500 == ask(collector, path)[0]
+    assert 200 == ask(collector, path)[0]
+    collector.told("admin")
+
+
+@pytest.mark.slow
+def test_a_viewer_whose_stream_raises_stops_no_other(spoiled: Callable[[str], Spoiled]) -> None:
+    collector = spoiled("collector.stream:Viewer.take")
+    with socket.create_connection(("127.0.0.1", collector.admin_port), SECONDS) as first:
+        first.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert first.recv(1000).startswith(b"HTTP/1.1 500 ")
+    with watching(collector) as viewer:
+        collector.send(make_frame("seen"))
+        assert "seen" == viewer.message()
+        assert 1 == stats(collector)["viewers"]
+    collector.told("admin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "number", "done"),
+    [
+        ("collector.reload:Running._reload", signal.SIGHUP, "SIGHUP: changed: nothing"),
+        ("collector.reload:Running._prepare", signal.SIGHUP, "SIGHUP: changed: nothing"),
+        ("collector.handlers:HandlerCache.roll_over", signal.SIGUSR1, "has lines of 0 files"),
+    ],
+    ids=lambda value: str(value).rpartition(":")[2],
+)
+def test_a_signal_whose_handling_raises_is_told_and_the_next_one_works(
+    spoiled: Callable[[str], Spoiled], target: str, number: signal.Signals, done: str
+) -> None:
+    collector = spoiled(target)
+    worker = collector.worker
+    os.kill(worker, number)
+    within(SECONDS, lambda: "a fault in the collector" in collector.stderr, "in the log")
+    assert done not in collector.stderr
+    os.kill(worker, number)
+    within(SECONDS, lambda: done in collector.stderr, "done")
+    collector.told("reload")
+    assert worker == collector.worker
