@@ -188,7 +188,8 @@ class AdminPort:
             return _text("403 Forbidden", "not from another site's page\n")
         if self._admin.token and not has_token and path not in _WITHOUT_TOKEN:
             if given:
-                log.warning("admin: a wrong token from %s", host_port((environ["REMOTE_ADDR"], 0))[0])
+                address = host_port((environ["REMOTE_ADDR"], 0))[0]
+                log.warning("admin: a wrong token from %s", address, extra={"by": address})
             kind, body = (
                 (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
             )

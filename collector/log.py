@@ -2,7 +2,9 @@
 
 What peers can cause they can cause a million times a second; so each kind of event gets a number of lines in
 a stretch of time, and the next one after that tells how many were left out. A kind is a format string and,
-where an event has `extra={"of": ...}`, what it is of. Text from the wire comes escaped and cut.
+where an event has `extra={"of": ...}`, what it is of: a reason, out of a bounded number of them. With
+`extra={"by": ...}`, a client's address, say, the lines are for each of these by itself, and bounded for all
+of them. Text from the wire comes escaped and cut.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 _Kind = tuple[int, str, str]
 """Level, format string, and what it is of."""
 _WINDOW_SECONDS = 60.0
 # Clients come and go by the hundred when an application is deployed; nothing else need be seen so often.
 _LINES_PER_WINDOW = {logging.INFO: 1000, logging.WARNING: 20, logging.ERROR: 20}
+# Of one kind, over all that cause it: so many have a first line, and they share as many further ones. So
+# there is a bound, of memory too, whatever addresses come, and a busy one takes no first line from another.
+_LINES_FOR_ALL = {logging.INFO: 2000, logging.WARNING: 200, logging.ERROR: 200}
+_OTHERS = "others"
 _MAX_WAITING = 1000
 _FLUSH_SECONDS = 1.0
 
@@ -45,8 +51,8 @@ def say_last(text: str) -> None:
     """Say what the limit has left out and nothing has told since, then *text*, at INFO: the last line."""
     ours = logging.getLogger("collector")
     with _stderr.lock:  # type: ignore[union-attr] # every handler has one; a thread may have something to say
-        for (level, kind, _), count in _limit.left_out():
-            _stderr.put(_line(level, f"{count} more left out like: {kind}"))
+        for (level, kind, of), (count, whose) in _limit.left_out():
+            _stderr.put(_line(level, f"{count} more left out like: {kind}{of and ': '}{of}{whose}"))
         if ours.isEnabledFor(logging.INFO):
             _stderr.put(_line(logging.INFO, text))
         _stderr.ended = True
@@ -56,16 +62,22 @@ def _line(level: int, text: str) -> str:
     return _stderr.format(logging.LogRecord("collector", level, "", 0, text, None, None))
 
 
-def error_each(logger: logging.Logger, text: str, several: Sequence[tuple[object, ...]]) -> None:
-    """Log an event of one kind for each of *several* arguments, however many.
+def error_each(
+    logger: logging.Logger, several: Iterable[tuple[str, str, tuple[object, ...]]], by: str
+) -> None:
+    """Log *several* events that one client has caused, however many: of each text, what it is of, arguments.
 
     Those that the limit is sure to leave out are only counted: an event takes ten times longer than a frame.
     """
     allowed = _LINES_PER_WINDOW[logging.ERROR]
-    for arguments in several[:allowed]:
-        logger.error(text, *arguments)
-    if len(several) > allowed:
-        _limit.leave_out((logging.ERROR, text, ""), len(several) - allowed)
+    counts: dict[tuple[str, str], int] = {}
+    for text, of, arguments in several:
+        count = counts[text, of] = counts.get((text, of), 0) + 1
+        if count <= allowed:
+            logger.error(text, *arguments, extra={"of": of, "by": by})
+    for (text, of), count in counts.items():
+        if count > allowed:
+            _limit.leave_out((logging.ERROR, text, of), by, count - allowed)
 
 
 class _ThreadedHandler(logging.Handler):
@@ -119,41 +131,72 @@ class _ThreadedHandler(logging.Handler):
             self._waiting.task_done()
 
 
+class _Window:
+    """What became of one kind of event since a moment, by what has caused it; "" where that is not told."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self._written: dict[str, int] = {}
+        self._further = 0
+        """How many of those written were no first lines."""
+        self._left_out: dict[str, int] = {}
+
+    def take(self, level: int, by: str) -> bool:
+        """Count one more event; tell whether it is to be written."""
+        for_all = _LINES_FOR_ALL.get(level, sys.maxsize)
+        written = self._written.get(by, 0)
+        if written:
+            passes = written < _LINES_PER_WINDOW.get(level, sys.maxsize) and self._further < for_all
+            self._further += passes
+        else:
+            passes = len(self._written) < for_all
+        if passes:
+            self._written[by] = written + 1
+        else:
+            self.leave_out(by, 1)
+        return passes
+
+    def leave_out(self, by: str, number: int) -> None:
+        by = by if by in self._written else _OTHERS
+        self._left_out[by] = self._left_out.get(by, 0) + number
+
+    def left_out(self) -> tuple[int, str]:
+        """Return how many were left out, and a few words on what has caused the most of them."""
+        if not self._left_out:
+            return 0, ""
+        most, by = max((number, by) for by, number in self._left_out.items())
+        return sum(self._left_out.values()), f", {most} of them by {by}" if by else ""
+
+
 class Limit(logging.Filter):
     """Let a number of each kind of event pass in a window, and say what became of the others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._window: dict[_Kind, tuple[float, int]] = {}
-        self._limited: dict[_Kind, int] = {}
+        self._windows: dict[_Kind, _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
         now = time.monotonic()
         kind = (record.levelno, record.msg, getattr(record, "of", ""))
-        since, count = self._window.get(kind, (now, 0))
-        allowed = _LINES_PER_WINDOW.get(record.levelno, sys.maxsize)
-        if now - since >= _WINDOW_SECONDS:
-            if count > allowed:
-                left_out = count - allowed
-                record.msg, record.args = f"{record.getMessage()} ({left_out} more like it left out)", None
-            since, count = now, 0
-            self._limited.pop(kind, None)
-        self._window[kind] = (since, count + 1)
-        if count >= allowed:
-            self._limited[kind] = count + 1 - allowed
-        return count < allowed
+        window = self._windows.get(kind)
+        if window is None or now - window.since >= _WINDOW_SECONDS:
+            count, whose = window.left_out() if window else (0, "")
+            if count:
+                text = f"{record.getMessage()} ({count} more like it left out{whose})"
+                record.msg, record.args = text, None
+            window = self._windows[kind] = _Window(now)
+        return window.take(record.levelno, getattr(record, "by", ""))
 
-    def leave_out(self, kind: _Kind, number: int) -> None:
-        """Count so many more events of a *kind* that has had all its lines."""
-        if kind in self._window:  # else events of this level are not logged
-            since, count = self._window[kind]
-            self._window[kind] = (since, count + number)
-            self._limited[kind] = self._limited.get(kind, 0) + number
+    def leave_out(self, kind: _Kind, by: str, number: int) -> None:
+        """Count so many more events of a *kind*, caused by one that has had all its lines."""
+        if kind in self._windows:  # else events of this level are not logged
+            self._windows[kind].leave_out(by, number)
 
-    def left_out(self) -> list[tuple[_Kind, int]]:
-        """Return the kinds of which some were not written and not yet told of, and how many."""
-        return list(self._limited.items())
+    def left_out(self) -> list[tuple[_Kind, tuple[int, str]]]:
+        """Return the kinds of which some were not written and not yet told of, how many, and whose."""
+        left_out = [(kind, window.left_out()) for kind, window in list(self._windows.items())]
+        return [(kind, (count, whose)) for kind, (count, whose) in left_out if count]
 
 
 _stderr = _ThreadedHandler()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_QUARANTINED = "client %s: frame of %d bytes quarantined: %s"
+_DROPPED = "client %s: frame of %d bytes dropped: %s"
+
 # Past so many routes all are forgotten, and found anew; longer names are not remembered.
 _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
@@ -96,7 +99,7 @@ class Router:
             self._render(payloads, host, peer, unreadable)
         finally:  # whatever fault of ours there is in a record: what was read before it is kept
             if unreadable:
-                self._quarantine(unreadable, peer)
+                self._quarantine(unreadable, host, peer)
             writers = self._handlers.submit()
         for writer in writers:
             writer.room.wait()
@@ -135,7 +138,10 @@ class Router:
                 records.append(record)
         self._stats.over_budget_records_total += len(in_part)
         for size, budget in in_part:
-            log.warning("client %s: record of %d bytes is written in part: %s", peer, size, budget)
+            cause = {"of": budget, "by": host}
+            log.warning(
+                "client %s: record of %d bytes is written in part: %s", peer, size, budget, extra=cause
+            )
         if below:
             self._stats.dropped_records_total["level"] += below
         for path, count in dropped.items():
@@ -143,32 +149,33 @@ class Router:
         if self._stream and records:
             self._stream.publish(records, peer)
 
-    def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], peer: str) -> None:
+    def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], host: str, peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
         handler = self._handlers.quarantine
         half = self._handlers.quarantine_file.half
         path, full_now = handler.file.path, self._handlers.full()
         full = handler.writer in full_now or path in full_now
-        lines: dict[str, list[tuple[object, ...]]] = {"quarantined": [], "dropped": []}
+        told: list[tuple[str, str, tuple[object, ...]]] = []
+        too_large = 0
         for payload, fault in unreadable:
             self._stats.unreadable_records_total[fault.reason] += 1
             fits = len(payload) + HEADER_BYTES <= half
-            if fits and not full:
+            kept = fits and not full
+            if kept:
                 handler.leave(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
-            lines["quarantined" if fits else "dropped"].append((peer, len(payload), fault))
-        self._stats.dropped_records_total["unreadable"] += len(lines["dropped"])
-        if full and lines["quarantined"]:
-            self._count_dropped(path, len(lines["quarantined"]), full_now)
-            lines = {"dropped": lines["dropped"] + lines["quarantined"]}
-        for what, several in lines.items():
-            error_each(log, f"client %s: frame of %d bytes {what}: %s", several)
+            too_large += not fits
+            told.append((_QUARANTINED if kept else _DROPPED, fault.reason, (peer, len(payload), fault)))
+        self._stats.dropped_records_total["unreadable"] += too_large
+        if full and too_large < len(unreadable):
+            self._count_dropped(path, len(unreadable) - too_large, full_now)
+        error_each(log, told, host)
 
     def _count_dropped(self, path: str, records: int, full: Collection[Writer | str]) -> None:
         if path in full:
             self._handlers.drop(path, records)
             return
         self._stats.dropped_records_total["reserve full"] += records
-        log.error("%s: %d records dropped: the reserve is full", path, records)
+        log.error("%s: %d records dropped: the reserve is full", path, records, extra={"by": path})
 
     def _find(self, routes: dict[Fragment | str, Route], record: Record, host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""

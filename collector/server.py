@@ -11,6 +11,7 @@ import errno
 import fcntl
 import ipaddress
 import logging
+import re
 import socket
 import termios
 import time
@@ -57,6 +58,7 @@ _PATIENCE = 1 / 4
 # sleep(0) would come back up to 50 times before the loop looks at any other socket. An idle watcher of the
 # highest priority comes back once a turn of the loop, and lets it look without waiting.
 _ONCE_A_TURN = 2
+_NUMBER = re.compile(r"\d+")
 _NOT_ALLOWED = "its address is not in [listen] allow"
 
 
@@ -191,13 +193,13 @@ class Server:
         client = Client(sock, address, self._listen.max_frame_bytes)
         if not self._allowed(client.host):
             self._stats.refused_clients_total["not in allow"] += 1
-            log.warning("client %s is refused: %s", client.peer, _NOT_ALLOWED)
+            log.warning("client %s is refused: %s", client.peer, _NOT_ALLOWED, extra={"by": client.host})
             sock.close()
             return
         self._clients.add(client)
         self._stats.clients += 1
         self._stats.clients_total += 1
-        log.info("client %s connected", client.peer)
+        log.info("client %s connected", client.peer, extra={"by": client.host})
         how = ""
         try:
             self._set_up(client)
@@ -205,7 +207,8 @@ class Server:
         except OSError as error:
             how = client.closing or f"{error.strerror or error}"
         except Exception:  # one client's greenlet is not to end without a word, whatever it tripped over
-            log.exception("client %s: a fault in the collector; closing", client.peer)
+            by = {"by": client.host}
+            log.exception("client %s: a fault in the collector; closing", client.peer, extra=by)
             self._stats.faults_total["client"] += 1
             how = "a fault in the collector"
         finally:
@@ -330,7 +333,8 @@ class Server:
             self._stats.received_records_total += 1
             self._stats.dropped_records_total["too large"] += 1
             limit = self._listen.max_frame_bytes
-            log.error("client %s: frame of %d bytes dropped: max_frame_bytes = %d", client.peer, size, limit)
+            text, by = "client %s: frame of %d bytes dropped: max_frame_bytes = %d", {"by": client.host}
+            log.error(text, client.peer, size, limit, extra=by)
         client.splitter.discarded.clear()
 
     def _sweep(self) -> None:
@@ -359,7 +363,9 @@ class Server:
         level = logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %d records, %d bytes%s"
         why = f": {how}" if how else ""
-        log.log(level, went, client.peer, client.records, client.bytes, why)
+        # One reason, whatever the numbers in it: there are only so many.
+        kind = {"of": _NUMBER.sub("N", how), "by": client.host}
+        log.log(level, went, client.peer, client.records, client.bytes, why, extra=kind)
 
 
 def _bytes_waiting(sock: socket.socket) -> int:

@@ -4,8 +4,11 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +23,17 @@ if TYPE_CHECKING:
     from tests.conftest import Collector
 
 
-def event(level: int = logging.ERROR, text: str = "it broke: %s", argument: str = "x") -> logging.LogRecord:
-    return logging.LogRecord("collector", level, "", 0, text, (argument,), None)
+def event(
+    level: int = logging.ERROR, text: str = "it broke: %s", argument: str = "x", **extra: str
+) -> logging.LogRecord:
+    record = logging.LogRecord("collector", level, "", 0, text, (argument,), None)
+    record.__dict__.update(extra)
+    return record
+
+
+def a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.monotonic() + 61
+    monkeypatch.setattr("collector.log.time.monotonic", lambda: later)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +48,7 @@ def test_the_next_line_tells_how_many_were_left_out(monkeypatch: pytest.MonkeyPa
     limit = Limit()
     for n in range(123):
         limit.filter(event(argument=str(n)))
-    import time
-
-    now = time.monotonic()
-    monkeypatch.setattr("collector.log.time.monotonic", lambda: now + 61)
+    a_minute_later(monkeypatch)
     later = event(argument="later")
     assert limit.filter(later)
     assert later.getMessage() == "it broke: later (103 more like it left out)"
@@ -57,6 +66,80 @@ def test_one_kind_does_not_use_up_the_lines_of_another() -> None:
     for _ in range(100):
         limit.filter(event())
     assert limit.filter(event(text="something else: %s"))
+
+
+def test_one_reason_does_not_use_up_the_lines_of_another() -> None:
+    limit = Limit()
+    for _ in range(100):
+        limit.filter(event(of="plain", by="192.0.2.1"))
+    assert limit.filter(event(of="expired", by="192.0.2.1"))
+
+
+def test_one_client_does_not_use_up_the_lines_of_another() -> None:
+    limit = Limit()
+    for _ in range(100):
+        limit.filter(event(of="plain", by="192.0.2.1"))
+    assert 20 == sum(limit.filter(event(of="plain", by="192.0.2.2")) for _ in range(100))
+
+
+@pytest.mark.parametrize(("level", "allowed"), [(logging.INFO, 2000), (logging.WARNING, 200)])
+def test_a_flood_of_addresses_floods_neither_the_log_nor_the_memory(level: int, allowed: int) -> None:
+    limit = Limit()
+    for n in range(allowed):
+        assert limit.filter(event(level, by=f"first {n}"))
+    tracemalloc.start()
+    try:
+        assert 0 == sum(limit.filter(event(level, by=f"2001:db8::{n:x}")) for n in range(20_000))
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_hundred_busy_clients_leave_the_others_a_first_line_and_share_the_further_ones() -> None:
+    limit = Limit()
+    written = sum(limit.filter(event(by=f"192.0.2.{n}")) for _ in range(100) for n in range(100))
+    assert 100 + 200 == written
+    assert limit.filter(event(by="198.51.100.1"))
+    assert not limit.filter(event(by="198.51.100.1"))
+
+
+def test_the_next_line_tells_who_caused_most_of_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Limit()
+    for address, events in (("192.0.2.1", 30), ("192.0.2.2", 120), ("192.0.2.3", 5)):
+        for _ in range(events):
+            limit.filter(event(by=address))
+    a_minute_later(monkeypatch)
+    later = event(by="192.0.2.3")
+    assert limit.filter(later)
+    told = "it broke: x (110 more like it left out, 100 of them by 192.0.2.2)"
+    assert told == later.getMessage()
+
+
+def test_of_a_flood_of_addresses_the_next_line_tells_how_many_were_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = Limit()
+    for n in range(5000):
+        limit.filter(event(by=f"2001:db8::{n:x}"))
+    a_minute_later(monkeypatch)
+    later = event(by="2001:db8::1")
+    assert limit.filter(later)
+    assert later.getMessage() == "it broke: x (4800 more like it left out, 4800 of them by others)"
+
+
+def test_several_faults_of_a_batch_are_limited_by_reason_and_client(collector: Collector) -> None:
+    no_record = b"\0\0\0\2N."
+    no_pickle = b"\0\0\0\1x"
+    collector.send(no_pickle * 200 + no_record + make_frame("after"))
+    within(5, lambda: messages(collector) == ["after"])
+    with socket.create_connection(("127.0.0.1", collector.port), source_address=("127.0.0.2", 0)) as other:
+        other.sendall(no_pickle)
+        within(5, lambda: "client 127.0.0.2:" in collector.stderr)
+        within(5, lambda: collector.stderr.count("frame of 1 bytes quarantined") == 21)
+    assert 1 == collector.stderr.count("frame of 2 bytes quarantined")
+    assert collector.stop() == 0
+    assert "180 more left out like: client %s: frame of %d bytes quarantined" in collector.stderr
+    assert "not a pickle that can be read, 180 of them by 127.0.0.1" in collector.stderr
 
 
 def test_however_many_files_cannot_be_written_each_is_named(collector: Collector) -> None:
