@@ -18,7 +18,7 @@ from gevent.ssl import SSLContext
 from collector.config import ConfigError
 from collector.greenlets import tell
 from collector.periods import read_zone_again
-from collector.tls import load_context
+from collector.tls import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collector.routing import Router
     from collector.server import Server
     from collector.stats import Stats
+    from collector.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ class Running:
         wanted, changed, left = self._applicable(config)
         if read_zone_again():
             changed.append(f"the time zone ({time.strftime('%Z %z')})")
+        if tls:
+            changed += tls.changed(self._server.tls)
         if (wanted.files.name, wanted.files.dots) == (self.config.files.name, self.config.files.dots):
             router.names = self._router.names  # max_files is for all of them together
         logging.getLogger("collector").setLevel(wanted.log.level)
@@ -123,12 +126,12 @@ class Running:
         if left:
             log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(left))
 
-    def _prepare(self) -> tuple[Config, SSLContext | None, Router] | list[str]:
+    def _prepare(self) -> tuple[Config, ServerTls | None, Router] | list[str]:
         """In a thread: do what may fail or take its time; return what came of it, or the faults."""
         # Returned, for what a task raises gevent's thread pool also prints as a traceback.
         try:
             config = self._read_again()
-            tls = load_context(config.listen.tls, SSLContext) if config.listen.tls else None
+            tls = load(config.listen.tls, SSLContext) if config.listen.tls else None
         except ConfigError as error:
             return error.faults
         except OSError as error:

@@ -28,7 +28,7 @@ from collector.acceptors import accept, accept_waiting
 from collector.framing import FrameSplitter
 from collector.greenlets import keep_running
 from collector.sockets import host_port
-from collector.tls import load_context
+from collector.tls import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collector.config import Listen
     from collector.reserve import Reserve
     from collector.stats import Stats
+    from collector.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ class Server:
         self._places = _Places(max_clients)
         self._listeners = [gevent_socket(fileno=listener.detach()) for listener in listeners]
         self._acceptors: list[gevent.Greenlet] = []
-        self._tls = load_context(listen.tls, SSLContext) if listen.tls else None
+        self.tls = load(listen.tls, SSLContext) if listen.tls else None
+        """What those who come are served with."""
         self._listen = listen
         self._deliver = deliver
         self._reserve = reserve
@@ -138,6 +140,8 @@ class Server:
 
     def start(self) -> list[str]:
         """Begin to accept; return the addresses, `host:port` or the path of a Unix socket."""
+        if self.tls:
+            self.tls.warn()
         addresses = []
         for listener in self._listeners:
             listener.setblocking(False)  # noqa: FBT003 - its only parameter
@@ -148,13 +152,15 @@ class Server:
         keep_running("sweep", self._sweep, self._stats)
         return addresses
 
-    def set_up(self, listen: Listen, tls: SSLContext | None, max_clients: int, deliver: Deliver) -> None:
+    def set_up(self, listen: Listen, tls: ServerTls | None, max_clients: int, deliver: Deliver) -> None:
         """Go by these from now on, for those connected too; *tls* is for those who come. Addresses stay.
 
         Who may no longer connect is read to the end of what has come, and then closed.
         """
         self._listen = listen
-        self._tls = tls
+        self.tls = tls
+        if tls:
+            tls.warn()
         self._deliver = deliver
         self._places.resize(max_clients)
         for client in self._clients:
@@ -227,9 +233,9 @@ class Server:
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in _KEEPALIVE:
                 client.sock.setsockopt(socket.IPPROTO_TCP, option, value)
-            if self._tls:
+            if self.tls:
                 try:
-                    client.sock = self._tls.wrap_socket(
+                    client.sock = self.tls.context.wrap_socket(
                         client.sock, server_side=True, do_handshake_on_connect=False
                     )
                     with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError("not in time")):

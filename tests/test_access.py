@@ -142,30 +142,32 @@ def test_the_fields_of_a_unix_client_are_named_unix(
 # --- TLS ---
 
 
+def openssl(directory: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["openssl", *arguments], cwd=directory, check=True, capture_output=True, text=True
+    ).stdout
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with a CA and certificates of a server and a client that it signed."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     directory = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
     new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
     usage = (
         "-addext",
         "keyUsage=digitalSignature,keyCertSign",
     )  # Python 3.13 insists on it, and on the key's id
-    openssl(*new, "/CN=ca", "-x509", *usage, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(directory, *new, "/CN=ca", "-x509", *usage, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
     for name in ("server", "client"):
         (directory / "names").write_text(
             "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
         )
-        openssl(*new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl(directory, *new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         sign = ("x509", "-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
-        openssl(*sign, "-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "names")
-        openssl("verify", "-x509_strict", "-CAfile", "ca.pem", f"{name}.pem")
+        openssl(directory, *sign, "-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "names")
+        openssl(directory, "verify", "-x509_strict", "-CAfile", "ca.pem", f"{name}.pem")
     return directory
 
 
@@ -203,6 +205,36 @@ def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
     within(5, lambda: messages(collector) == [f"{n}" for n in range(100)])
     assert collector.stop() == 0
     handler.close()
+
+
+def test_clients_that_an_intermediate_authority_signed_are_served_without_the_root(
+    make_collector: Callable[..., Collector], certificates: Path, tmp_path: Path
+) -> None:
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj")
+    authority = ("basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign", "authorityKeyIdentifier=keyid")
+    openssl(tmp_path, *new, "/CN=root", "-x509", "-keyout", "root.key", "-out", "root.pem", "-days", "2")
+    for name, issuer, lines in (
+        ("intermediate", "root", authority),
+        ("client", "intermediate", authority[1:]),
+        ("other", "root", authority),
+        ("stranger", "other", authority[1:]),
+    ):
+        (tmp_path / "extensions").write_text("\n".join(lines))
+        openssl(tmp_path, *new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        sign = ("x509", "-req", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial")
+        openssl(
+            *(tmp_path, *sign, "-days", "2", "-in", f"{name}.csr", "-out", f"{name}.pem"),
+            *("-extfile", "extensions"),
+        )
+    collector = make_collector(tls_table(certificates, f"{tmp_path}/intermediate.pem")).start()
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    context.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1") as client:
+        client.sendall(make_frame("signed"))
+        within(5, lambda: messages(collector) == ["signed"])
+    context.load_cert_chain(tmp_path / "stranger.pem", tmp_path / "stranger.key")
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1"):
+        within(5, lambda: "certificate verify failed" in collector.stderr)
 
 
 def test_the_certificate_that_readme_makes_is_accepted(
