@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import stat
+import struct
 import subprocess
+import sys
+import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from logging.handlers import SocketHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import within
 from tests.fleet import timed
+from tests.test_admin import stats
+from tests.test_clients import find_python
+from tests.test_clients import run as run_python
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Collector
 
@@ -179,16 +188,17 @@ def tls_table(certificates: Path, client_ca: str = "") -> str:
     )
 
 
-class TlsHandler(SocketHandler):
-    """The ten lines that README shows."""
+def program_of_readme() -> str:
+    """Return the program with the handler for TLS that README shows."""
+    readme = (Path(__file__).parent.parent / "README.rst").read_text()
+    (program,) = re.findall(r"^    import logging\.handlers, ssl\n(?:    .*\n|\n)*", readme, re.MULTILINE)
+    return textwrap.dedent(program)
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
-        super().__init__(host, port)
-        self.context = context
 
-    def makeSocket(self, timeout: float = 1) -> socket.socket:  # noqa: N802 - logging's name
-        sock = super().makeSocket(timeout)
-        return self.context.wrap_socket(sock, server_hostname=str(self.host))
+def tls_handler(port: int, context: ssl.SSLContext) -> SocketHandler:
+    names: dict[str, Any] = {}
+    exec(program_of_readme().partition("\ncontext = ")[0], names)  # noqa: S102 - as shown
+    return names["TlsSocketHandler"]("127.0.0.1", port, context)  # type: ignore[no-any-return]
 
 
 def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
@@ -197,14 +207,115 @@ def test_a_handler_with_tls_is_served_and_a_plain_one_is_not(
     collector = make_collector(tls_table(certificates)).start()
     collector.send(make_frame("in the clear"))
     within(5, lambda: "no TLS handshake" in collector.stderr)
-    handler = TlsHandler(
-        "127.0.0.1", collector.port, ssl.create_default_context(cafile=str(certificates / "ca.pem"))
-    )
+    handler = tls_handler(collector.port, ssl.create_default_context(cafile=str(certificates / "ca.pem")))
     for n in range(100):
         handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, f"{n}", None, None))
     within(5, lambda: messages(collector) == [f"{n}" for n in range(100)])
     assert collector.stop() == 0
     handler.close()
+
+
+def went(collector: Collector, address: str = "127.0.0.1") -> list[tuple[str, str]]:
+    """Return the level and the words with which each client of an address went."""
+    return re.findall(rf"(\w+) client {address}:\d+ (disconnected .*)", collector.stderr)
+
+
+def knock(collector: Collector, data: bytes, *, reset: bool, address: str = "127.0.0.1") -> None:
+    """Connect, send *data* and close, with a FIN or an RST."""
+    with socket.create_connection(("127.0.0.1", collector.port), 10, source_address=(address, 0)) as client:
+        client.sendall(data)
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def client_hello(certificates: Path) -> bytes:
+    """Return how a handshake begins."""
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    out = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+def test_a_health_check_of_a_tls_port_is_no_refused_client(
+    reset: bool,
+    make_collector: Callable[..., Collector],
+    certificates: Path,
+) -> None:
+    collector = make_collector(tls_table(certificates) + "[admin]\nport = 0\n").start()
+    for _ in range(30):
+        knock(collector, b"", reset=reset)
+    within(5, lambda: len(went(collector)) == 30)
+    assert {"INFO"} == {level for level, _ in went(collector)}
+    assert {} == stats(collector)["clients"]["refused"]
+    knock(collector, b"in the clear", reset=False)
+    within(5, lambda: len(went(collector)) == 31)
+    level, how = went(collector)[-1]
+    assert level == "WARNING"
+    assert "no TLS handshake" in how
+    assert {"TLS handshake": 1} == stats(collector)["clients"]["refused"]
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+def test_a_connection_to_a_plain_port_that_ends_before_its_first_byte_is_no_fault(
+    reset: bool,
+    collector: Collector,
+) -> None:
+    knock(collector, b"", reset=reset)
+    within(5, lambda: [level for level, _ in went(collector)] == ["INFO"])
+
+
+def test_no_cause_and_no_client_silences_another_at_the_handshake(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates, f"{certificates}/ca.pem")).start()
+    for _ in range(25):
+        knock(collector, make_frame("in the clear"), reset=False)
+    within(5, lambda: len(went(collector)) == 20)
+    knock(collector, make_frame("in the clear"), reset=False, address="127.0.0.2")
+    within(5, lambda: len(went(collector, "127.0.0.2")) == 1)
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1"):  # and no certificate
+        within(5, lambda: "peer did not return a certificate" in collector.stderr)
+    assert collector.stop() == 0
+    assert "5 more left out like: client %s disconnected" in collector.stderr
+    assert "5 of them by 127.0.0.1" in collector.stderr
+
+
+def test_what_allow_refuses_is_told_of_each_address(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector('[listen]\nallow = ["10.0.0.0/8"]\n').start()
+    for _ in range(25):
+        knock(collector, b"", reset=False)
+    knock(collector, b"", reset=False, address="127.0.0.2")
+    within(5, lambda: "client 127.0.0.2:" in collector.stderr)
+    assert 20 == len(re.findall(r"client 127\.0\.0\.1:\d+ is refused", collector.stderr))
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+def test_a_handshake_is_not_begun_with_a_client_that_has_hung_up_meanwhile(
+    reset: bool,
+    make_collector: Callable[..., Collector],
+    certificates: Path,
+) -> None:
+    """Of a thousand that reconnect at once, the last have given up by their turn."""
+    collector = make_collector(tls_table(certificates) + "[admin]\nport = 0\n").start()
+    hello = client_hello(certificates)
+    stats(collector)  # is answered once the port is open
+    worker = collector.worker
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            knock(collector, hello, reset=reset)
+        knock(collector, b"", reset=reset)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    within(5, lambda: len(went(collector)) == 6)
+    levels = sorted(level for level, _ in went(collector))
+    assert ["INFO", *["WARNING"] * 5] == levels
+    assert 5 == collector.stderr.count("no TLS handshake: it has hung up meanwhile")
+    assert {"TLS handshake": 5} == stats(collector)["clients"]["refused"]
 
 
 def test_clients_that_an_intermediate_authority_signed_are_served_without_the_root(
@@ -243,6 +354,8 @@ def test_the_certificate_that_readme_makes_is_accepted(
     readme = (Path(__file__).parent.parent / "README.rst").read_text()
     (command,) = re.findall(r"^ +(openssl req(?:.*\\\n)*.*)", readme, re.MULTILINE)
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)  # noqa: S602 - as shown
+    # A client gives up after a second: when a thousand reconnect at once, RSA can take four times as long.
+    assert "prime256v1" in openssl(tmp_path, "x509", "-in", "server.pem", "-noout", "-text")
     collector = make_collector(tls_table(tmp_path, f"{tmp_path}/server.pem")).start()
     context = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 has it by default
@@ -260,13 +373,93 @@ def test_a_tls_client_that_sends_and_closes_at_once_loses_nothing(
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     sent = [f"{n}" for n in range(450)]
     for n in range(0, 450, 3):
-        handler = TlsHandler("127.0.0.1", collector.port, context)
+        handler = tls_handler(collector.port, context)
         for message in sent[n : n + 3]:
             handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, message, None, None))
         handler.close()
     within(5, lambda: collector.stderr.count("disconnected") == 150)
     assert collector.stop() == 0
     assert sorted(sent) == sorted(messages(collector))
+
+
+SHORT_CLIENTS = """
+import logging
+for client in range(60):
+    handler = TlsSocketHandler("localhost", {port}, context)
+    for n in range(6):
+        handler.emit(logging.LogRecord("app", 20, "/srv/app.py", 7, "%d %d" % (client, n), None, None))
+    handler.close()
+"""
+SHORT_RECORDS = sorted(f"{client} {n}" for client in range(60) for n in range(6))
+
+
+def log_with_short_clients(python: str, port: int, certificates: Path) -> None:
+    """Have a Python run README's handler: clients that send a few records and close. It must not complain."""
+    program = program_of_readme().replace('"ca.pem"', f'"{certificates}/ca.pem"')
+    ended = run_python(python, "-c", program + SHORT_CLIENTS.format(port=port))
+    assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.fixture
+def stunnel(certificates: Path, tmp_path: Path) -> Iterator[Callable[[Collector], int]]:
+    """Return a function that has stunnel end TLS in front of a collector, and returns its port."""
+    program = shutil.which("stunnel4") or shutil.which("stunnel") or pytest.skip("stunnel is not installed")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(collector: Collector) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        (tmp_path / "stunnel.conf").write_text(
+            "foreground = yes\npid =\n[collector]\n"
+            f"accept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{collector.port}\n"
+            f"cert = {certificates}/server.pem\nkey = {certificates}/server.key\n"
+        )
+        log = tmp_path / "stunnel.txt"
+        with log.open("wb") as output:
+            started.append(subprocess.Popen([program, tmp_path / "stunnel.conf"], stderr=output))
+        within(10, lambda: "Configuration successful" in log.read_text())
+        return port
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("version", ["2.7", f"{sys.version_info[0]}.{sys.version_info[1]}"])
+def test_the_handler_that_readme_shows_loses_nothing(
+    version: str, make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates)).start()
+    log_with_short_clients(find_python(version), collector.port, certificates)
+    within(10, lambda: SHORT_RECORDS == sorted(messages(collector)))
+    assert "WARNING" not in collector.stderr
+
+
+@pytest.mark.parametrize("version", ["2.7", f"{sys.version_info[0]}.{sys.version_info[1]}"])
+def test_the_handler_that_readme_shows_loses_nothing_behind_a_proxy_that_ends_tls(
+    version: str,
+    collector: Collector,
+    certificates: Path,
+    stunnel: Callable[[Collector], int],
+) -> None:
+    """It sends session tickets: unread, they turn a close() without close_notify into a reset."""
+    log_with_short_clients(find_python(version), stunnel(collector), certificates)
+    within(10, lambda: SHORT_RECORDS == sorted(messages(collector)))
+
+
+def test_close_does_not_wait_for_a_peer_that_does_not_answer(certificates: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        handler = tls_handler(listener.getsockname()[1], context)
+        accepted = thread.submit(lambda: serving.wrap_socket(listener.accept()[0], server_side=True))
+        handler.emit(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, "x", None, None))
+        with accepted.result(5):
+            begun = time.monotonic()
+            handler.close()
+            assert time.monotonic() - begun < 5
 
 
 def test_what_a_tls_client_sent_before_the_signal_is_on_disk(
