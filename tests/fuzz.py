@@ -1,10 +1,10 @@
-"""Fuzz target for framing, pickles, records and lines: `python -m tests.fuzz [SECONDS [--keep]]`.
+"""Fuzz target for headers, framing, pickles, records and lines: `python -m tests.fuzz [SECONDS [--keep]]`.
 
-The invariant: any bytes give payloads or a FrameError, any payload a record or a RecordError, by fragments
-the same as without, and any record its line; nothing else, and no case takes a second. Guided by coverage
-where atheris is installed (it has wheels for some Pythons only), else by chance. It begins with recorded
-frames, hostile input, and what former runs with --keep found to reach new code: tests/data/fuzz.bin, a frame
-each.
+The invariant: any bytes give a header, none, or wait for more; they give payloads or a FrameError, any
+payload a record or a RecordError, by fragments the same as without, and any record its line; nothing
+else, and no case takes a second. Guided by coverage where atheris is installed (it has wheels for some
+Pythons only), else by chance. It begins with recorded frames, hostile input, headers, and what former runs
+with --keep found to reach new code: tests/data/fuzz.bin, a frame each.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from collector.fragments import RecordReader
 from collector.framing import FrameSplitter
 from collector.lines import renderer
 from collector.pickles import RecordError, read
+from collector.proxy_header import ProxyHeader
 from collector.records import checked, name_of
 from tests.corpus import STREAMS, frames, hostile
+from tests.test_proxy_header import BROKEN, HEADERS
 
 KEPT = Path(__file__).parent / "data" / "fuzz.bin"
 DEFAULT_SECONDS = 60
@@ -39,6 +41,9 @@ _reader = RecordReader()
 def check(data: bytes) -> None:
     """Hold the invariant against one stream."""
     begun = time.process_time()
+    header = ProxyHeader()
+    assert 0 <= header.feed(data) <= len(data)
+    assert not (header.complete and header.fault)
     splitter = FrameSplitter(MAX_FRAME_BYTES)
     for payload in splitter.feed(data) or [data]:
         expected: object = None
@@ -60,9 +65,10 @@ def seeds() -> list[bytes]:
     """Return short recorded frames and hostile input, and what former runs have found."""
     recorded = [data for stream in STREAMS for _, data in frames(stream)]
     found = FrameSplitter(MAX_FRAME_BYTES).feed(KEPT.read_bytes())
+    headers = [*BROKEN.values(), *(data for data, _ in HEADERS.values())]
     return [
         data
-        for data in (*recorded, *(case["data"] for case in hostile()), *found)
+        for data in (*recorded, *(case["data"] for case in hostile()), *found, *headers)
         if len(data) < MAX_SEED_BYTES
     ]
 
