@@ -256,6 +256,7 @@ class Listen:
     unix: Annotated[str, _unix] = ""
     backlog: Annotated[int, _number(1, 65_535)] = 4096
     allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _networks] = ()
+    proxy_protocol: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _networks] = ()
     max_clients: Annotated[int, _number(1, 1_000_000)] = 10_000
     max_frame_bytes: Annotated[int, _number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
     max_buffered_bytes: Annotated[int, _number(4, 2**40)] = 256 * MiB

@@ -10,7 +10,10 @@ length, then as many bytes of payload.
 
 from __future__ import annotations
 
+import re
 from struct import Struct
+
+from collector.proxy_header import SIGNATURE_BYTES, version_of
 
 HEADER_BYTES = 4
 _length_at = Struct(">L").unpack_from
@@ -19,9 +22,29 @@ DISCARD_FACTOR = 4
 """A payload up to this many times the limit is read and thrown away: hanging up costs a client more records
 than the one. What claims more is hardly a frame."""
 
+# What a PROXY header reads as, if it is taken for a length: 1,347,571,544 and 218,762,506.
+_LIKE_PROXY = frozenset(_length_at(begin)[0] for begin in (b"PROX", b"\r\n\r\n"))
+_FORMS = {
+    "HTTP": re.compile(b"GET |POST|PUT |HEAD|OPTI|DELE|PATC|CONN|PRI "),
+    "TLS; see [listen.tls]": re.compile(b"\x16\x03"),
+    "SSH": re.compile(b"SSH-"),
+    "JSON": re.compile(rb"[{\[]"),
+}
+
 
 class FrameError(ValueError):
     """The stream can no longer be cut into frames: the client's fault, and the end of its connection."""
+
+    def __init__(self, text: str, looks_like: str = "") -> None:
+        super().__init__(text)
+        self.looks_like = looks_like
+        """What somebody has sent instead, "" if it looks like nothing known."""
+
+    @classmethod
+    def of_proxy(cls, version: int) -> FrameError:
+        """Return the fault of a PROXY header where none is to be."""
+        what = f"a PROXY header (version {version})"
+        return cls(f"sends {what}", what)
 
 
 class FrameSplitter:
@@ -53,9 +76,9 @@ class FrameSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads that *data* completes, oldest first; an empty frame has none.
 
-        A header that claims more than max_frame_bytes is judged on the header alone, its payload is never
-        held: up to DISCARD_FACTOR times the limit it is thrown away as it comes, and noted in `discarded`;
-        beyond that `fault` says so, and what follows it is ignored.
+        The payload of a frame larger than max_frame_bytes is never held. One of up to DISCARD_FACTOR times
+        that is thrown away as it comes, and noted in `discarded`. What claims more is no frame: `fault` says
+        so, and what follows is ignored. Nor is a PROXY header, whatever the limit.
         """
         if self.fault:
             return []
@@ -86,35 +109,49 @@ class FrameSplitter:
                 if length:
                     payloads.append(data[body:stop])
                 start = stop
-            elif length <= limit:
+            elif length <= limit and length not in _LIKE_PROXY:
                 self._frame_bytes = HEADER_BYTES + length
                 break
-            elif length <= DISCARD_FACTOR * limit:
+            elif awaited := self._judge(data[start : start + SIGNATURE_BYTES], length):
+                self._frame_bytes = awaited
+                break
+            elif self.fault:
+                return payloads
+            else:
                 self.discarded.append(length)
                 self._to_discard = max(0, stop - end)
                 start = min(stop, end)
-            else:
-                self.fault = self._too_large(length, data[start:body])
-                return payloads
         self._partial = data[start:]
         return payloads
 
-    def _too_large(self, length: int, header: bytes) -> FrameError:
+    def _judge(self, begin: bytes, length: int) -> int:
+        """Judge what may be no frame by its *begin*; return how many of its bytes have to come first.
+
+        0: it is judged, and is to be thrown away, if `fault` does not say why it is none.
+        """
+        limit = self.max_frame_bytes
+        version = version_of(begin)
+        if version:
+            self.fault = FrameError.of_proxy(version)
+        elif version is None:
+            return len(begin) + 1
+        elif length <= limit:
+            return HEADER_BYTES + length
+        elif length > DISCARD_FACTOR * limit:
+            self.fault = self._too_large(length, begin)
+        return 0
+
+    def _too_large(self, length: int, begin: bytes) -> FrameError:
         text = f"frame of {length} bytes exceeds max_frame_bytes = {self.max_frame_bytes}"
-        looks = _looks_like(header, self.max_frame_bytes)
-        return FrameError(f"{text}; looks like {looks}" if looks else text)
+        looks = _looks_like(begin[:HEADER_BYTES], self.max_frame_bytes)
+        return FrameError(f"{text}; looks like {looks}" if looks else text, looks)
 
 
 def _looks_like(header: bytes, max_frame_bytes: int) -> str:
     """Return what somebody has sent instead of a length, "" if it looks like nothing known."""
-    if header in (b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"PRI "):
-        return "HTTP"
-    if header[:2] == b"\x16\x03":
-        return "TLS; see [listen.tls]"
-    if header == b"SSH-":
-        return "SSH"
-    if header[:1] in (b"{", b"["):
-        return "JSON"
+    for what, form in _FORMS.items():
+        if form.match(header):
+            return what
     if 0 < int.from_bytes(header, "little") <= max_frame_bytes:
         return "a length in little-endian order"
     return "text" if header.isascii() and header.decode("ascii").isprintable() else ""

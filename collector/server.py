@@ -26,8 +26,9 @@ from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.acceptors import accept, accept_waiting
-from collector.framing import FrameSplitter
+from collector.framing import FrameError, FrameSplitter
 from collector.greenlets import keep_running
+from collector.proxy_header import ProxyHeader
 from collector.sockets import host_port
 from collector.tls import load
 
@@ -50,8 +51,10 @@ _MAX_BATCH = 1000
 _POLL_SECONDS = 0.01
 _READABLE = 1  # of a watcher: libev's EV_READ
 _SWEEP_SECONDS = 1.0
-# Far more than a handshake across the world takes; who stalls holds a place among max_clients for no longer.
+# Far more than a handshake across the world takes, or a PROXY header; who stalls holds a place among
+# max_clients for no longer.
 _HANDSHAKE_SECONDS = 10.0
+_LOOK_BYTES = 4096
 # A client whose machine is gone is found after two minutes: a minute of silence, then four probes.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 # While draining, what lay in a socket is read in any case. A client that has sent more meanwhile is read
@@ -69,6 +72,14 @@ class Deliver(Protocol):
 
     def __call__(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Take *payloads*, which the client *peer* (`address:port`) at *host* has sent."""
+
+
+class _RefusedError(Exception):
+    """A client is not served: why, and the reason by which it is counted."""
+
+    def __init__(self, reason: str, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason
 
 
 class Client:
@@ -92,6 +103,16 @@ class Client:
         """Why the collector ends this connection, if it does."""
         self.refused = False
         """Whether its address was taken out of `allow`: what has come is still read."""
+        self.proxied = False
+        """Whether it is known by a PROXY header, and not by the address of the socket."""
+        self.misled = ""
+        """What it has sent instead of records, where an operator must act."""
+
+    def become(self, address: tuple[str, int] | None) -> None:
+        """Be the client that a PROXY header names; None: the proxy itself."""
+        self.proxied = True
+        if address:
+            self.host, self.peer = host_port(address)
 
 
 class _Places(Pool):  # type: ignore[misc] # gevent has no annotations here
@@ -130,6 +151,8 @@ class Server:
         self._reserve = reserve
         self._stats = stats
         self._clients: set[Client] = set()
+        # Those whose PROXY header is to come.
+        self._arriving: set[Client] = set()
         # Those inside a frame, the one that began it first in front.
         self._inside: dict[Client, None] = {}
         self._patience_ends = 0.0
@@ -183,24 +206,22 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._patience_ends = time.monotonic() + _PATIENCE * self._listen.drain_seconds
-        for client in self._clients:
+        for client in self._clients | self._arriving:
             client.to_read = _bytes_waiting(client.sock)
         quiet: set[Client] = set()
-        while self._clients and time.monotonic() < deadline:
-            empty = {client for client in self._clients if not _bytes_waiting(client.sock)}
+        while (left := self._clients | self._arriving) and time.monotonic() < deadline:
+            empty = {client for client in left if not _bytes_waiting(client.sock)}
             for client in empty & quiet:
                 # Empty twice in a row. This wakes the greenlet, which reads the end, or what has just come.
                 _shut(client.sock, socket.SHUT_RD)
             quiet = empty
             gevent.sleep(_POLL_SECONDS)
-        return len(self._clients)
+        return len(left)
 
     def _serve(self, sock: socket.socket, address: object) -> None:
         """Read one client to its end. Closes the socket."""
         client = Client(sock, address, self._listen.max_frame_bytes)
-        if not self._allowed(client.host):
-            self._stats.refused_clients_total["not in allow"] += 1
-            log.warning("client %s is refused: %s", client.peer, _NOT_ALLOWED, extra={"by": client.host})
+        if not self._admit(client):
             sock.close()
             return
         self._clients.add(client)
@@ -213,6 +234,8 @@ class Server:
             how = self._read(client) if self._shake_hands(client) else _ended(client)
         except OSError as error:
             how = client.closing or f"{error.strerror or error}"
+        except FrameError as fault:
+            how = f"{fault}{self._blame(client, fault)}; closing"
         except Exception:  # one client's greenlet is not to end without a word, whatever it tripped over
             by = {"by": client.host}
             log.exception("client %s: a fault in the collector; closing", client.peer, extra=by)
@@ -221,12 +244,69 @@ class Server:
         finally:
             self._forget(client, how)
 
+    def _admit(self, client: Client) -> bool:
+        """Tell whether a client may connect, once it is known who it is; what speaks against it is logged."""
+        try:
+            if _is_in(client.host, self._listen.proxy_protocol) and not self._identify(client):
+                log.info(
+                    "client %s went away before its PROXY header", client.peer, extra={"by": client.host}
+                )
+                return False
+            self._require_allowed(client)
+        except _RefusedError as refused:
+            self._stats.refused_clients_total[refused.reason] += 1
+            level = logging.ERROR if "PROXY" in refused.reason else logging.WARNING
+            kind = {"of": refused.reason, "by": client.host}
+            log.log(level, "client %s is refused: %s", client.peer, refused, extra=kind)
+            return False
+        return True
+
+    def _identify(self, client: Client) -> bool:
+        """Take off the header that a proxy of ours has sent, and go by it; False: the client has gone before.
+
+        What follows the header is left in the socket: it may be a handshake. Raises _RefusedError.
+        """
+        header = ProxyHeader()
+        wrong = ""
+        self._arriving.add(client)
+        try:
+            with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError(f"not within {_HANDSHAKE_SECONDS:.0f} s")):
+                _take_header(client.sock, header)
+        except OSError as error:
+            wrong = str(error) if isinstance(error, TimeoutError) else ""  # a reset is an end as any other
+        finally:
+            self._arriving.discard(client)
+        if header.complete:
+            client.become(header.client)
+            return True
+        wrong = wrong or header.fault
+        if not wrong and (not header.taken or self._patience_ends):
+            return False
+        if header.version:
+            raise _RefusedError("broken PROXY header", f"its PROXY header is broken: {wrong or 'cut short'}")
+        remedy = "its address is in [listen] proxy_protocol: have it send one, or take the address out"
+        raise _RefusedError("no PROXY header", f"it sends no PROXY header, and {remedy}")
+
+    def _blame(self, client: Client, fault: FrameError) -> str:
+        """Count what costs an application all its records; return the remedy, if there is more to say."""
+        if "PROXY" not in fault.looks_like:
+            return ""
+        client.misled = "PROXY header"
+        self._stats.refused_clients_total[client.misled] += 1
+        if client.host == "unix":
+            return ", and the Unix socket takes none; have the proxy leave it out"
+        if client.proxied:
+            return " behind another; have the last proxy take the header of the one before it"
+        remedy = "add it if that is a proxy of yours, else have it leave the header out"
+        return f", and its address is not in [listen] proxy_protocol; {remedy}"
+
+    def _require_allowed(self, client: Client) -> None:
+        if not self._allowed(client.host):
+            raise _RefusedError("not in allow", _NOT_ALLOWED)
+
     def _allowed(self, host: str) -> bool:
         allow = self._listen.allow
-        if not allow or host == "unix":
-            return True
-        address = ipaddress.ip_address(host.partition("%")[0])
-        return any(address in network for network in allow)
+        return not allow or host == "unix" or _is_in(host, allow)
 
     @staticmethod
     def _set_up(client: Client) -> None:
@@ -239,7 +319,7 @@ class Server:
     def _shake_hands(self, client: Client) -> bool:
         """Do the TLS handshake where there is one; return False if the client left before its first byte.
 
-        That is what a health check does, and no fault. Raises OSError.
+        That is what a health check does, and no fault. Raises OSError and FrameError.
         """
         tls = self.tls
         if not tls or client.host == "unix":
@@ -249,6 +329,7 @@ class Server:
             with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError("not in time")):
                 begun = bool(client.sock.recv(1, socket.MSG_PEEK))
                 if begun:
+                    self._look_for_header(client)
                     _encrypt(client, tls.context)
                     _acknowledge(client)  # the end of the handshake, which has no answer
         except OSError as error:
@@ -258,8 +339,18 @@ class Server:
             raise
         return begun
 
+    def _look_for_header(self, client: Client) -> None:
+        """Raise FrameError if a PROXY header comes where a handshake should, of which nothing is read."""
+        header = ProxyHeader()
+        _take_header(client.sock, header)  # a handshake begins with another byte
+        if header.version:
+            raise FrameError.of_proxy(header.version)
+
     def _read(self, client: Client) -> str:
-        """Read until the end of the stream; return why it ended, "" if the client just hung up."""
+        """Read until the end of the stream; return why it ended, "" if the client just hung up.
+
+        Raises FrameError, and OSError.
+        """
         recv = client.sock.recv
         splitter = client.splitter
         feed = splitter.feed
@@ -289,7 +380,7 @@ class Server:
             if payloads:
                 self._not_reading(client, self._hand_on, client, payloads)
             if splitter.fault:
-                return f"{splitter.fault}; closing"
+                raise splitter.fault
             if (self._patience_ends or client.refused) and (why := self._read_enough(client, len(data))):
                 return why
             filled = len(data) == asked
@@ -379,11 +470,11 @@ class Server:
             inside = f"inside a frame, of which {client.splitter.partial} bytes had come"
             how = f"{how}; {inside}" if how else f"went away {inside}"
         odd = client.splitter.fault or client.closing or client.refused or client.splitter.inside
-        level = logging.WARNING if odd else logging.INFO
+        level = logging.ERROR if client.misled else logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %d records, %d bytes%s"
         why = f": {how}" if how else ""
         # One reason, whatever the numbers in it: there are only so many.
-        kind = {"of": _NUMBER.sub("N", how), "by": client.host}
+        kind = {"of": client.misled or _NUMBER.sub("N", how), "by": client.host}
         log.log(level, went, client.peer, client.records, client.bytes, why, extra=kind)
 
 
@@ -402,6 +493,23 @@ def _encrypt(client: Client, context: SSLContext) -> None:
         raise OSError("it has hung up meanwhile")
     client.sock = sock = context.wrap_socket(client.sock, server_side=True, do_handshake_on_connect=False)
     sock.do_handshake()
+
+
+def _is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Tell whether a host, as host_port() gives it, is in one of *networks*; "unix" is in none."""
+    if not networks or host == "unix":
+        return False
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return any(address in network for network in networks)
+
+
+def _take_header(sock: socket.socket, header: ProxyHeader) -> None:
+    """Read a PROXY header until it is complete, or shows a fault, or the connection ends; nothing behind it.
+
+    Raises OSError.
+    """
+    while not (header.complete or header.fault) and (seen := sock.recv(_LOOK_BYTES, socket.MSG_PEEK)):
+        sock.recv(header.feed(seen))
 
 
 def _bytes_waiting(sock: socket.socket) -> int:

@@ -54,6 +54,7 @@ TABLES = {
 }
 KEYS = [(table, field.name) for table, kind in TABLES.items() for field in dataclasses.fields(kind)]
 KEYS.remove(("listen", "tls"))  # a table, absent by default
+NETWORKS = [("listen", "allow"), ("listen", "proxy_protocol")]
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             python2_encoding="utf-8",
             unix="",
             allow=(),
+            proxy_protocol=(),
             frame_timeout_seconds=60,
             tls=None,
         ),
@@ -174,11 +176,13 @@ def test_the_table_for_tls_that_the_manual_shows_has_its_defaults(config: Load) 
     assert config("[listen.tls]").listen.tls == config(shown).listen.tls
 
 
-def test_networks_and_addresses_may_be_allowed(config: Load) -> None:
-    allow = config('[listen]\nallow = ["10.0.0.0/8", "::1", "192.0.2.7"]').listen.allow
-    assert ["10.0.0.0/8", "::1/128", "192.0.2.7/32"] == [str(network) for network in allow]
+@pytest.mark.parametrize(("table", "key"), NETWORKS)
+def test_networks_and_addresses_may_be_listed(config: Load, table: str, key: str) -> None:
+    listen = config(f'[{table}]\n{key} = ["10.0.0.0/8", "::1", "192.0.2.7"]').listen
+    assert ["10.0.0.0/8", "::1/128", "192.0.2.7/32"] == [str(network) for network in getattr(listen, key)]
 
 
+@pytest.mark.parametrize(("table", "key"), NETWORKS)
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
@@ -198,9 +202,9 @@ def test_an_ipv4_mapped_network_means_the_ipv4_one(config: Load, given: str, mea
 @pytest.mark.parametrize(
     "value", ['"10.0.0.0/8"', '["10.0.0.1/8"]', '["localhost"]', '["10.0.0.0/33"]', "{}"]
 )
-def test_what_is_no_list_of_networks_is_refused(faults: Faults, value: str) -> None:
-    (fault,) = faults(f"[listen]\nallow = {value}")
-    assert fault.startswith("[listen] allow = ")
+def test_what_is_no_list_of_networks_is_refused(faults: Faults, table: str, key: str, value: str) -> None:
+    (fault,) = faults(f"[{table}]\n{key} = {value}")
+    assert fault.startswith(f"[{table}] {key} = ")
 
 
 def test_an_array_left_open_at_the_end_of_the_file_does_not_let_everybody_in(faults: Faults) -> None:
@@ -401,7 +405,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     assert expected == faults(text)
 
 
-@pytest.mark.parametrize(("table", "key"), [key for key in KEYS if key != ("listen", "allow")])
+@pytest.mark.parametrize(("table", "key"), [key for key in KEYS if key not in NETWORKS])
 @pytest.mark.parametrize("value", ["[]", "{}", '["a"]', "nan"])
 def test_a_value_of_the_wrong_type_is_refused_for_every_key(
     faults: Faults, table: str, key: str, value: str

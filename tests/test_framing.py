@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from collector.framing import FrameSplitter
 from tests.corpus import STREAMS, frame, frames
+from tests.test_proxy_header import TEXT, binary
 
 
 def framed(*payloads: bytes) -> bytes:
@@ -68,7 +69,7 @@ def test_an_empty_frame_has_no_payload() -> None:
 )
 def test_a_payload_over_the_limit_is_thrown_away_and_noted(size: int, taken: bool) -> None:
     splitter = FrameSplitter(10)
-    payload = b"x" * size
+    payload = b"}".ljust(size, b"x")
     assert ([payload] if taken else []) + [b"next"] == splitter.feed(framed(payload, b"next"))
     assert ([] if taken else [size]) == splitter.discarded
     assert splitter.fault is None
@@ -76,12 +77,32 @@ def test_a_payload_over_the_limit_is_thrown_away_and_noted(size: int, taken: boo
 
 def test_a_payload_over_the_limit_is_never_held() -> None:
     splitter = FrameSplitter(10)
-    for byte in framed(b"x" * 40)[:-1]:
+    for byte in framed(b"\x80\2" + b"x" * 38)[:-1]:
         splitter.feed(bytes([byte]))
-        assert splitter.partial < 4
+        assert splitter.partial <= 5
         assert splitter.inside
     assert [b"next"] == splitter.feed(b"x" + framed(b"next"))
     assert not splitter.inside
+
+
+@pytest.mark.parametrize("limit", [10, 16 << 20, 2**28, 2**32 - 1])
+@pytest.mark.parametrize(("header", "version"), [(TEXT, 1), (binary(), 2)], ids=["1", "2"])
+def test_a_proxy_header_is_never_taken_for_a_length(header: bytes, version: int, limit: int) -> None:
+    for cut in range(1, len(header)):
+        splitter = FrameSplitter(limit)
+        assert [] == fed(splitter, header[:cut], header[cut:] + framed(b"late"))
+        assert f"sends a PROXY header (version {version})" == str(splitter.fault)
+        assert ([], 0) == (splitter.discarded, splitter.partial)
+
+
+@pytest.mark.parametrize("begin", [b"PROXIES\n", b"PROX PROX"], ids=repr)
+def test_what_only_begins_like_a_proxy_header_is_judged_as_all_else(begin: bytes) -> None:
+    small, large = FrameSplitter(16 << 20), FrameSplitter(2**32 - 1)
+    for splitter in (small, large):
+        fed(splitter, *(bytes([byte]) for byte in begin))
+    assert str(small.fault).endswith("; looks like text")
+    assert large.fault is None
+    assert large.partial == len(begin)
 
 
 @pytest.mark.parametrize(
