@@ -10,6 +10,7 @@ length, then as many bytes of payload.
 
 from __future__ import annotations
 
+import codecs
 import re
 from struct import Struct
 
@@ -24,12 +25,17 @@ than the one. What claims more is hardly a frame."""
 
 # What a PROXY header reads as, if it is taken for a length: 1,347,571,544 and 218,762,506.
 _LIKE_PROXY = frozenset(_length_at(begin)[0] for begin in (b"PROX", b"\r\n\r\n"))
+# As pickles begin: one of protocol 2 and above; without it a mark, a dict, a list, or the name of a class.
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]c]")
 _FORMS = {
     "HTTP": re.compile(b"GET |POST|PUT |HEAD|OPTI|DELE|PATC|CONN|PRI "),
     "TLS; see [listen.tls]": re.compile(b"\x16\x03"),
     "SSH": re.compile(b"SSH-"),
     "JSON": re.compile(rb"[{\[]"),
+    "a pickle without a length": re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)"),
+    "RDP": re.compile(rb"\x03\0(?!\0\0)"),  # a TPKT, RFC 1006
 }
+_IN_TEXT = "\n\r\t\x1b\ufeff"  # beside what is printable; the last is the mark of UTF-8
 
 
 class FrameError(ValueError):
@@ -77,8 +83,8 @@ class FrameSplitter:
         """Return the payloads that *data* completes, oldest first; an empty frame has none.
 
         The payload of a frame larger than max_frame_bytes is never held. One of up to DISCARD_FACTOR times
-        that is thrown away as it comes, and noted in `discarded`. What claims more is no frame: `fault` says
-        so, and what follows is ignored. Nor is a PROXY header, whatever the limit.
+        that, which begins as a pickle does, is thrown away as it comes, and noted in `discarded`. All else
+        is no frame: `fault` says so, and what follows is ignored. Nor is a PROXY header, whatever the limit.
         """
         if self.fault:
             return []
@@ -131,6 +137,7 @@ class FrameSplitter:
         """
         limit = self.max_frame_bytes
         version = version_of(begin)
+        payload = begin[HEADER_BYTES:]
         if version:
             self.fault = FrameError.of_proxy(version)
         elif version is None:
@@ -139,11 +146,17 @@ class FrameSplitter:
             return HEADER_BYTES + length
         elif length > DISCARD_FACTOR * limit:
             self.fault = self._too_large(length, begin)
+        elif payload in (b"", b"\x80"):
+            return len(begin) + 1
+        elif not _PICKLE.match(payload):
+            self.fault = self._too_large(length, begin)
         return 0
 
     def _too_large(self, length: int, begin: bytes) -> FrameError:
         text = f"frame of {length} bytes exceeds max_frame_bytes = {self.max_frame_bytes}"
         looks = _looks_like(begin[:HEADER_BYTES], self.max_frame_bytes)
+        if not looks and length <= DISCARD_FACTOR * self.max_frame_bytes:
+            return FrameError(f"{text}, and does not begin as a pickle")
         return FrameError(f"{text}; looks like {looks}" if looks else text, looks)
 
 
@@ -154,4 +167,12 @@ def _looks_like(header: bytes, max_frame_bytes: int) -> str:
             return what
     if 0 < int.from_bytes(header, "little") <= max_frame_bytes:
         return "a length in little-endian order"
-    return "text" if header.isascii() and header.decode("ascii").isprintable() else ""
+    return "text" if _is_text(header) else ""
+
+
+def _is_text(begin: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(begin)  # its last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in _IN_TEXT for character in text)

@@ -65,6 +65,9 @@ _PATIENCE = 1 / 4
 _ONCE_A_TURN = 2
 _NUMBER = re.compile(r"\d+")
 _NOT_ALLOWED = "its address is not in [listen] allow"
+# What an application looks like that loses all its records, for it has the wrong handler or the wrong port.
+# Anything else may as well be a scan of ports.
+_LOST_ALL = ("HTTP", "a pickle without a length")
 
 
 class Deliver(Protocol):
@@ -289,10 +292,13 @@ class Server:
 
     def _blame(self, client: Client, fault: FrameError) -> str:
         """Count what costs an application all its records; return the remedy, if there is more to say."""
-        if "PROXY" not in fault.looks_like:
+        is_header = "PROXY" in fault.looks_like
+        if not is_header and fault.looks_like not in _LOST_ALL:
             return ""
-        client.misled = "PROXY header"
+        client.misled = "PROXY header" if is_header else fault.looks_like
         self._stats.refused_clients_total[client.misled] += 1
+        if not is_header:
+            return ""
         if client.host == "unix":
             return ", and the Unix socket takes none; have the proxy leave it out"
         if client.proxied:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.framing import FrameSplitter
 from tests.corpus import STREAMS, frame, frames
-from tests.test_proxy_header import TEXT, binary
+from tests.test_proxy_header import SIGNATURE, TEXT, binary
 
 
 def framed(*payloads: bytes) -> bytes:
@@ -85,6 +87,62 @@ def test_a_payload_over_the_limit_is_never_held() -> None:
     assert not splitter.inside
 
 
+def pickles() -> dict[str, bytes]:
+    record = vars(logging.LogRecord("app", logging.INFO, "/srv/app.py", 7, "hello", None, None))
+    values = {
+        "a dict": record,
+        "a list": [record],
+        "a record": logging.LogRecord("a", 1, "", 1, "", None, None),
+    }
+    return {
+        f"{what}, protocol {protocol}": pickle.dumps(value, protocol)
+        for what, value in values.items()
+        for protocol in range(6)
+    }
+
+
+@pytest.mark.parametrize("payload", pickles().values(), ids=pickles())
+def test_what_begins_as_a_pickle_is_a_frame_however_it_is_split(payload: bytes) -> None:
+    limit = len(payload) - 1
+    for cut in range(1, len(payload) + 4):
+        splitter = FrameSplitter(limit)
+        data = framed(payload)
+        assert [b"next"] == fed(splitter, data[:cut], data[cut:] + framed(b"next"))
+        assert [len(payload)] == splitter.discarded
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\x0e\xe0\0\0", b"hello", b"\x80\1", b"\x80\6", b"\0", b"\xff"], ids=repr
+)
+def test_a_frame_that_is_too_large_and_begins_as_no_pickle_is_none_and_the_end(payload: bytes) -> None:
+    data = (20).to_bytes(4, "big") + payload
+    whole = FrameSplitter(10)
+    assert [b"good"] == whole.feed(framed(b"good") + data + framed(b"late"))
+    bytewise = FrameSplitter(10)
+    fed(bytewise, *(bytes([byte]) for byte in data))
+    for splitter in (whole, bytewise):
+        assert ([], False, 0) == (splitter.discarded, splitter.inside, splitter.partial)
+        assert "frame of 20 bytes exceeds max_frame_bytes = 10, and does not begin as a pickle" == str(
+            splitter.fault
+        )
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x80"], ids=repr)
+def test_a_frame_that_is_too_large_is_none_yet_while_nobody_knows_how_it_begins(begun: bytes) -> None:
+    splitter = FrameSplitter(10)
+    splitter.feed((20).to_bytes(4, "big") + begun)
+    assert ([], None, True) == (splitter.discarded, splitter.fault, splitter.inside)
+
+
+def test_an_rdp_probe_is_no_record() -> None:
+    splitter = FrameSplitter(16 << 20)
+    splitter.feed(bytes.fromhex("0300 0013 0ee0 0000 0000 0001 0008 0003 0000 00"))
+    assert splitter.discarded == []
+    assert str(splitter.fault).endswith(
+        "frame of 50331667 bytes exceeds max_frame_bytes = 16777216; looks like RDP"
+    )
+
+
 @pytest.mark.parametrize("limit", [10, 16 << 20, 2**28, 2**32 - 1])
 @pytest.mark.parametrize(("header", "version"), [(TEXT, 1), (binary(), 2)], ids=["1", "2"])
 def test_a_proxy_header_is_never_taken_for_a_length(header: bytes, version: int, limit: int) -> None:
@@ -95,7 +153,7 @@ def test_a_proxy_header_is_never_taken_for_a_length(header: bytes, version: int,
         assert ([], 0) == (splitter.discarded, splitter.partial)
 
 
-@pytest.mark.parametrize("begin", [b"PROXIES\n", b"PROX PROX"], ids=repr)
+@pytest.mark.parametrize("begin", [b"PROXIES\n", b"\r\n\r\n\r\n", SIGNATURE[:-1] + b"."], ids=repr)
 def test_what_only_begins_like_a_proxy_header_is_judged_as_all_else(begin: bytes) -> None:
     small, large = FrameSplitter(16 << 20), FrameSplitter(2**32 - 1)
     for splitter in (small, large):
@@ -129,6 +187,20 @@ def test_such_a_length_is_refused_before_its_payload_arrives() -> None:
         (b'{"message": 1}', "JSON"),
         (b"\x05\0\0\0hello", "a length in little-endian order"),
         (b"<13>Nov 22", "text"),
+        (b"\n<13>Nov 22", "text"),
+        (b"\r\nhello", "text"),
+        (b"\tat app", "text"),
+        (b"\x1b[31mred", "text"),
+        (b"\xef\xbb\xbf<13>", "text"),
+        ("日志".encode(), "text"),
+        ("привет".encode(), "text"),
+        (b"(dp0\nVname\n", "a pickle without a length"),
+        (b"(dp1\nS'name'\n", "a pickle without a length"),
+        (b"}q\0(X\4\0\0\0name", "a pickle without a length"),
+        (b"\x80\2}q\0(X", "a pickle without a length"),
+        (b"\x80\4\x95\0\1\0\0\0\0\0\0", "a pickle without a length"),
+        (b"ccopy_reg\n_reconstructor\n", "a pickle without a length"),
+        (b"clogging\nLogRecord\n", "a pickle without a length"),
     ],
 )
 def test_a_fault_names_what_the_header_looks_like(first: bytes, what: str) -> None:

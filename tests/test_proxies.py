@@ -26,6 +26,7 @@ from tests.test_admin import ADMIN, ask, stats
 from tests.test_proxy_header import BROKEN, HEADERS, TEXT, UNIX, binary, text
 from tests.test_reload import hang_up
 from tests.test_server import make_frame, messages
+from tests.test_stats import difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -354,6 +355,55 @@ def test_allow_after_sighup_goes_by_the_address_in_the_header(make_collector: Ma
         stays.sendall(make_frame("four"))
         within(5, lambda: sorted(messages(collector)) == ["four", "one", "three", "two"])
     assert 1 == collector.stderr.count("its address is not in [listen] allow")
+
+
+# --- what is no record ---
+
+
+def test_a_scan_of_ports_is_no_dropped_record(make_collector: MakeCollector) -> None:
+    collector = make_collector(ADMIN).start()
+    for data in (
+        bytes.fromhex("0300 0013 0ee0 0000 0000 0001 0008 0003 0000 00"),
+        b"\x02\0\0\0\0",
+        b"\x02\0\0\0",
+    ):
+        collector.send(data)
+    within(5, lambda: collector.stderr.count("disconnected") == 3)
+    records = stats(collector)["records"]
+    assert (0, 0, 0) == (records["received"], sum(records["dropped"].values()), difference(records))
+    assert " ERROR " not in collector.stderr
+    assert (
+        "frame of 50331667 bytes exceeds max_frame_bytes = 16777216; looks like RDP; closing"
+        in collector.stderr
+    )
+
+
+def test_a_record_that_is_too_large_is_a_dropped_one_and_its_connection_lives_on(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(f"{ADMIN}[listen]\nmax_frame_bytes = 1000\n").start()
+    collector.send(make_frame("x" * 2000) + make_frame("after"))
+    within(5, lambda: messages(collector) == ["after"])
+    records = stats(collector)["records"]
+    assert (2, 1, 0) == (records["received"], records["dropped"]["too large"], difference(records))
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [(b"POST /log HTTP/1.1\r\n\r\n", "HTTP"), (make_frame("lost")[4:], "a pickle without a length")],
+    ids=["HTTP", "a pickle without a length"],
+)
+def test_an_application_with_the_wrong_handler_is_an_error_that_others_do_not_silence(
+    make_collector: MakeCollector, data: bytes, what: str
+) -> None:
+    collector = make_collector(ADMIN).start()
+    for _ in range(30):
+        collector.send(b"\xff\xff\xff\xff")
+    for _ in range(25):
+        collector.send(data)
+    within(5, lambda: refused(collector) == {what: 25})
+    errors = [line for line in collector.stderr.splitlines() if " ERROR " in line]
+    assert 20 == len([line for line in errors if line.endswith(f"looks like {what}; closing")]) == len(errors)
 
 
 # --- real proxies ---

@@ -41,14 +41,15 @@ def test_received_is_written_in_the_reserve_quarantined_and_dropped_at_any_time(
     blocked = collector.directory / "load_2.log"
     blocked.mkdir()
     bad = b"\0\0\0\x04" + b"nope"
-    too_large = (200_000).to_bytes(4, "big") + bytes(200_000)
+    too_large = (200_000).to_bytes(4, "big") + b"}" + bytes(199_999)
+    scan = (200_000).to_bytes(4, "big") + b"\x0e\xe0" + bad
     floods = [
         subprocess.Popen([sys.executable, FLOOD, str(collector.port), str(n), "20000"]) for n in range(3)
     ]
 
     def send_bad_frames() -> None:
         for _ in range(10):
-            collector.send(bad * 1000 + make_frame("x" * 50) + too_large + bad)
+            collector.send(bad * 1000 + make_frame("x" * 50) + too_large + bad + scan)
 
     sending = threading.Thread(target=send_bad_frames)
     sending.start()
