@@ -195,10 +195,14 @@ def test_networks_and_addresses_may_be_listed(config: Load, table: str, key: str
         ("::10.0.0.0/104", "::a00:0/104"),
     ],
 )
-def test_an_ipv4_mapped_network_means_the_ipv4_one(config: Load, given: str, meant: str) -> None:
-    assert (ipaddress.ip_network(meant),) == config(f"[listen]\nallow = ['{given}']").listen.allow
+def test_an_ipv4_mapped_network_means_the_ipv4_one(
+    config: Load, table: str, key: str, given: str, meant: str
+) -> None:
+    listen = getattr(config(f"[{table}]\n{key} = ['{given}']"), table)
+    assert (ipaddress.ip_network(meant),) == getattr(listen, key)
 
 
+@pytest.mark.parametrize(("table", "key"), NETWORKS)
 @pytest.mark.parametrize(
     "value", ['"10.0.0.0/8"', '["10.0.0.1/8"]', '["localhost"]', '["10.0.0.0/33"]', "{}"]
 )
