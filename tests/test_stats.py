@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +16,12 @@ from collector.stats import OTHER, Stats
 from tests.conftest import Collector, within
 from tests.test_admin import ADMIN, FLOOD, SECONDS, ask, log, stats
 from tests.test_server import make_frame
+from tests.volumes import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.volumes import Volumes
 
     MakeCollector = Callable[..., Collector]
 
@@ -29,17 +33,23 @@ def difference(records: dict[str, Any]) -> int:
 
 
 @pytest.mark.slow
+@needs_root
 @pytest.mark.parametrize("when_full", ["wait", "drop"])
 def test_received_is_written_in_the_reserve_quarantined_and_dropped_at_any_time(
-    make_collector: MakeCollector, when_full: str
+    volumes: Volumes, make_collector: MakeCollector, when_full: str
 ) -> None:
     collector = make_collector(
         f"{ADMIN}[listen]\nmax_frame_bytes = 100_000\nmax_buffered_bytes = 2_000_000\n"
         f'when_full = "{when_full}"\n[quarantine]\nmax_bytes = 40_000\n[rollover]\nmax_bytes = 500_000\n'
-        '[[logger]]\nname = "load.1"\nlevel = "ERROR"\n'
-    ).start()
-    blocked = collector.directory / "load_2.log"
-    blocked.mkdir()
+        '[[logger]]\nname = "load.1"\nlevel = "ERROR"\n[[logger]]\nname = "load.2"\nfile = "full/2.log"\n'
+    )
+    # A volume that is full fills the reserve, where a file that fails by itself has but a part of it.
+    volumes.tmpfs(collector.directory / "full", "8m")
+    filler = collector.directory / "full/filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    collector.start()
     bad = b"\0\0\0\x04" + b"nope"
     too_large = (200_000).to_bytes(4, "big") + b"}" + bytes(199_999)
     scan = (200_000).to_bytes(4, "big") + b"\x0e\xe0" + bad
@@ -54,13 +64,12 @@ def test_received_is_written_in_the_reserve_quarantined_and_dropped_at_any_time(
     sending = threading.Thread(target=send_bad_frames)
     sending.start()
     samples: list[dict[str, Any]] = []
-    # A file that cannot be written fills the reserve, and ends it when it can.
     while len(samples) < 100 or any(flood.poll() is None for flood in floods):
         now = stats(collector)
         samples.append(now["records"])
         full = now["reserve"]["not_reading_seconds"] or now["records"]["dropped"].get("reserve full")
-        if full and len(samples) >= 50 and blocked.is_dir():
-            blocked.rmdir()
+        if full and len(samples) >= 50:
+            filler.unlink(missing_ok=True)
     sending.join()
     within(SECONDS, lambda: not stats(collector)["records"]["in_reserve"])
     samples.append(stats(collector)["records"])
