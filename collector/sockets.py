@@ -148,7 +148,7 @@ def _open_unix(listen: Listen) -> socket.socket:
         sock.listen(listen.backlog)
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"cannot listen on {listen.unix}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {listen.unix}: {error.strerror or error}") from error
     return sock
 
 
