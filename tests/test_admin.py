@@ -361,15 +361,16 @@ def slowest_health(collector: Collector, times: int) -> float:
 def test_health_is_answered_at_once_whatever_number_says_nothing(
     admin: Collector, connect: Callable[[int], list[socket.socket]], number: int
 ) -> None:
-    connect(number)
+    silent = connect(number)
+    # Those who come in the same moment are let in first, each at a tenth of a millisecond or two.
+    within(SECONDS, lambda: len(closed(silent)) == number - AT_MOST_ASKING)
     assert slowest_health(admin, 20) < 0.2
 
 
-@pytest.mark.parametrize("number", [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_health_is_answered_at_once_while_requests_come_a_byte_at_a_time(
-    admin: Collector, connect: Callable[[int], list[socket.socket]], number: int
+    admin: Collector, connect: Callable[[int], list[socket.socket]]
 ) -> None:
-    trickling = connect(number)
+    trickling = connect(200)
     stop = threading.Event()
 
     def trickle() -> None:
