@@ -43,6 +43,7 @@ class _File:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.rollover = handler.file.made_by
         self.made: list[str] = []
         """The backups made since the last time, oldest first."""
         self.due = 0.0
@@ -71,6 +72,7 @@ class Chores:
         """Look after the backups of *handler*, of which *made* are new."""
         file = self._files.setdefault(handler.file.path, _File(handler))
         file.handler = handler
+        file.rollover = handler.file.made_by
         file.made += made
         file.due = 0.0
         self._wake.set()
@@ -183,7 +185,9 @@ class Chores:
 
 
 def _upkeep(file: _File) -> Upkeep:
+    # The configuration may have been read again since the rollover: none goes that either of the two keeps.
+    # What it says now is known with the next record for the file.
     handler = file.handler
-    # Where the configuration was read again, how many are kept is known with the next record for the file.
-    keep = 0 if handler.outdated else handler.rollover.backup_count
-    return Upkeep(keep, handler.rollover.compress, tuple(file.made))
+    counts = (file.rollover.backup_count, handler.rollover.backup_count)
+    keep = max(counts) if all(counts) and not handler.outdated else 0
+    return Upkeep(keep, file.rollover.compress, tuple(file.made))

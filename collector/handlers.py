@@ -67,6 +67,8 @@ class Handler:
         """When to try again, by the monotonic clock."""
         self.failed_at = 0.0
         """When the last try to write failed, by the monotonic clock; 0 while all is well."""
+        self.of_the_volume = False
+        """Whether it failed in a way in which all files of a volume may, and no other was written."""
         self.dropped = 0
         """Records dropped since writing began to fail, for too much waits already."""
         self.faults = 0
@@ -162,6 +164,7 @@ class Handler:
         self._on_their_way = None
         self.pause = self.retry_at = self.failed_at = 0.0
         self.error = ""
+        self.of_the_volume = False
         self.dropped = self.faults = 0
 
     @property

@@ -123,6 +123,8 @@ class RotatingFile:
         """What went wrong or was mended and stopped nothing; the caller takes it away."""
         self.made: list[str] = []
         """The names of the backups that rollovers have made, oldest first; the caller takes them away."""
+        self.made_by = rollover
+        """What held when the last of them was made."""
         self.half_made = ""
         """The name of a backup that lines still go into, as there is no new file yet; else ""."""
         self.to_sync: list[int] = []
@@ -335,6 +337,7 @@ class RotatingFile:
                     os.unlink(name)
                 raise
             self.made.append(backup)
+            self.made_by = self._rollover
             self.rollovers += 1
         self._replace(self._open(now))
 

@@ -209,7 +209,7 @@ class Router:
         """Find every path anew, now that more is known of which names are one file."""
         self._respelled = self._handlers.respelled
         self._forget_routes()
-        self.names = {self._spelled(name) for name in self.names}
+        self.names = {self._spelled(name, tell=False) for name in self.names}
         for rule in self._config.rules:
             if rule.file:
                 # Their spelling comes before any from the wire.
@@ -217,11 +217,11 @@ class Router:
                 self._rollovers[name] = rule.rollover
                 self._handlers.place(os.path.join(self._directory, name), rule.rollover)
 
-    def _spelled(self, name: str) -> str:
+    def _spelled(self, name: str, *, tell: bool = True) -> str:
         """Return the path *name*, below the directory, as its file was spelled first."""
         path = os.path.join(self._directory, name)
         first = self._handlers.spelled(path)
-        if first != path:
+        if tell and first != path:
             what = "%s is %s: its volume ignores case, and the first spelling names the file"
             log.warning(what, path, first, extra={"of": path})
         return first[len(self._directory) + 1 :]

@@ -48,9 +48,8 @@ _LOCKED_SECONDS = 0.01
 # A hop for every second record would take as much as all the rest. A lone record finds the writer waiting;
 # what comes right behind it is written with all that comes within this time.
 _PAUSE_SECONDS = 0.0003
-# Of a volume, or of the process: all of its files fail alike.
-_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_BROKEN = (errno.EIO, errno.EROFS)
+# Of a volume, or of the process: all files fail alike.
+_OF_THE_VOLUME = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 # So many faults of ours with the same lines, and a new worker is the only one that can go on.
 _MAX_FAULTS = 3
@@ -283,19 +282,28 @@ class Writer:
         self._stats.count_write_error(error)
         if error.__cause__:
             tell("writer", error.__cause__, self._stats, f"{handler.file.path} is tried again")
-        # Whatever was written since the last try was written to other files.
-        since = now if error.errno in _OUT_OF_ROOM else handler.failed_at or now
-        of_all = error.errno in (*_OUT_OF_ROOM, *_BROKEN) and self._written_at < since
-        by_itself = not of_all and error.errno not in _OUT_OF_FILES
+        by_itself = self._is_by_itself(handler, error, now)
         (self.failing.add if by_itself else self.failing.discard)(handler)
+        handler.of_the_volume = error.errno in _OF_THE_VOLUME and not by_itself
         handler.error, handler.failed_at = f"{error}", now
         # However many fail, the first failure of each is told; what they share is not, nor are retries.
         of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
-        remedy = _remedy(error) if by_itself else ""
+        remedy = _remedy(error) if by_itself and not handler.pause else ""
         why = (handler.file.path, handler.records, error, remedy)
         log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
         handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
         handler.retry_at = now + handler.pause
+
+    def _is_by_itself(self, handler: Handler, error: OSError, now: float) -> bool:
+        """Return whether it is this file alone that cannot be written, and its volume is well."""
+        if error.errno in _OUT_OF_FILES:
+            return False
+        # What was written in this hop went into other files, and so did what was since the last try. That
+        # nothing was may be because of what waits for this file: nobody is read.
+        if error.errno not in _OF_THE_VOLUME or self._written_at == now:
+            return True
+        known = handler in self.failing or self._written_at >= (handler.failed_at or now)
+        return known and not any(other.of_the_volume for other in self._ready if other is not handler)
 
     def _sync_again_and_again(self) -> None:
         """Sync what was written, all files at once; a write never waits for it."""

@@ -186,3 +186,15 @@ def volumes(tmp_path: Path) -> Iterator[Volumes]:
         yield made
     finally:
         made.remove_all()
+
+
+@pytest.fixture
+def start_full(make_collector: Callable[..., Collector], volumes: Volumes) -> Callable[[str], Collector]:
+    """Return a function that starts a collector on a volume that is too small; make_room() mends that."""
+
+    def start(config: str) -> Collector:
+        collector = make_collector(config)
+        volumes.tmpfs(collector.directory, "300k")
+        return collector.start()
+
+    return start

@@ -74,6 +74,27 @@ def test_each_deletion_has_a_line_and_is_counted(house: House, caplog: pytest.Lo
     assert 19 == house.cache.stats.deleted_bytes_total
 
 
+@pytest.mark.parametrize(("then", "now", "left"), [(0, 1, 3), (1, 0, 3), (1, 2, 2), (2, 1, 2), (1, 1, 1)])
+def test_none_goes_that_the_configuration_keeps_or_has_kept_at_the_rollover(
+    house: House, then: int, now: int, left: int
+) -> None:
+    house.make("app.log.2026-11-20", "app.log.2026-11-21", "app.log.2026-11-22")
+    handler = house.handler(keep=now)
+    handler.file.made_by = replace(BY_SIZE, backup_count=then)
+    house.chores.add(handler, ["app.log.2026-11-22"])
+    house.done()
+    assert left == len(house.names())
+
+
+def test_none_goes_before_it_is_known_what_a_new_configuration_says(house: House) -> None:
+    house.make("app.log.2026-11-20", "app.log.2026-11-21")
+    handler = house.handler(keep=1)
+    handler.outdated = True
+    house.chores.add(handler, ["app.log.2026-11-21"])
+    house.done()
+    assert 2 == len(house.names())
+
+
 def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chores, "_PATIENCE_SECONDS", 3600.0)
     house.chores = Chores(house.cache.stats, lambda: house.lines_wait)

@@ -26,6 +26,7 @@ from tests.test_reload import hang_up
 from tests.test_reserve import SMALL as SMALL_RESERVE
 from tests.test_reserve import numbered, sent_in_background, start_limited
 from tests.test_server import make_frame
+from tests.volumes import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,10 +148,11 @@ def test_ten_reloads_of_rollover_format_and_files_lose_and_double_none_of_400000
 # --- a disk that takes nothing ---
 
 
+@needs_root
 def test_a_client_that_waits_for_a_full_reserve_goes_on_when_when_full_becomes_drop(
-    make_collector: MakeCollector,
+    start_full: Callable[[str], Collector],
 ) -> None:
-    collector = start_limited(make_collector, SMALL_RESERVE)
+    collector = start_full(SMALL_RESERVE)
     with collector.connect() as client:
         sender = sent_in_background(client, numbered(15_000))
         within(5, lambda: "app.log: cannot be written" in collector.stderr)

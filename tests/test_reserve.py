@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import within
 from tests.fleet import timed
 from tests.test_server import make_frame, messages
-from tests.volumes import Volumes, needs_root, run
+from tests.volumes import make_room, needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,22 +43,6 @@ def start_limited(make_collector: Callable[..., Collector], config: str) -> Coll
 def free(collector: Collector) -> None:
     infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.prlimit(collector.worker, resource.RLIMIT_FSIZE, infinite)
-
-
-@pytest.fixture
-def start_full(make_collector: Callable[..., Collector], volumes: Volumes) -> Callable[[str], Collector]:
-    """Return a function that starts a collector on a volume that is too small; make_room() mends that."""
-
-    def start(config: str) -> Collector:
-        collector = make_collector(config)
-        volumes.tmpfs(collector.directory, "300k")
-        return collector.start()
-
-    return start
-
-
-def make_room(collector: Collector) -> None:
-    run("mount", "-o", "remount,size=100m", collector.directory)
 
 
 def numbered(count: int) -> list[str]:

@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.conftest import Collector
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount file systems")
 
 _FROZEN_IMAGE_BYTES = 16 * 1024 * 1024
@@ -70,3 +72,8 @@ class Volumes:
         self.thaw()
         while self._mounted:
             self.detach(self._mounted[-1])
+
+
+def make_room(collector: Collector) -> None:
+    """Give the volume that start_full() has made room for everything."""
+    run("mount", "-o", "remount,size=100m", collector.directory)
