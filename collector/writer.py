@@ -286,11 +286,11 @@ class Writer:
         (self.failing.add if by_itself else self.failing.discard)(handler)
         handler.of_the_volume = error.errno in _OF_THE_VOLUME and not by_itself
         handler.error, handler.failed_at = f"{error}", now
-        # However many fail, the first failure of each is told; what they share is not, nor are retries.
-        of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
-        remedy = _remedy(error) if by_itself and not handler.pause else ""
-        why = (handler.file.path, handler.records, error, remedy)
-        log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
+        # However many fail, the first failure of each is told; of what they share the limit leaves most out.
+        if not (by_itself and handler.pause):
+            of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
+            why = (handler.file.path, handler.records, error, _remedy(error) if by_itself else "")
+            log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
         handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
         handler.retry_at = now + handler.pause
 
