@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.periods import read_zone_again
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ LISTEN_FDS_START = 3
 """The first descriptor that systemd's protocol passes."""
 PIPE = "COLLECTOR_GUARDIAN_FD"
 """Names, in the worker's environment, the descriptor of a pipe that ends when the guardian does."""
-EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 AWAITED = (*_PASSED_ON, signal.SIGCHLD)

@@ -13,10 +13,7 @@ import errno
 import logging
 import os
 import time
-from collections import deque
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -26,6 +23,7 @@ from collector.chores import Chores
 from collector.exits import EXIT_FAILED, end_at_once
 from collector.greenlets import keep_running, tell
 from collector.rotating import NOT_REGULAR
+from collector.writer_thread import WriterThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +87,7 @@ class Writer:
         """When something was written last, by the monotonic clock."""
         self.failing: set[Handler] = set()
         """Those whose files have failed by themselves."""
-        self._thread = _Thread()
+        self._thread = WriterThread()
         self._syncing = ThreadPool(1)
         self._chores = Chores(stats, self._lines_wait)
         self._chores.sync = bool(sync_seconds)
@@ -153,9 +151,7 @@ class Writer:
 
     def in_thread(self, call: Callable[[_Given], _Result], given: _Given) -> _Result:
         """Call *call* in the thread that writes, and return its result. Raises what it raises."""
-        results: list[_Result] = []
-        self._thread.apply(lambda: results.append(call(given)), ())
-        return results[0]
+        return self._thread.apply(call, (given,))
 
     def wake(self) -> None:
         """Look again at what waits."""
@@ -333,41 +329,6 @@ class Writer:
 
         self._at_work_beside += 1
         gevent.spawn(work)
-
-
-class _Thread:
-    """A thread for one call after the other, as a ThreadPool(1) is: there a hop costs three times as much."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...], Event, list[Exception]]]
-        self._calls = SimpleQueue()
-        self._done: deque[Event] = deque()
-        self._signal = gevent.get_hub().loop.async_()
-        self._signal.start(self._tell)
-        Thread(target=self._run, daemon=True).start()
-
-    def apply(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        """Call *function* in the thread; return when it has returned. Raises what it raises."""
-        done = Event()
-        faults: list[Exception] = []
-        self._calls.put((function, arguments, done, faults))
-        done.wait()
-        if faults:
-            raise faults[0]
-
-    def _run(self) -> None:
-        while True:
-            function, arguments, done, faults = self._calls.get()
-            try:
-                function(*arguments)
-            except Exception as fault:  # noqa: BLE001 - it is for whoever waits for the call
-                faults.append(fault)
-            self._done.append(done)
-            self._signal.send()
-
-    def _tell(self) -> None:
-        while self._done:
-            self._done.popleft().set()
 
 
 class _Job:
