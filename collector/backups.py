@@ -13,11 +13,12 @@ import os
 import re
 import shutil
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 _FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
 _COPY_BYTES = 1024 * 1024
@@ -25,8 +26,8 @@ _COPY_BYTES = 1024 * 1024
 _GZIP_LEVEL = 6
 # A file server's clock is not ours to the second: its mtimes may lie ahead by so much and mean now.
 _AHEAD_NS = 5 * 10**9
-# After so many new numbers, which take some 10 MB, the directory is listed again: most are gone from it.
-_MAX_NEW_NUMBERS = 50_000
+# After so many new numbers the directory is listed again: most of them are gone from it by then.
+_MAX_NEW_NUMBERS = 1000
 
 
 class Backup(NamedTuple):
@@ -56,13 +57,16 @@ def age(written_ns: int, now_ns: int, backup: Backup) -> tuple[int, str, int]:
 
 
 class Numbers:
-    """The highest numbers of the backups in one directory, by their names without the number.
+    """Numbers for new backups in one directory, and in which order they were made.
 
     The directory is listed once, for all of its files: from then on nobody else makes any.
     """
 
     def __init__(self, directory: str) -> None:
+        self.order: dict[str, int] = {}
+        """The names of those that were not surveyed yet, each with a number: larger for later ones."""
         self._directory = directory
+        self._last = 0
         self._highest: dict[str, int] = {}
         self._new = 0
         self._listed = False
@@ -84,12 +88,18 @@ class Numbers:
         while True:
             name = f"{first}.{number}" if number else first
             path = os.path.join(self._directory, name)
+            self._last += 1
+            self.order[name] = self._last  # first, for it can be listed as soon as it exists
             try:
                 if not os.path.lexists(path + ".gz"):
                     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
                     break
             except FileExistsError:
                 pass  # the first of its label, or somebody put it there since the directory was listed
+            except OSError:
+                del self.order[name]
+                raise
+            del self.order[name]
             number += 1
         self._highest[first] = number
         self._new += 1
@@ -113,8 +123,10 @@ class Upkeep(NamedTuple):
     keep: int
     """How many of them; 0: all."""
     compress: bool
-    made: Sequence[str]
-    """Names of those just made, the oldest first: newer than all others, whatever the clock says."""
+    last: int
+    """The place in `Numbers.order` of the last one that is known to be whole: later ones do not count yet."""
+    half_made: str = ""
+    """The name of one that lines still go into, as RotatingFile has it: it is left alone."""
 
 
 class Tasks(NamedTuple):
@@ -125,14 +137,14 @@ class Tasks(NamedTuple):
 
 
 def survey(
-    directory: str, files: Mapping[str, Upkeep], now_ns: int, fold: Callable[[str], str]
+    directory: str, files: Mapping[str, Upkeep], order: Mapping[str, int], fold: Callable[[str], str]
 ) -> dict[str, Tasks]:
     """List *directory* once; return what is to be done for each of the log *files* in it. Raises OSError.
 
-    *files* has their names as *fold* makes them, which is how those of the backups are compared.
+    *files* has their names as *fold* makes them, which is how those of the backups are compared. *order* is
+    that of `Numbers`: those in it are newer than all others, whatever the clock says. It may grow meanwhile.
     """
-    ranks = {base: {name: rank for rank, name in enumerate(one.made, 1)} for base, one in files.items()}
-    ages: dict[str, dict[str, tuple[int, tuple[int, str, int]]]] = {base: {} for base in files}
+    found: dict[str, dict[str, tuple[int, Backup]]] = {base: {} for base in files}
     plain: set[str] = set()
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -144,18 +156,28 @@ def survey(
                 if not stat.S_ISREG(status.st_mode):
                     continue  # not ours
                 name = entry.name.removesuffix(".gz")
-                backup = Backup(match[1], int(match[2] or 0), name)
                 # Once, although a crash may have left both forms.
-                ages[base][name] = ranks[base].get(name, 0), age(status.st_mtime_ns, now_ns, backup)
+                found[base][name] = status.st_mtime_ns, Backup(match[1], int(match[2] or 0), name)
                 if not match[3]:
                     plain.add(name)
+    now_ns = time.time_ns()  # only now, for a large directory takes its time
     tasks = {}
     for base, upkeep in files.items():
-        in_order = sorted(ages[base], key=ages[base].__getitem__)
+        ages = {
+            name: (order.get(name, 0), age(written_ns, now_ns, backup))
+            for name, (written_ns, backup) in found[base].items()
+            if order.get(name, 0) <= upkeep.last
+        }
+        in_order = sorted(ages, key=ages.__getitem__)
         kept = in_order[-upkeep.keep :]
         surplus = in_order[: len(in_order) - len(kept)]
         rest = [name for name in kept if name in plain] if upkeep.compress else []
-        tasks[base] = Tasks(*([os.path.join(directory, name) for name in names] for names in (surplus, rest)))
+        tasks[base] = Tasks(
+            *(
+                [os.path.join(directory, name) for name in names if name != upkeep.half_made]
+                for names in (surplus, rest)
+            )
+        )
     return tasks
 
 
@@ -208,13 +230,23 @@ def compress(path: str, mode: int, sync: bool = False) -> None:  # noqa: FBT001,
             if sync:
                 with suppress(FileNotFoundError), open(unfinished, "rb") as written:
                     os.fsync(written.fileno())
+            with suppress(FileNotFoundError):  # deleted meanwhile: then it is not to come back compressed
+                _set_times(unfinished, status)
+                # Replaces at most what a crash between these two lines left: numbers are never used twice.
+                os.replace(unfinished, path + ".gz")
+                if os.path.samestat(os.lstat(path), status):
+                    os.unlink(path)
         except OSError:
             with suppress(OSError):
                 os.unlink(unfinished)
             raise
-        with suppress(FileNotFoundError):  # deleted meanwhile: then it is not to come back compressed
-            with suppress(PermissionError):  # a volume that refuses modes: there its last line is from now
-                os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
-            # Replaces at most what a crash between these two lines left behind: numbers are never used twice.
-            os.replace(unfinished, path + ".gz")
-            os.unlink(path)
+
+
+def _set_times(path: str, status: os.stat_result) -> None:
+    """Give the file the times in *status*. Raises FileNotFoundError."""
+    try:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass  # a volume that refuses it as it does modes: there the last line is from now

@@ -44,12 +44,12 @@ class _File:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.rollover = handler.file.made_by
-        self.made: list[str] = []
-        """The backups made since the last time, oldest first."""
+        self.last = 0
+        """The place of its newest backup in the order in which those of its directory were made."""
         self.due = 0.0
-        """When, by the monotonic clock."""
+        """When, by the monotonic clock: a later time than now if the last try has failed."""
         self.pause = 0.0
-        """Seconds since the last try, which failed; 0: it is the first."""
+        """Seconds between the last two tries."""
 
 
 class Chores:
@@ -70,17 +70,28 @@ class Chores:
 
     def add(self, handler: Handler, made: list[str]) -> None:
         """Look after the backups of *handler*, of which *made* are new."""
+        made_by, order = handler.file.made_by, handler.file.directory.numbers.order
+        if not (made_by.backup_count or made_by.compress):
+            for name in made:
+                order.pop(name, None)
+            return
         file = self._files.setdefault(handler.file.path, _File(handler))
         file.handler = handler
-        file.rollover = handler.file.made_by
-        file.made += made
-        file.due = 0.0
+        file.rollover = made_by
+        file.last = max([file.last, *(order.get(name, 0) for name in made)])
+        file.due = file.pause = 0.0
         self._wake.set()
+
+    def outdate(self) -> None:
+        """Take note that the configuration was read again: what it says is known with the next record."""
+        for file in (*self._files.values(), *self._at_work.values()):
+            file.handler.outdated = True
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do but what has failed before."""
-        return not self._at_work and all(file.pause for file in self._files.values())
+        now = time.monotonic()
+        return not self._at_work and all(file.due > now for file in self._files.values())
 
     def hurry(self) -> None:
         """Wait for no lines from now on: the end is near."""
@@ -112,12 +123,20 @@ class Chores:
 
     def _look_after(self, directory: str, files: list[_File]) -> None:
         """Do what there is to do for *files*, which are in one *directory*."""
-        fold = files[0].handler.file.directory.fold
-        by_name = {fold(os.path.basename(file.handler.file.path)): file for file in files}
-        wanted = {name: _upkeep(file) for name, file in by_name.items()}
+        place = files[0].handler.file.directory
         self._let_lines_go_first()
-        found = self._in_thread(backups.survey, directory, wanted, time.time_ns(), fold)
-        for name, file in by_name.items():
+        wanted: dict[str, Upkeep] = {}
+        by_name: dict[str, list[_File]] = {}
+        for file in files:
+            name = place.fold(os.path.basename(file.handler.file.path))
+            by_name.setdefault(name, []).append(file)
+            wanted.setdefault(name, _upkeep(file))
+        order = place.numbers.order
+        found = self._in_thread(backups.survey, directory, wanted, order, place.fold)
+        for name, spellings in by_name.items():
+            file = spellings[0]
+            for other in spellings[1:]:  # a volume was found to ignore case just now: one is the other
+                del self._at_work[other.handler.file.path]
             pause = min(max(2 * file.pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
             if isinstance(found, OSError):
                 # What was removed has no backups.
@@ -133,23 +152,23 @@ class Chores:
                 file.pause = pause
                 file.due = time.monotonic() + pause
                 self._put_back(file)
+        # From now on they are told apart by their times, as all others.
+        for name, number in list(order.items()):
+            upkeep = wanted.get(place.fold(backups.split(name)[0]))
+            if upkeep and number <= upkeep.last:
+                del order[name]
 
     def _put_back(self, file: _File) -> None:
         path = file.handler.file.path
         del self._at_work[path]
-        if later := self._files.get(path):  # there was a rollover meanwhile
-            later.made[:0] = file.made
-        else:
-            self._files[path] = file
+        self._files.setdefault(path, file)  # if there was a rollover meanwhile, that is looked after at once
 
     def _do(self, tasks: Tasks, file: _File, pause: float) -> bool:
         """Return whether something has failed, and is to be tried again after *pause* seconds."""
-        log_file, handler = file.handler.file, file.handler
+        handler = file.handler
         failed = False
         for path in tasks.delete:
             self._let_lines_go_first()
-            if os.path.basename(path) == log_file.half_made:
-                continue
             size = self._in_thread(backups.delete, path)
             if isinstance(size, OSError):
                 failed = True
@@ -161,8 +180,6 @@ class Chores:
                 log.info("%s: deleted, which frees %d bytes: %s", path, size, why)
         for path in tasks.compress:
             self._let_lines_go_first()
-            if os.path.basename(path) == log_file.half_made:
-                continue
             fault = self._in_thread(backups.compress, path, handler.mode, self.sync)
             if fault:
                 failed = True
@@ -190,4 +207,4 @@ def _upkeep(file: _File) -> Upkeep:
     handler = file.handler
     counts = (file.rollover.backup_count, handler.rollover.backup_count)
     keep = max(counts) if all(counts) and not handler.outdated else 0
-    return Upkeep(keep, file.rollover.compress, tuple(file.made))
+    return Upkeep(keep, file.rollover.compress, file.last, handler.file.half_made)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from collector.log_directory import LogDirectory, folded, ignores_case
+from collector.log_directory import LogDirectory, device_of, folded, ignores_case
 from collector.quarantine import NEVER, Quarantine
 from collector.rotating import Lines, RotatingFile
 from collector.volumes import volume_of
@@ -186,8 +186,11 @@ class HandlerCache:
         self._handlers: OrderedDict[str, Handler] = OrderedDict()
         self._lines: dict[str, list[str]] = {}
         """What waits for each file: one list for all handlers that it ever has, for others hold on to it."""
-        self._evicted: dict[str, Rollover] = {}
-        """The files whose handlers are gone; there are no more than names may make."""
+        self._evicted: dict[str, tuple[Rollover, bool]] = {}
+        """The files whose handlers are gone, with what Handler has as `rollover` and `outdated`.
+
+        There are no more than names may make.
+        """
         self._writers: dict[str, Writer] = {}
         self._directories: dict[str, tuple[LogDirectory, Writer]] = {}
         self._spellings: dict[str, str] = {}
@@ -274,7 +277,8 @@ class HandlerCache:
         """
         self._files = files
         for writer in self._writers.values():
-            writer.sync_every(files.sync_seconds)
+            writer.set_up(files.sync_seconds)
+        self._evicted = {path: (rollover, True) for path, (rollover, _) in self._evicted.items()}
         for directory, _ in self._directories.values():
             directory.numbers.forget()  # an operator at work may have moved backups
         self.quarantine_file.half = quarantine.max_bytes // 2
@@ -287,8 +291,8 @@ class HandlerCache:
 
     def roll_over(self) -> int:
         """Make a backup of every log file that has lines; return how many files are looked at."""
-        for path, rollover in list(self._evicted.items()):
-            self.get(path, rollover).outdated = True
+        for path, (rollover, outdated) in list(self._evicted.items()):
+            self.get(path, rollover).outdated = outdated
         for handler in self._handlers.values():
             handler.writer.change(handler, handler.file.roll_over)
         return len(self._handlers)
@@ -313,9 +317,9 @@ class HandlerCache:
             volume = volume_of(path)
             writer = self._writers.get(volume)
             if writer is None:
-                writer = self._writers[volume] = Writer(
-                    self._reserve, self._stats, self._files.sync_seconds, self._trim
-                )
+                every = self._files.sync_seconds
+                writer = Writer(self._reserve, self._stats, every, self._trim, self._try_again)
+                self._writers[volume] = writer
             # Until it was tried it is taken to be as the one above it.
             directory = LogDirectory(path, ignores_case=above is not None and above.ignores_case)
             self._directories[path] = directory, writer
@@ -332,6 +336,7 @@ class HandlerCache:
             if above in self._trials:
                 self._trials[above].join(_TRIAL_SECONDS)
             found = writer.in_thread(ignores_case, directory.path)
+            directory.device = writer.in_thread(device_of, directory.path)
             if found is None:  # it is yet to be made, and then as the one above it is
                 found = self._ignores_case(above)
             if found != directory.ignores_case:
@@ -341,6 +346,14 @@ class HandlerCache:
             directory.tried = True
             del self._trials[directory.path]
             writer.wake()
+
+    def _try_again(self, directory: LogDirectory) -> None:
+        """Find out about the volume that is mounted at *directory* since it was tried."""
+        directory.moved = False
+        if directory.path not in self._trials:
+            directory.tried = False
+            _, writer = self._directories[directory.path]
+            self._trials[directory.path] = gevent.spawn(self._try, directory, writer)
 
     def wait_for_trials(self, seconds: float) -> None:
         """Return when all directories were tried that it has so far, or so many *seconds* later."""
@@ -360,8 +373,13 @@ class HandlerCache:
                     handler.begin()
                 handler.lines += lines
                 lines.clear()
-            if not other.records:
+                handler.writer.submit()
+            if not other.records and other.semaphore.acquire(blocking=False):
                 del self._handlers[path]
+                other.writer.close(other)
+            if first in self._handlers:  # what it has open may be what the other has rolled over
+                handler = self._handlers[first]
+                handler.writer.change(handler, handler.file.look_again)
         self.respelled += 1
 
     def _ignores_case(self, path: str) -> bool:
@@ -384,7 +402,7 @@ class HandlerCache:
             if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
                 # Never released: whoever asks for this path from now on gets another handler.
                 del self._handlers[path]
-                self._evicted[path] = handler.rollover
+                self._evicted[path] = handler.rollover, handler.outdated
                 handler.writer.close(handler)
                 surplus -= 1
                 if not surplus:

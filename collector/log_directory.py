@@ -29,6 +29,10 @@ class LogDirectory:
         self.ignores_case = ignores_case
         self.tried = False
         """Whether that is known by trying, and files may be written there."""
+        self.device: int | None = None
+        """The volume on which it was tried."""
+        self.moved = False
+        """Whether a file of it was found to be on another volume, which is mounted there since."""
         self._refuses_modes = False
 
     def fold(self, name: str) -> str:
@@ -64,15 +68,19 @@ def folded(path: str, root: str, ignores: Callable[[str], bool]) -> str:
 def folding(root: str) -> Callable[[str], str]:
     """Return a function that does so with paths relative to *root*; it tries each directory, once.
 
-    One that cannot be tried, or stands still, is taken to be as the one above it.
+    One that cannot be tried is taken to be as the one above it; so are all from one on that stands still.
     """
+    stuck = False
 
     @functools.cache
     def ignores(directory: str) -> bool:
+        nonlocal stuck
         found: list[bool | None] = []
-        trial = threading.Thread(target=lambda: found.append(ignores_case(directory)), daemon=True)
-        trial.start()
-        trial.join(_TRIAL_SECONDS)
+        if not stuck:
+            trial = threading.Thread(target=lambda: found.append(ignores_case(directory)), daemon=True)
+            trial.start()
+            trial.join(_TRIAL_SECONDS)
+            stuck = trial.is_alive()
         if found and found[0] is not None:
             return found[0]
         return len(directory) > len(root) and ignores(os.path.dirname(directory))
@@ -86,12 +94,21 @@ def refuse_links(directory: str) -> None:
         raise OSError(f"a symbolic link is on the way: {directory!r}")
 
 
+def device_of(path: str) -> int | None:
+    """Return the number of the volume that *path* is on; None where there is nothing. It may block."""
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
 def ignores_case(directory: str) -> bool | None:
     """Return whether names that differ in case are one file in *directory*, found by trying.
 
     None: it cannot be tried, as where nothing can be made. It may block.
     """
     try:
+        refuse_links(directory)
         with tempfile.NamedTemporaryFile(prefix=".collector.", suffix=".case", dir=directory) as probe:
             head, name = os.path.split(probe.name)
             with_capitals = os.path.join(head, name.upper())

@@ -132,13 +132,16 @@ class _Check:
         for name in directory.QUARANTINE:
             with suppress(FileNotFoundError):
                 self._total += os.lstat(os.path.join(self._root, name)).st_size
-        for found in directory.find(config):
+        everything = list(directory.find(config))
+        # Only now, for a large directory takes its time, and what is from after that is not from the future.
+        now_ns = max(int(now * 1e9), time.time_ns())
+        for found in everything:
             self._total += found.status.st_size
             volumes.setdefault(found.status.st_dev, os.path.dirname(found.path))
             if found.backup:
                 path = found.path.removesuffix(".gz")
                 written_ns = found.status.st_mtime_ns
-                age = backups.age(written_ns, int(now * 1e9), found.backup)
+                age = backups.age(written_ns, now_ns, found.backup)
                 backup = _Expendable(age, written_ns, path, [])
                 by_path.setdefault(path, backup).files.append(found)
         self._left = sorted(by_path.values())

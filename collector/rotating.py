@@ -60,6 +60,14 @@ def _make_one_directory(path: str) -> None:
             os.chmod(path, DIRECTORY_MODE)
 
 
+def _has_size(path: str) -> bool:
+    """Return whether there is a file at *path*, and something in it."""
+    try:
+        return os.lstat(path).st_size > 0
+    except OSError:
+        return False
+
+
 class Lines:
     """Whole records for one file, as bytes, and how far they have got."""
 
@@ -180,6 +188,10 @@ class RotatingFile:
         self._look_at = 0.0
         self.set_rollover(self._rollover)  # the machine may have another time zone
 
+    def look_again(self) -> None:
+        """Follow the name with the next line, not only after a while."""
+        self._look_at = 0.0
+
     def set_rollover(self, rollover: Rollover) -> None:
         """Go by *rollover* from now on; the file is of the period in which it was last written."""
         self._rollover = rollover
@@ -277,6 +289,8 @@ class RotatingFile:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301 - closed as any failure
+            if self.directory.tried and status.st_dev != self.directory.device:
+                self.directory.moved = True
             size = self._mend(fd, status.st_size)
         except OSError:
             os.close(fd)
@@ -328,14 +342,16 @@ class RotatingFile:
             label = self._period.label or day(now, utc=self._rollover.utc)
             backup = self.directory.numbers.reserve(os.path.basename(self.path), label)
             name = os.path.join(self.directory.path, backup)
-            self.half_made = backup  # first, for it can be listed as soon as it has the name
             try:
                 os.rename(self.path, name)
             except OSError:
-                self.half_made = ""
-                with suppress(OSError):
-                    os.unlink(name)
-                raise
+                # Over a network the answer alone may have been lost: then it is the log that has the name.
+                if not _has_size(name):
+                    with suppress(OSError):
+                        os.unlink(name)
+                    self.directory.numbers.order.pop(backup, None)
+                    raise
+            self.half_made = backup
             self.made.append(backup)
             self.made_by = self._rollover
             self.rollovers += 1

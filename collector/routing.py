@@ -253,6 +253,6 @@ class Router:
                     OVERFLOW,
                     files.max_files,
                 )
-                return f"{OVERFLOW}.log"
+                return self._spelled(f"{OVERFLOW}.log")
             self.names.add(name)
         return name

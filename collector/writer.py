@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import gevent
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collector.handlers import Handler
+    from collector.log_directory import LogDirectory
     from collector.reserve import Reserve
     from collector.rotating import Lines
     from collector.stats import Stats
@@ -48,26 +50,43 @@ _LOCKED_SECONDS = 0.01
 _PAUSE_SECONDS = 0.0003
 # Of a volume, or of the process: all files fail alike.
 _OF_THE_VOLUME = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_GONE = (
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENODEV,
+)  # a volume behind a network or a process
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 # So many faults of ours with the same lines, and a new worker is the only one that can go on.
 _MAX_FAULTS = 3
 _FAULT_PAUSE_SECONDS = 1.0
 # Of what the volume may take of the reserve: what waits for one file that has failed by itself, and for all.
-_PART_OF_ONE = 1 / 8
-_PART_OF_ALL = 1 / 2
+_SHARE_OF_ONE_FILE = 1 / 8
+_SHARE_OF_ALL_FILES = 1 / 2
+# To roll thousands of idle files over takes seconds: lines are not to wait for all of that.
+_MAX_CHANGES = 200
 
 
 class Writer:
     """Writes the files of one volume. `room` is its part of the reserve."""
 
     def __init__(
-        self, reserve: Reserve, stats: Stats, sync_seconds: float, on_idle: Callable[[bool], None]
+        self,
+        reserve: Reserve,
+        stats: Stats,
+        sync_seconds: float,
+        on_idle: Callable[[bool], None],
+        on_moved: Callable[[LogDirectory], None],
     ) -> None:
-        """*on_idle* is called after each hop, with whether open files have run out."""
+        """*on_idle* is called after each hop, with whether open files have run out.
+
+        *on_moved* is called with a directory that is on another volume now.
+        """
         self.room = reserve.share()
         self._reserve = reserve
         self._stats = stats
         self._on_idle = on_idle
+        self._on_moved = on_moved
         self.left = 0
         """Bytes that were left with its handlers since the last submit()."""
         self.newly_waiting: list[Handler] = []
@@ -110,14 +129,16 @@ class Writer:
         self._ready[handler] = None
         self._wake.set()
 
-    def sync_every(self, seconds: float) -> None:
-        """Sync as often from now on; 0: leave it to the kernel."""
-        self._sync_seconds = seconds
-        self._chores.sync = bool(seconds)
+    def set_up(self, sync_seconds: float) -> None:
+        """Go by a configuration that was read again: sync so often; 0: leave it to the kernel."""
+        self._sync_seconds = sync_seconds
+        self._chores.sync = bool(sync_seconds)
+        self._chores.outdate()
         self._sync_changed.set()
 
     def close(self, handler: Handler) -> None:
         """Close the file of *handler*, which the caller has locked and forgotten."""
+        self._ready.pop(handler, None)
         self._closing.append(handler)
         self._wake.set()
 
@@ -142,11 +163,11 @@ class Writer:
         """
         may_take = self.room.allowance
         held = {handler: handler.held for handler in self.failing}
-        all_of_them = sum(held.values()) >= _PART_OF_ALL * may_take
+        all_of_them = sum(held.values()) >= _SHARE_OF_ALL_FILES * may_take
         return {
             handler.file.path
             for handler, size in held.items()
-            if all_of_them or size >= _PART_OF_ONE * may_take
+            if all_of_them or size >= _SHARE_OF_ONE_FILE * may_take
         }
 
     def in_thread(self, call: Callable[[_Given], _Result], given: _Given) -> _Result:
@@ -183,6 +204,8 @@ class Writer:
         self._thread.apply(_work, (closing, batch))
         self._at_work = False
         self._sync_beside([*closing, *(job.handler for job in batch)])
+        for handler in closing:
+            self._hand_over(handler)
         now = time.monotonic()
         if any(job.lines and not job.error for job in batch):
             self._written_at = now
@@ -223,9 +246,14 @@ class Writer:
     def _lock_due(self) -> None:
         """Lock the handlers that are due, and make them the batch."""
         now = time.monotonic()
+        changes_alone = 0
         for handler in list(self._ready):
             if handler.retry_at > now or not handler.file.directory.tried:
                 continue
+            if not handler.records:
+                changes_alone += 1
+                if changes_alone > _MAX_CHANGES:
+                    continue
             if handler.semaphore.acquire(blocking=False):
                 try:
                     lines = handler.take() if handler.records else None
@@ -251,11 +279,7 @@ class Writer:
         for trouble in file.trouble:
             log.warning("%s: %s", file.path, trouble)
         file.trouble.clear()
-        self._stats.rollovers_total += file.rollovers
-        file.rollovers = 0
-        if file.made:
-            made, file.made = file.made, []
-            self._chores.add(handler, made)
+        self._hand_over(handler)
         handler.changes[:0], job.changes = job.changes, []
         if lines is None:
             pass
@@ -273,6 +297,17 @@ class Writer:
         if handler.records or handler.changes:
             self._ready[handler] = None
 
+    def _hand_over(self, handler: Handler) -> None:
+        """Count the rollovers of *handler*, and have what they leave to do done."""
+        file = handler.file
+        self._stats.rollovers_total += file.rollovers
+        file.rollovers = 0
+        if file.made:
+            made, file.made = file.made, []
+            self._chores.add(handler, made)
+        if file.directory.moved:
+            self._on_moved(file.directory)
+
     def _failed(self, handler: Handler, error: OSError, now: float) -> None:
         """Have what could not be written tried again after a pause."""
         self._stats.count_write_error(error)
@@ -282,11 +317,12 @@ class Writer:
         (self.failing.add if by_itself else self.failing.discard)(handler)
         handler.of_the_volume = error.errno in _OF_THE_VOLUME and not by_itself
         handler.error, handler.failed_at = f"{error}", now
-        # However many fail, the first failure of each is told; of what they share the limit leaves most out.
-        if not (by_itself and handler.pause):
-            of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
-            why = (handler.file.path, handler.records, error, _remedy(error) if by_itself else "")
-            log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
+        # However many fail, the first failure of each is told; of retries, and of what they share, the limit
+        # leaves most out.
+        of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
+        remedy = _remedy(error) if by_itself and not handler.pause else ""
+        why = (handler.file.path, handler.records, error, remedy)
+        log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
         handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
         handler.retry_at = now + handler.pause
 
@@ -296,6 +332,8 @@ class Writer:
             return False
         # What was written in this hop went into other files, and so did what was since the last try. That
         # nothing was may be because of what waits for this file: nobody is read.
+        if isinstance(error, NoRoomError):
+            return False  # the others write into what they have left of their last blocks
         if error.errno not in _OF_THE_VOLUME or self._written_at == now:
             return True
         known = handler in self.failing or self._written_at >= (handler.failed_at or now)
@@ -369,12 +407,26 @@ def _work(closing: list[Handler], batch: list[_Job]) -> None:
         try:
             job.do()
         except OSError as error:
-            job.error = error
+            job.error = _explained(error, job.handler.file.directory.path)
         except Exception as fault:  # noqa: BLE001 - of ours, in one file: it is not to stop the others
             job.error = OSError(f"a fault in the collector: {fault!r}")
             job.error.__cause__ = fault
     # Here, for on the hub it would take as long as the longest batch of all clients.
     time.sleep(_PAUSE_SECONDS)
+
+
+class NoRoomError(OSError):
+    """There is no block left on the volume, for any file."""
+
+
+def _explained(error: OSError, directory: str) -> OSError:
+    """Return *error*, as a NoRoomError if it is one. In the thread."""
+    if error.errno == errno.ENOSPC:
+        with suppress(OSError):
+            volume = os.statvfs(directory)
+            if not (volume.f_bfree if os.geteuid() == 0 else volume.f_bavail):
+                return NoRoomError(*error.args)
+    return error
 
 
 def _remedy(error: OSError) -> str:

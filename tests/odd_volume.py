@@ -73,7 +73,8 @@ class OddVolume:
         """Behave so from now on, and in nothing else oddly.
 
         *refuse*: by "OPERATION" or "OPERATION NAME" the name of the errno, as in {"chmod": "EPERM"}; the
-        operations are those of FUSE. *ignores*: "case" or "case and form". Past *quota_bytes* or *size_bytes*
+        operations are those of FUSE; with "after " before it one is done, and only its answer is an error.
+        *ignores*: "case" or "case and form". Past *quota_bytes* or *size_bytes*
         of all files together nothing more is written: EDQUOT or ENOSPC.
         """
         manners = {
@@ -84,6 +85,10 @@ class OddVolume:
         new = self._control.with_suffix(".new")
         new.write_text(json.dumps(manners))
         new.replace(self._control)
+
+    def files(self) -> list[str]:
+        """Return the names of what is at its top, the collector's own left out."""
+        return [path.name for path in self.root.iterdir() if path.name[0] != "."]
 
     def close(self) -> None:
         subprocess.run(["umount", "--lazy", self.mount], check=False)
@@ -160,7 +165,9 @@ class _PassThrough:
     def __call__(self, operation: str, path: str, *arguments: Any) -> Any:
         if operation != "release":
             self._manners.check(operation, path)
-        return getattr(self, operation)(path, *arguments)
+        result = getattr(self, operation)(path, *arguments)
+        self._manners.check(f"after {operation}", path)
+        return result
 
     def _real(self, path: str) -> str:
         """Return where *path* really is, or would be made."""

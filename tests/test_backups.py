@@ -28,10 +28,13 @@ def make(directory: Path, *names: str) -> str:
     return str(directory / "app.log")
 
 
-def survey(directory: Path, keep: int = 0, *, compress: bool = False, made: Sequence[str] = ()) -> Tasks:
-    """Return what is to be done for app.log, by names."""
-    wanted = {"app.log": Upkeep(keep, compress, made)}
-    tasks = backups.survey(str(directory), wanted, time.time_ns(), lambda name: name)["app.log"]
+def survey(
+    directory: Path, keep: int = 0, *, compress: bool = False, made: Sequence[str] = (), later: str = ""
+) -> Tasks:
+    """Return what is to be done for app.log, by names; *later* is still being made."""
+    order = {name: number for number, name in enumerate([*made, later], 1) if name}
+    wanted = {"app.log": Upkeep(keep, compress, len(made))}
+    tasks = backups.survey(str(directory), wanted, order, lambda name: name)["app.log"]
     return Tasks(*([os.path.basename(path) for path in paths] for paths in tasks))
 
 
@@ -125,6 +128,17 @@ def test_of_more_that_were_just_made_than_may_stay_the_first_go(tmp_path: Path) 
     assert made[:3] == survey(tmp_path, 2, made=made).delete
 
 
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_what_is_still_being_made_neither_goes_nor_counts_nor_is_compressed(
+    tmp_path: Path, keep: int
+) -> None:
+    """It was listed before its rollover was told of: perhaps empty, for the log to be renamed onto it."""
+    written(tmp_path, {"2026-11-20": 2, "2026-11-21": 1, "2026-11-22": 0})
+    tasks = survey(tmp_path, keep, compress=True, made=["app.log.2026-11-21"], later="app.log.2026-11-22")
+    kept = ["app.log.2026-11-20", "app.log.2026-11-21"][-keep:]
+    assert Tasks([] if keep > 1 else ["app.log.2026-11-20"], kept) == tasks
+
+
 def test_a_backup_beside_its_gzip_counts_once(tmp_path: Path) -> None:
     written(tmp_path, {"2026-11-21": 2, DAY: 1, f"{DAY}.gz": 1})
     assert Tasks([], ["app.log.2026-11-21", f"app.log.{DAY}"]) == survey(tmp_path, 2, compress=True)
@@ -137,8 +151,8 @@ def test_what_goes_is_not_compressed_before(tmp_path: Path) -> None:
 
 def test_one_listing_serves_all_files_of_a_directory(tmp_path: Path) -> None:
     make(tmp_path, *(f"{name}.log.{DAY}{number}" for name in "abc" for number in ("", ".1")))
-    wanted = {"a.log": Upkeep(1, False, ()), "b.log": Upkeep(0, True, ())}  # noqa: FBT003 - a case
-    tasks = backups.survey(str(tmp_path), wanted, time.time_ns(), lambda name: name)
+    wanted = {"a.log": Upkeep(1, False, 0), "b.log": Upkeep(0, True, 0)}  # noqa: FBT003 - a case
+    tasks = backups.survey(str(tmp_path), wanted, {}, lambda name: name)
     assert {"a.log", "b.log"} == tasks.keys()
     assert [f"{tmp_path}/a.log.{DAY}"] == tasks["a.log"].delete
     assert [f"{tmp_path}/b.log.{DAY}", f"{tmp_path}/b.log.{DAY}.1"] == tasks["b.log"].compress
@@ -146,7 +160,7 @@ def test_one_listing_serves_all_files_of_a_directory(tmp_path: Path) -> None:
 
 def test_where_case_is_ignored_backups_of_all_spellings_are_of_one_file(tmp_path: Path) -> None:
     make(tmp_path, "App.log.2026-11-20", "app.log.2026-11-21", "APP.log.2026-11-22")
-    tasks = backups.survey(str(tmp_path), {"app.log": Upkeep(1, False, ())}, time.time_ns(), fold)  # noqa: FBT003
+    tasks = backups.survey(str(tmp_path), {"app.log": Upkeep(1, False, 0)}, {}, fold)  # noqa: FBT003
     assert 2 == len(tasks["app.log"].delete)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import signal
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,14 +15,18 @@ import pytest
 
 from collector import backups, chores
 from collector.chores import Chores
-from tests.test_handlers import Cache
+from tests.conftest import within
+from tests.test_admin import ADMIN, stats
+from tests.test_handlers import Cache, leave
 from tests.test_rotating import NEVER
+from tests.test_server import make_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from collector.handlers import Handler
+    from tests.conftest import Collector
 
 BY_SIZE = replace(NEVER, max_bytes=10, backup_count=2)
 
@@ -185,3 +192,72 @@ def test_a_fault_of_ours_in_one_file_stops_no_other(
     assert ["app.log.2026-11-20", "other.log.2026-11-20.gz"] == house.names()
     assert {"chores": 1} == {where: n for where, n in house.cache.stats.faults_total.items() if n}
     assert "of ours" in caplog.text
+
+
+def test_what_is_pending_keeps_all_until_it_is_known_what_a_new_configuration_says(house: House) -> None:
+    """Also for a file whose handler has been evicted, and hears of nothing any more."""
+    house.make("app.log.2026-11-20", "app.log.2026-11-21")
+    house.lines_wait = True
+    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    gevent.sleep(0.05)
+    house.chores.outdate()
+    house.lines_wait = False
+    house.done()
+    assert 2 == len(house.names())
+
+
+def test_a_backup_half_made_when_its_handler_is_evicted_is_compressed_after_all(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_open=1)
+    rollover = replace(BY_SIZE, compress=True)
+    handler = cache.handlers.get(str(tmp_path / "app.log"), rollover)
+    leave(handler, "0123456789\n")
+    cache.settle()
+    (tmp_path / "app.log").rename(tmp_path / "app.log.2026-11-20")
+    handler.file.half_made = "app.log.2026-11-20"
+    cache.write("b.log", "c.log")
+    with gevent.Timeout(5):
+        while not (tmp_path / "app.log.2026-11-20.gz").exists():
+            gevent.sleep(0.001)
+
+
+# --- in a running collector ---------------------------------------------------------------------------------
+
+TEXT = '[format]\ntext = "%(name)s %(message)s"\n'
+
+
+def numbers(collector: Collector) -> list[int]:
+    return sorted(int(n) for data in collector.files().values() for n in re.findall(rb" (\d{7}) ", data))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [1, 3])
+def test_bursts_never_cost_a_newer_backup_for_an_older_one(
+    make_collector: Callable[..., Collector], keep: int
+) -> None:
+    """What is listed while a rollover is still under way was taken for older than what was just made."""
+    limits = f'[rollover]\nwhen = "never"\nmax_bytes = 2000\nbackup_count = {keep}\n'
+    collector = make_collector(TEXT + limits + ADMIN).start()
+    sent = 0
+    for burst in range(25):
+        with collector.connect() as client:
+            for _ in range(4 + burst % 5):
+                client.sendall(b"".join(make_frame(f"{sent + n:07} {'-' * 80}") for n in range(100)))
+                sent += 100
+        within(20, lambda: stats(collector)["records"]["written"] == sent, "all is written")  # noqa: B023
+        within(20, lambda: len(collector.files()) == keep + 1, "the others are gone")
+        found = numbers(collector)
+        assert list(range(found[0], sent)) == found, "the newest are there, without a gap"
+
+
+@pytest.mark.slow
+def test_backup_count_holds_for_files_rolled_over_by_signal_whose_handlers_were_evicted(
+    make_collector: Callable[..., Collector],
+) -> None:
+    config = '[files]\nmax_open = 1\n[rollover]\nwhen = "never"\nbackup_count = 1\n'
+    collector = make_collector(TEXT + config + ADMIN).start()
+    for n in range(4):
+        collector.send(b"".join(make_frame("x", logger) for logger in "abc"))
+        within(5, lambda: stats(collector)["records"]["written"] == 3 * (n + 1))  # noqa: B023
+        os.kill(collector.worker, signal.SIGUSR1)
+        within(5, lambda: stats(collector)["files"]["rollovers"] == 3 * (n + 1), "all are rolled over")  # noqa: B023
+    within(5, lambda: len(collector.files()) == 6, "a backup of each is left")

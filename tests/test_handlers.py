@@ -234,6 +234,20 @@ def test_a_larger_reserve_has_room_at_once() -> None:
     assert (False, False) == (reserve.full, share.full)
 
 
+def test_lines_do_not_wait_until_all_idle_files_have_rolled_over(cache: Cache, tmp_path: Path) -> None:
+    names = [f"{n}.log" for n in range(1000)]
+    cache.write(*names)
+    cache.settle()
+    cache.handlers.roll_over()
+    cache.write("new.log")
+    with gevent.Timeout(5):
+        while not (tmp_path / "new.log").exists():
+            gevent.sleep(0)
+    assert any(handler.changes for handler in cache.handlers.all())
+    cache.settle()
+    assert 2 * 1000 + 1 == len(list(tmp_path.glob("*.log*")))
+
+
 # --- what waits ---
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.clock import Clock
     from tests.conftest import Collector
     from tests.odd_volume import OddVolume
+    from tests.volumes import Volumes
 
     MakeCollector = Callable[..., Collector]
 
@@ -187,6 +188,11 @@ def test_max_files_counts_no_spelling_twice(odd_volume: OddVolume, make_collecto
     assert {"App.log": 3, "Other.log": 2, "_overflow.log": 1} == lines
 
 
+def all_deleted(collector: Collector) -> bool:
+    files = stats(collector)["files"]
+    return bool(files["rollovers"] == files["deleted_backups"])
+
+
 def test_the_other_spelling_after_a_restart_finds_the_backups_of_the_first(
     odd_volume: OddVolume, make_collector: MakeCollector
 ) -> None:
@@ -201,6 +207,7 @@ def test_the_other_spelling_after_a_restart_finds_the_backups_of_the_first(
         lambda: 3 == len([name for name in collector.files() if name.lower().startswith("app.log.")]),
         "backup_count holds for both spellings",
     )
+    within(SECONDS, lambda: all_deleted(collector), "for each new one an old one has gone")
     found = numbers_in(collector.directory)
     assert list(range(found[0], sent)) == found
 
@@ -303,3 +310,87 @@ def test_a_backup_that_a_quota_leaves_no_room_for_is_named_and_stays_as_it_is(
     assert str(backup) in lines_of(collector, "ERROR")[0]
     assert list(range(30)) == records.in_files()
     assert 200 == ask(collector, "/healthz")[0]
+
+
+# --- a volume whose answers are not to be relied on ---------------------------------------------------------
+
+
+def test_a_rename_that_was_done_and_answers_an_error_costs_no_backup(
+    odd_volume: OddVolume, make_collector: MakeCollector
+) -> None:
+    """As over a network, where the answer was lost and the question is asked again."""
+    config = rollover("size", compress=False, backups=0) + ADMIN
+    collector = make_collector(config, directory=odd_volume.mount / "logs").start()
+    sent = send_in_turn(collector, "app", rounds=2)
+    odd_volume.set(refuse={"after rename": "EIO"})
+    sent = send_in_turn(collector, "app", rounds=2, first=sent)
+    odd_volume.set()
+    sent = send_in_turn(collector, "app", rounds=2, first=sent)
+    assert 0 == collector.stop()
+    assert list(range(sent)) == numbers_in(collector.directory)
+
+
+@pytest.mark.parametrize("error", ["EPERM", "EOPNOTSUPP", "EINVAL"])
+def test_where_times_cannot_be_set_backups_are_compressed_all_the_same(
+    odd_volume: OddVolume, make_collector: MakeCollector, error: str
+) -> None:
+    odd_volume.set(refuse={"chmod": error, "utimens": error})
+    config = rollover("size", compress=True, backups=0) + ADMIN
+    collector = make_collector(config, directory=odd_volume.mount / "logs").start()
+    sent = send_in_turn(collector, "app", rounds=3)
+    within(SECONDS, lambda: compressed(collector.directory), "all is compressed")
+    assert list(range(sent)) == numbers_in(collector.directory)
+    assert [] == [path.name for path in collector.directory.iterdir() if "unfinished" in path.name]
+
+
+# --- what is found out late ---------------------------------------------------------------------------------
+
+
+def test_a_lone_record_that_finds_out_that_its_file_has_another_name_is_written(
+    odd_volume: OddVolume, make_collector: MakeCollector
+) -> None:
+    """A rule named the file before: what waits for the other spelling is moved, and nothing follows it."""
+    odd_volume.set(ignores="case")
+    rule = '[[logger]]\nname = "one"\nfile = "mount/X.log"\n'
+    config = '[files]\ndots = "/"\n' + ADMIN + rule
+    collector = make_collector(config, directory=odd_volume.mount.parent).start()
+    collector.send(make_frame("alone", "mount.x"))
+    within(SECONDS, lambda: "alone" in "".join(collector.lines("mount/X.log")), "it is written")
+    assert 0 == collector.stop()
+
+
+def test_the_overflow_has_one_handler_however_it_is_spelled(
+    odd_volume: OddVolume, make_collector: MakeCollector
+) -> None:
+    odd_volume.set(ignores="case")
+    config = "[files]\nmax_files = 1\n" + rollover("size", compress=True, backups=0) + ADMIN
+    collector = make_collector(config, directory=odd_volume.mount / "logs").start()
+    sent = send_in_turn(collector, "_OVERFLOW", "other", rounds=8)
+    within(SECONDS, lambda: compressed(collector.directory), "all is compressed")
+    assert 0 == collector.stop()
+    assert list(range(sent)) == numbers_in(collector.directory)
+
+
+def test_a_volume_that_is_mounted_over_the_directory_later_is_tried_as_well(
+    odd_volume: OddVolume, make_collector: MakeCollector, volumes: Volumes
+) -> None:
+    """Files follow it within a second, and it may ignore case where the one before did not."""
+    odd_volume.set(ignores="case")
+    directory = odd_volume.mount.parent / "logs"
+    directory.mkdir()
+    config = rollover("size", compress=True, backups=0) + ADMIN
+    collector = make_collector(config, directory=directory).start()
+    collector.send(make_frame("before", "App") + make_frame("before", "app"))
+    within(SECONDS, lambda: len(collector.files()) == 2, "there are two files")
+    volumes.bind(odd_volume.mount, directory)
+
+    def has_followed() -> bool:
+        collector.send(make_frame("-", "App"))
+        return bool(odd_volume.files())
+
+    within(SECONDS, has_followed, "they look at their names once a second")
+    within(SECONDS, lambda: stats(collector)["records"]["in_reserve"] == 0, "all is written")
+    sent = send_in_turn(collector, "App", "app", rounds=12)
+    within(SECONDS, lambda: compressed(directory), "all is compressed")
+    assert 0 == collector.stop()
+    assert list(range(sent)) == numbers_in(directory)

@@ -120,6 +120,26 @@ def test_drop_reads_on_drops_and_counts(start_full: Callable[[str], Collector]) 
     assert dropped > 5000
 
 
+@needs_root
+def test_on_a_full_volume_nothing_is_dropped_although_some_files_have_room_in_their_last_block(
+    start_full: Callable[[str], Collector],
+) -> None:
+    collector = start_full(SMALL)
+    collector.send(b"".join(make_frame("small", f"small{n}") for n in range(12)))
+    with collector.connect() as big, collector.connect() as small:
+        sender = sent_in_background(big, numbered(6000))
+        within(5, lambda: "app.log: cannot be written" in collector.stderr)
+        for n in range(200):
+            small.sendall(make_frame("tiny", f"small{n % 12}"))
+            sender.join(0.01)
+        assert sender.is_alive(), "it waits"
+        make_room(collector)
+        sender.join(20)
+    within(20, lambda: len(collector.lines("app.log")) == 6000)
+    assert collector.stop() == 0
+    assert " 0 quarantined, 0 dropped" in collector.stderr
+
+
 def test_what_cannot_be_written_in_time_is_counted_per_file_and_the_exit_code_is_1(
     make_collector: Callable[..., Collector],
 ) -> None:

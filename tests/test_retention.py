@@ -115,6 +115,15 @@ def test_a_backup_from_the_future_goes_before_all_others(
     assert {"a.log.2026-11-01"} == names(tmp_path / "logs")
 
 
+def test_what_is_made_while_the_directory_is_walked_is_not_from_the_future(
+    tmp_path: Path, config: Callable[..., Config]
+) -> None:
+    make(tmp_path / "logs", "a.log.2026-11-01", 9)
+    make(tmp_path / "logs", "a.log.2026-11-02", 0)
+    enforce(config("max_total_bytes = 1000"), NOW - 60)  # so long ago the walk was begun
+    assert {"a.log.2026-11-02"} == names(tmp_path / "logs")
+
+
 def test_of_one_time_the_lower_number_goes_first(tmp_path: Path, config: Callable[..., Config]) -> None:
     for number in ("", ".2", ".10", ".9"):
         make(tmp_path / "logs", f"a.log.2026-11-03{number}", 5)

@@ -4,7 +4,6 @@ import gzip
 import os
 import resource
 import shutil
-import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -61,9 +60,10 @@ def write(file: RotatingFile, *records: str) -> Lines:
 
 
 def do_chores(file: RotatingFile, rollover: Rollover) -> None:
-    upkeep = Upkeep(rollover.backup_count, rollover.compress, file.made)
+    order = file.directory.numbers.order
+    upkeep = Upkeep(rollover.backup_count, rollover.compress, max(order.values(), default=0))
     directory = os.path.dirname(file.path)
-    tasks = backups.survey(directory, {"app.log": upkeep}, time.time_ns(), file.directory.fold)["app.log"]
+    tasks = backups.survey(directory, {"app.log": upkeep}, order, file.directory.fold)["app.log"]
     for path in tasks.delete:
         backups.delete(path)
     for path in tasks.compress:

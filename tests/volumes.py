@@ -54,6 +54,11 @@ class Volumes:
         run("mount", "-o", "loop", image, where)
         self._mounted.append(where)
 
+    def bind(self, what: Path, where: Path) -> None:
+        """Mount what there is at *what* over *where*."""
+        run("mount", "--bind", what, where)
+        self._mounted.append(where)
+
     def freeze(self, where: Path) -> None:
         run("fsfreeze", "--freeze", where)
         self._frozen.append(where)
