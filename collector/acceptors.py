@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _MAX_AT_ONCE = 100
 # Where there is no descriptor left, say, somebody has to go first.
 _PAUSE_SECONDS = 0.1
+# What passes as others go.
+_PASSES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:
@@ -49,13 +51,19 @@ def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:
             places.spawn(_served, serve, *accepted)
 
 
-def accept_waiting(listener: socket.socket, serve: Serve) -> None:
-    """Accept what waits in the backlog, however many that are, and no more."""
+def accept_waiting(listener: socket.socket, serve: Serve) -> OSError | None:
+    """Accept what waits in the backlog, however many that are, and no more.
+
+    Returns why some are left that may be accepted later: there is no descriptor, say.
+    """
     try:
         while accepted := _accepted(listener):
             gevent.spawn(_served, serve, *accepted)
     except OSError as error:
+        if error.errno in _PASSES:
+            return error
         log.error("cannot accept the clients that wait: %s", error)
+    return None
 
 
 def _accepted(listener: socket.socket) -> tuple[socket.socket, object] | None:

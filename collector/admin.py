@@ -14,6 +14,7 @@ import ipaddress
 import json
 import logging
 import re
+import select
 import socket
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
@@ -50,6 +51,8 @@ _PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 # one may be many. Viewers of the stream are in neither; there are MAX_VIEWERS of them.
 _MAX_ASKING = 64
 _MAX_ANSWERED = 32
+FILES = _MAX_ASKING + _MAX_ANSWERED + 2 * MAX_VIEWERS
+"""Descriptors that connections take at most: a viewer with a regular expression has one to what searches."""
 # As many as come in one turn of the loop: past it the kernel has them ask again after a second.
 _BACKLOG = 4096
 # From the connection, or the last answer, to the last byte of a request; and so much more to the last one of
@@ -373,13 +376,10 @@ class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations h
 
     def is_gone(self) -> bool:
         """Whether the other side has hung up."""
-        try:
-            # The socket below gevent's never waits.
-            return not self.socket._sock.recv(1, socket.MSG_PEEK)  # noqa: SLF001 - there is no other way to it
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        # Not by reading: what it has sent behind its request would lie in front of the end.
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def handle_error(self, _: type, error: BaseException, __: object) -> None:
         """Log a fault of ours; that a connection ends or takes too long is none."""

@@ -15,6 +15,7 @@ import re
 from struct import Struct
 
 from collector.proxy_header import SIGNATURE_BYTES, version_of
+from collector.stats import HTTP, LOST_ALL, NO_LENGTH, PROXY_HEADER, TLS
 
 HEADER_BYTES = 4
 _length_at = Struct(">L").unpack_from
@@ -28,13 +29,14 @@ _LIKE_PROXY = frozenset(_length_at(begin)[0] for begin in (b"PROX", b"\r\n\r\n")
 # As pickles begin: one of protocol 2 and above; without it a mark, a dict, a list, or the name of a class.
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]c]")
 _FORMS = {
-    "HTTP": re.compile(b"GET |POST|PUT |HEAD|OPTI|DELE|PATC|CONN|PRI "),
-    "TLS; see [listen.tls]": re.compile(b"\x16\x03"),
+    HTTP: re.compile(b"GET |POST|PUT |HEAD|OPTI|DELE|PATC|CONN|PRI "),
+    TLS: re.compile(b"\x16\x03"),
     "SSH": re.compile(b"SSH-"),
     "JSON": re.compile(rb"[{\[]"),
-    "a pickle without a length": re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)"),
+    NO_LENGTH: re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)"),
     "RDP": re.compile(rb"\x03\0(?!\0\0)"),  # a TPKT, RFC 1006
 }
+_REMEDIES = {TLS: "; see [listen.tls]"}
 _IN_TEXT = "\n\r\t\x1b\ufeff"  # beside what is printable; the last is the mark of UTF-8
 
 
@@ -49,23 +51,26 @@ class FrameError(ValueError):
     @classmethod
     def of_proxy(cls, version: int) -> FrameError:
         """Return the fault of a PROXY header where none is to be."""
-        what = f"a PROXY header (version {version})"
-        return cls(f"sends {what}", what)
+        return cls(f"sends a PROXY header (version {version})", PROXY_HEADER)
 
 
 class FrameSplitter:
     """Cut one client's stream into payloads, however its segments fall."""
 
-    __slots__ = ("_frame_bytes", "_partial", "_to_discard", "discarded", "fault", "max_frame_bytes")
+    __slots__ = (
+        *("_discarding", "_frame_bytes", "_partial", "_to_discard"),
+        *("discarded", "fault", "max_frame_bytes"),
+    )
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.max_frame_bytes = max_frame_bytes
         """May be changed at any time, and holds for a frame that is not complete by then."""
         self._frame_bytes = HEADER_BYTES
         self._partial: bytes | bytearray = b""
+        self._discarding = 0  # the size of the payload that is being thrown away, and what of it is to come
         self._to_discard = 0
         self.discarded: list[int] = []
-        """Payload sizes of the frames thrown away, noted at their header; the caller empties it."""
+        """Payload sizes of the frames thrown away, noted at their last byte; the caller empties it."""
         self.fault: FrameError | None = None
         """Why the stream ended, once it has: the payloads ahead of a bad header still come out first."""
 
@@ -73,6 +78,11 @@ class FrameSplitter:
     def partial(self) -> int:
         """Bytes held of the frame that is begun and not complete, header included."""
         return len(self._partial)
+
+    @property
+    def come(self) -> int:
+        """Bytes that have come of the frame that is begun and not complete, held or thrown away."""
+        return HEADER_BYTES + self._discarding - self._to_discard if self._to_discard else self.partial
 
     @property
     def inside(self) -> bool:
@@ -89,9 +99,7 @@ class FrameSplitter:
         if self.fault:
             return []
         if self._to_discard:
-            skipped = min(self._to_discard, len(data))
-            self._to_discard -= skipped
-            data = data[skipped:]
+            data = data[self._discard(len(data)) :]
         if self._partial:
             if len(self._partial) + len(data) < self._frame_bytes:
                 # Grown in place: a list of tiny segments would take many times their bytes.
@@ -124,11 +132,18 @@ class FrameSplitter:
             elif self.fault:
                 return payloads
             else:
-                self.discarded.append(length)
-                self._to_discard = max(0, stop - end)
-                start = min(stop, end)
+                self._discarding = self._to_discard = length
+                start = body + self._discard(end - body)
         self._partial = data[start:]
         return payloads
+
+    def _discard(self, size: int) -> int:
+        """Throw away what of *size* bytes is of a payload that is too large; return how many those are."""
+        skipped = min(self._to_discard, size)
+        self._to_discard -= skipped
+        if not self._to_discard:
+            self.discarded.append(self._discarding)
+        return skipped
 
     def _judge(self, begin: bytes, length: int) -> int:
         """Judge what may be no frame by its *begin*; return how many of its bytes have to come first.
@@ -157,7 +172,16 @@ class FrameSplitter:
         looks = _looks_like(begin[:HEADER_BYTES], self.max_frame_bytes)
         if not looks and length <= DISCARD_FACTOR * self.max_frame_bytes:
             return FrameError(f"{text}, and does not begin as a pickle")
-        return FrameError(f"{text}; looks like {looks}" if looks else text, looks)
+        return FrameError(f"{text}; looks like {looks}{_REMEDIES.get(looks, '')}" if looks else text, looks)
+
+
+def is_of_an_application(begin: bytes, max_frame_bytes: int) -> bool:
+    """Tell whether a stream that begins so, where TLS is to be, is of an application and not of a scan."""
+    splitter = FrameSplitter(max_frame_bytes)
+    splitter.feed(begin)
+    if splitter.fault:
+        return splitter.fault.looks_like in LOST_ALL
+    return bool(_PICKLE.match(begin, HEADER_BYTES))
 
 
 def _looks_like(header: bytes, max_frame_bytes: int) -> str:

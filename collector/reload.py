@@ -43,8 +43,6 @@ _NEED_A_RESTART = {
 }
 # The rest of the descriptors: the threads' and the event loop's own, and files being opened.
 _SPARE_FILES = 64
-# With an admin port also its connections: those that ask, are answered, and watch.
-_ADMIN_FILES = 64 + 32 + 16
 
 
 class Running:
@@ -73,6 +71,7 @@ class Running:
         self._stats = stats
         self._reading = False
         self._again = False
+        stats.faults_total["reload"] += 0  # from zero on, as those of what keeps running
 
     def reload(self) -> None:
         """Read the configuration again and go by it; one with faults is reported, and nothing is changed.
@@ -168,7 +167,11 @@ def share_descriptors(config: Config) -> tuple[int, int]:
     wanted = config.listen.max_clients
     if hard == resource.RLIM_INFINITY:
         return wanted, config.files.max_open
-    needed = config.files.max_open + _SPARE_FILES + (_ADMIN_FILES if config.admin else 0)
+    needed = config.files.max_open + _SPARE_FILES
+    if config.admin:
+        from collector import admin  # noqa: PLC0415 - a web server takes memory
+
+        needed += admin.FILES
     # Where there are few, half of them are for clients.
     others = min(needed, hard // 2)
     if hard - others < wanted:

@@ -26,10 +26,18 @@ from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.acceptors import accept, accept_waiting
-from collector.framing import FrameError, FrameSplitter
+from collector.framing import FrameError, FrameSplitter, is_of_an_application
 from collector.greenlets import keep_running
 from collector.proxy_header import ProxyHeader
 from collector.sockets import host_port
+from collector.stats import (
+    BROKEN_PROXY_HEADER,
+    LOST_ALL,
+    NO_HANDSHAKE,
+    NO_PROXY_HEADER,
+    NOT_IN_ALLOW,
+    PROXY_HEADER,
+)
 from collector.tls import load
 
 if TYPE_CHECKING:
@@ -65,9 +73,7 @@ _PATIENCE = 1 / 4
 _ONCE_A_TURN = 2
 _NUMBER = re.compile(r"\d+")
 _NOT_ALLOWED = "its address is not in [listen] allow"
-# What an application looks like that loses all its records, for it has the wrong handler or the wrong port.
-# Anything else may as well be a scan of ports.
-_LOST_ALL = ("HTTP", "a pickle without a length")
+_TLS_RECORD = b"\x16"  # as every handshake begins
 
 
 class Deliver(Protocol):
@@ -78,11 +84,12 @@ class Deliver(Protocol):
 
 
 class _RefusedError(Exception):
-    """A client is not served: why, and the reason by which it is counted."""
+    """A client is not served: why, the reason by which it is counted, and the level at which it is told."""
 
-    def __init__(self, reason: str, why: str) -> None:
+    def __init__(self, reason: str, why: str, level: int = logging.ERROR) -> None:
         super().__init__(why)
         self.reason = reason
+        self.level = level
 
 
 class Client:
@@ -106,6 +113,8 @@ class Client:
         """Why the collector ends this connection, if it does."""
         self.refused = False
         """Whether its address was taken out of `allow`: what has come is still read."""
+        self.known = False
+        """Whether it is known who it is: no PROXY header of it is to come."""
         self.proxied = False
         """Whether it is known by a PROXY header, and not by the address of the socket."""
         self.misled = ""
@@ -153,9 +162,8 @@ class Server:
         self._deliver = deliver
         self._reserve = reserve
         self._stats = stats
+        stats.faults_total["client"] += 0  # from zero on, as those of what keeps running
         self._clients: set[Client] = set()
-        # Those whose PROXY header is to come.
-        self._arriving: set[Client] = set()
         # Those inside a frame, the one that began it first in front.
         self._inside: dict[Client, None] = {}
         self._patience_ends = 0.0
@@ -192,45 +200,69 @@ class Server:
         self._places.resize(max_clients)
         for client in self._clients:
             client.splitter.max_frame_bytes = listen.max_frame_bytes
-            if not self._allowed(client.host):
+            if client.known and not self._allowed(client.host):
                 client.refused = True
                 client.to_read = _bytes_waiting(client.sock)
                 _shut(client.sock, socket.SHUT_RD)
 
-    def drain(self, deadline: float) -> int:
-        """Stop accepting, read what lies in the sockets, hang up; return how many were not read to the end.
+    def drain(self, deadline: float) -> bool:
+        """Stop accepting, read what lies in the sockets, hang up; return whether all were read to the end.
 
-        What waits in the backlog is accepted first. *deadline* is by the monotonic clock.
+        What waits in the backlog is accepted, however long there is no descriptor for it. What is left at the
+        *deadline*, by the monotonic clock, is logged.
         """
         gevent.killall(self._acceptors)
-        for listener in self._listeners:
-            accept_waiting(listener, self._serve)
-        gevent.sleep(0)  # lets those just accepted begin
-        for listener in self._listeners:
-            listener.close()
         self._patience_ends = time.monotonic() + _PATIENCE * self._listen.drain_seconds
-        for client in self._clients | self._arriving:
+        for client in self._clients:
             client.to_read = _bytes_waiting(client.sock)
         quiet: set[Client] = set()
-        while (left := self._clients | self._arriving) and time.monotonic() < deadline:
-            empty = {client for client in left if not _bytes_waiting(client.sock)}
+        fault = self._accept_waiting()
+        while (self._clients or fault) and time.monotonic() < deadline:
+            empty = {client for client in self._clients if not _bytes_waiting(client.sock)}
             for client in empty & quiet:
                 # Empty twice in a row. This wakes the greenlet, which reads the end, or what has just come.
                 _shut(client.sock, socket.SHUT_RD)
             quiet = empty
             gevent.sleep(_POLL_SECONDS)
-        return len(left)
+            fault = self._accept_waiting()
+        if fault:
+            log.error("clients that wait were not accepted before drain_seconds were over: %s", fault)
+        if self._clients:
+            left = len(self._clients)
+            log.error("%d clients were not read to the end before drain_seconds were over", left)
+        return not (fault or self._clients)
+
+    def _accept_waiting(self) -> OSError | None:
+        """Accept what waits in the backlogs; close those that are empty, and return why others are not."""
+        fault = None
+        for listener in self._listeners[:]:
+            if why := accept_waiting(listener, self._serve):
+                fault = why
+            else:
+                self._listeners.remove(listener)
+                listener.close()
+        gevent.sleep(0)  # lets those just accepted begin
+        return fault
 
     def _serve(self, sock: socket.socket, address: object) -> None:
         """Read one client to its end. Closes the socket."""
         client = Client(sock, address, self._listen.max_frame_bytes)
-        if not self._admit(client):
-            sock.close()
-            return
+        if self._patience_ends:
+            client.to_read = _bytes_waiting(sock)
         self._clients.add(client)
         self._stats.clients += 1
         self._stats.clients_total += 1
-        log.info("client %s connected", client.peer, extra={"by": client.host})
+        try:
+            if self._admit(client):
+                log.info("client %s connected", client.peer, extra={"by": client.host})
+                self._receive(client)
+        finally:  # whatever became of it, it is not to be waited for
+            self._clients.discard(client)
+            self._stats.clients -= 1
+            client.sock.close()
+
+    def _receive(self, client: Client) -> None:
+        """Read a client that may connect to its end, and tell of that."""
         how = ""
         try:
             self._set_up(client)
@@ -255,12 +287,13 @@ class Server:
                     "client %s went away before its PROXY header", client.peer, extra={"by": client.host}
                 )
                 return False
-            self._require_allowed(client)
+            client.known = True
+            if not self._allowed(client.host):
+                raise _RefusedError(NOT_IN_ALLOW, _NOT_ALLOWED, logging.WARNING)  # noqa: TRY301 - told below
         except _RefusedError as refused:
             self._stats.refused_clients_total[refused.reason] += 1
-            level = logging.ERROR if "PROXY" in refused.reason else logging.WARNING
             kind = {"of": refused.reason, "by": client.host}
-            log.log(level, "client %s is refused: %s", client.peer, refused, extra=kind)
+            log.log(refused.level, "client %s is refused: %s", client.peer, refused, extra=kind)
             return False
         return True
 
@@ -271,14 +304,11 @@ class Server:
         """
         header = ProxyHeader()
         wrong = ""
-        self._arriving.add(client)
         try:
             with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError(f"not within {_HANDSHAKE_SECONDS:.0f} s")):
                 _take_header(client.sock, header)
         except OSError as error:
             wrong = str(error) if isinstance(error, TimeoutError) else ""  # a reset is an end as any other
-        finally:
-            self._arriving.discard(client)
         if header.complete:
             client.become(header.client)
             return True
@@ -286,18 +316,17 @@ class Server:
         if not wrong and (not header.taken or self._patience_ends):
             return False
         if header.version:
-            raise _RefusedError("broken PROXY header", f"its PROXY header is broken: {wrong or 'cut short'}")
+            raise _RefusedError(BROKEN_PROXY_HEADER, f"its PROXY header is broken: {wrong or 'cut short'}")
         remedy = "its address is in [listen] proxy_protocol: have it send one, or take the address out"
-        raise _RefusedError("no PROXY header", f"it sends no PROXY header, and {remedy}")
+        raise _RefusedError(NO_PROXY_HEADER, f"it sends no PROXY header, and {remedy}")
 
     def _blame(self, client: Client, fault: FrameError) -> str:
         """Count what costs an application all its records; return the remedy, if there is more to say."""
-        is_header = "PROXY" in fault.looks_like
-        if not is_header and fault.looks_like not in _LOST_ALL:
+        if fault.looks_like not in LOST_ALL:
             return ""
-        client.misled = "PROXY header" if is_header else fault.looks_like
+        client.misled = fault.looks_like
         self._stats.refused_clients_total[client.misled] += 1
-        if not is_header:
+        if client.misled != PROXY_HEADER:
             return ""
         if client.host == "unix":
             return ", and the Unix socket takes none; have the proxy leave it out"
@@ -305,10 +334,6 @@ class Server:
             return " behind another; have the last proxy take the header of the one before it"
         remedy = "add it if that is a proxy of yours, else have it leave the header out"
         return f", and its address is not in [listen] proxy_protocol; {remedy}"
-
-    def _require_allowed(self, client: Client) -> None:
-        if not self._allowed(client.host):
-            raise _RefusedError("not in allow", _NOT_ALLOWED)
 
     def _allowed(self, host: str) -> bool:
         allow = self._listen.allow
@@ -330,25 +355,31 @@ class Server:
         tls = self.tls
         if not tls or client.host == "unix":
             return True
-        begun = False
+        begin = b""
         try:
             with gevent.Timeout(_HANDSHAKE_SECONDS, TimeoutError("not in time")):
-                begun = bool(client.sock.recv(1, socket.MSG_PEEK))
-                if begun:
+                begin = client.sock.recv(_LOOK_BYTES, socket.MSG_PEEK)
+                if begin:
                     self._look_for_header(client)
                     _encrypt(client, tls.context)
                     _acknowledge(client)  # the end of the handshake, which has no answer
         except OSError as error:
-            if begun or isinstance(error, TimeoutError):
-                self._stats.refused_clients_total["TLS handshake"] += 1
-                client.closing = f"no TLS handshake: {error}"
+            # One that a stop has cut short is no fault.
+            if (begin or isinstance(error, TimeoutError)) and not self._patience_ends:
+                self._stats.refused_clients_total[NO_HANDSHAKE] += 1
+                why = str(error)
+                if begin and not begin.startswith(_TLS_RECORD):
+                    why = "it sends no TLS; see README, Security"
+                    if is_of_an_application(begin, self._listen.max_frame_bytes):
+                        client.misled = "no TLS"
+                client.closing = f"no TLS handshake: {why}"
             raise
-        return begun
+        return bool(begin)
 
     def _look_for_header(self, client: Client) -> None:
         """Raise FrameError if a PROXY header comes where a handshake should, of which nothing is read."""
         header = ProxyHeader()
-        _take_header(client.sock, header)  # a handshake begins with another byte
+        _take_header(client.sock, header, signature_only=True)  # a handshake begins with another byte
         if header.version:
             raise FrameError.of_proxy(header.version)
 
@@ -380,7 +411,7 @@ class Server:
             payloads = feed(data)
             was_inside, inside = inside, splitter.inside
             if inside or was_inside:
-                self._account(client, before, begun=bool(payloads))
+                self._account(client, before, begun=bool(payloads or splitter.discarded))
             if splitter.discarded:
                 self._count_discarded(client)
             if payloads:
@@ -465,15 +496,12 @@ class Server:
                     self._end(client, f"a frame was not finished within frame_timeout_seconds = {limit}")
 
     def _forget(self, client: Client, how: str) -> None:
-        client.sock.close()
-        self._clients.discard(client)
         self._inside.pop(client, None)
-        self._stats.clients -= 1
         if client.splitter.inside:
             if not client.closing:
                 self._reserve.hold_partial(-client.splitter.partial)
             self._stats.cut_frames_total += 1
-            inside = f"inside a frame, of which {client.splitter.partial} bytes had come"
+            inside = f"inside a frame, of which {client.splitter.come} bytes had come"
             how = f"{how}; {inside}" if how else f"went away {inside}"
         odd = client.splitter.fault or client.closing or client.refused or client.splitter.inside
         level = logging.ERROR if client.misled else logging.WARNING if odd else logging.INFO
@@ -509,12 +537,15 @@ def _is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv
     return any(address in network for network in networks)
 
 
-def _take_header(sock: socket.socket, header: ProxyHeader) -> None:
+def _take_header(sock: socket.socket, header: ProxyHeader, *, signature_only: bool = False) -> None:
     """Read a PROXY header until it is complete, or shows a fault, or the connection ends; nothing behind it.
 
-    Raises OSError.
+    With *signature_only* until its version is known. Raises OSError.
     """
-    while not (header.complete or header.fault) and (seen := sock.recv(_LOOK_BYTES, socket.MSG_PEEK)):
+    while not (header.complete or header.fault or (signature_only and header.version)):
+        seen = sock.recv(_LOOK_BYTES, socket.MSG_PEEK)
+        if not seen:
+            return
         sock.recv(header.feed(seen))
 
 

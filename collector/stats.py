@@ -17,6 +17,20 @@ DROP_REASONS = (
     *("level", "too large", "unreadable", "quarantine full", "reserve full"),
     *("file", "not written in time"),
 )
+NOT_IN_ALLOW = "not in allow"
+NO_HANDSHAKE = "TLS handshake"
+NO_PROXY_HEADER = "no PROXY header"
+BROKEN_PROXY_HEADER = "broken PROXY header"
+PROXY_HEADER = "PROXY header"
+"""Where none is to be."""
+HTTP = "HTTP"
+TLS = "TLS"
+"""Where none is spoken."""
+NO_LENGTH = "a pickle without a length"
+LOST_ALL = (PROXY_HEADER, HTTP, TLS, NO_LENGTH)
+"""What an application or its proxy sends that has the wrong handler, port or settings, and so loses all its
+records. Anything else may as well be a scan of ports."""
+REFUSE_REASONS = (NOT_IN_ALLOW, NO_HANDSHAKE, NO_PROXY_HEADER, BROKEN_PROXY_HEADER, *LOST_ALL)
 # Names come from the wire: past so many the half with the smallest counts is counted together.
 _MAX_NAMES = 10_000
 _MAX_LEVELS = 100
@@ -33,7 +47,8 @@ class Stats:
         self.clients = 0
         """Connections that are open now."""
         self.clients_total = 0
-        self.refused_clients_total: Counter[str] = Counter()
+        # From zero on, as all that has reasons known before, so that the first one is seen as an increase.
+        self.refused_clients_total = Counter(dict.fromkeys(REFUSE_REASONS, 0))
         """By reason."""
         self.received_records_total = 0
         """Complete frames, whatever became of them."""
@@ -44,7 +59,6 @@ class Stats:
         """Frames that are in the quarantine: those that had to go from it count as dropped."""
         self.unreadable_records_total: Counter[str] = Counter()
         """By reason, wherever they went: into the quarantine, or dropped."""
-        # From zero on, so that whoever watches sees the first one as an increase.
         self.dropped_records_total = Counter(dict.fromkeys(DROP_REASONS, 0))
         """By reason."""
         self.over_budget_records_total = 0

@@ -21,7 +21,7 @@ from gevent.threadpool import ThreadPool
 
 from collector import guardian
 from collector.exits import end_at_once
-from collector.greenlets import keep_running, tell_uncaught
+from collector.greenlets import keep_running, tell, tell_uncaught
 from collector.handlers import HandlerCache
 from collector.lock import Lock
 from collector.log import say, say_last
@@ -118,7 +118,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     stop.wait()
     status.draining = True
     deadline = time.monotonic() + running.config.listen.drain_seconds
-    code = _drain(server, handlers, deadline)
+    code = _drain(server, handlers, deadline, stats)
     stream.drain()
     follower.end(deadline)
     _end(code, handlers, stats)
@@ -180,16 +180,18 @@ def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
     on_stop("the guardian has ended")
 
 
-def _drain(server: Server, handlers: HandlerCache, deadline: float) -> int:
+def _drain(server: Server, handlers: HandlerCache, deadline: float, stats: Stats) -> int:
     """Read clients to the end, write and close what is there until *deadline*; return the exit code."""
     # Clients that a stalled disk holds up leave some time to close the files of the others.
     now = time.monotonic()
-    cut_short = server.drain(now + _FOR_CLIENTS * (deadline - now))
-    if cut_short:
-        log.error("%d clients were not read to the end before drain_seconds were over", cut_short)
+    all_read = False
+    try:
+        all_read = server.drain(now + _FOR_CLIENTS * (deadline - now))
+    except Exception as fault:  # noqa: BLE001 - what was received is written whatever it is
+        tell("drain", fault, stats, "clients may not be read to the end")
     if not handlers.drain(deadline) and not handlers.idle:
         log.error("not all files were synced, compressed and closed before drain_seconds were over")
-    return 1 if cut_short or not handlers.idle else 0
+    return 0 if all_read and handlers.idle else 1
 
 
 def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -152,9 +153,35 @@ def test_who_is_served_with_a_fault_is_closed_and_the_next_is_served(
 def test_who_waits_is_accepted_however_many_and_no_more(listener: gevent_socket) -> None:
     clients = [connect(listener) for _ in range(50)]
     served = Served()
-    accept_waiting(listener, served)
+    assert accept_waiting(listener, served) is None
     gevent.sleep(0)
     assert 50 == served.number
     assert [b"x"] * 50 == [client.recv(1) for client in clients]
     for client in clients:
         client.close()
+
+
+def test_who_waits_while_there_is_no_descriptor_is_accepted_later(listener: gevent_socket) -> None:
+    served = Served()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connect(listener) as client:
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        try:
+            why = accept_waiting(listener, served)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert why
+        assert why.errno == errno.EMFILE
+        assert accept_waiting(listener, served) is None
+        assert b"x" == client.recv(1)
+
+
+def test_nobody_waits_where_nothing_listens_any_more(
+    listener: gevent_socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(fileno=os.dup(listener.fileno())) as same:
+        same.shutdown(socket.SHUT_RD)
+    assert accept_waiting(listener, Served()) is None
+    assert "cannot accept the clients that wait" in caplog.text

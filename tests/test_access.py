@@ -25,7 +25,7 @@ import pytest
 
 from tests.conftest import within
 from tests.fleet import timed
-from tests.test_admin import stats
+from tests.test_admin import ADMIN, refused, stats
 from tests.test_clients import find_python
 from tests.test_clients import run as run_python
 from tests.test_server import make_frame, messages
@@ -249,13 +249,50 @@ def test_a_health_check_of_a_tls_port_is_no_refused_client(
         knock(collector, b"", reset=reset)
     within(5, lambda: len(went(collector)) == 30)
     assert {"INFO"} == {level for level, _ in went(collector)}
-    assert {} == stats(collector)["clients"]["refused"]
+    assert {} == refused(collector)
     knock(collector, b"in the clear", reset=False)
     within(5, lambda: len(went(collector)) == 31)
     level, how = went(collector)[-1]
     assert level == "WARNING"
     assert "no TLS handshake" in how
-    assert {"TLS handshake": 1} == stats(collector)["clients"]["refused"]
+    assert {"TLS handshake": 1} == refused(collector)
+
+
+@pytest.mark.parametrize(
+    ("data", "level"),
+    [
+        (make_frame("in the clear"), "ERROR"),
+        (b"POST /log HTTP/1.1\r\n\r\n", "ERROR"),
+        (make_frame("in the clear")[4:], "ERROR"),
+        (bytes.fromhex("0300 0013 0ee0 0000 0000"), "WARNING"),
+        (b"SSH-2.0-x\r\n", "WARNING"),
+        (b"\0\0\0\x54\xffSMB", "WARNING"),
+    ],
+    ids=["a frame", "HTTP", "a pickle without a length", "RDP", "SSH", "SMB"],
+)
+def test_an_application_without_tls_is_an_error_with_the_remedy_and_a_scan_a_warning(
+    make_collector: Callable[..., Collector], certificates: Path, data: bytes, level: str
+) -> None:
+    collector = make_collector(tls_table(certificates) + ADMIN).start()
+    for _ in range(25):  # as many as use up the lines of their kind
+        knock(collector, b"\xff" * 9, reset=False)
+    collector.send(data)
+    within(5, lambda: len(went(collector)) == 20 + (level == "ERROR"))
+    found, how = went(collector)[-1]
+    assert "no TLS handshake: it sends no TLS; see README, Security" in how
+    assert level == found
+    assert {"TLS handshake": 26} == refused(collector)
+
+
+def test_a_handshake_that_a_stop_cuts_short_is_no_fault_of_its_client(
+    make_collector: Callable[..., Collector], certificates: Path
+) -> None:
+    collector = make_collector(tls_table(certificates)).start()
+    with collector.connect() as client:
+        client.sendall(client_hello(certificates)[:100])
+        within(5, lambda: " connected" in collector.stderr)
+        assert 0 == collector.stop()
+    assert ["INFO"] == [level for level, _ in went(collector)]
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
@@ -315,7 +352,7 @@ def test_a_handshake_is_not_begun_with_a_client_that_has_hung_up_meanwhile(
     levels = sorted(level for level, _ in went(collector))
     assert ["INFO", *["WARNING"] * 5] == levels
     assert 5 == collector.stderr.count("no TLS handshake: it has hung up meanwhile")
-    assert {"TLS handshake": 5} == stats(collector)["clients"]["refused"]
+    assert {"TLS handshake": 5} == refused(collector)
 
 
 def test_clients_that_an_intermediate_authority_signed_are_served_without_the_root(

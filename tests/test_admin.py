@@ -59,6 +59,11 @@ def stats(collector: Collector) -> dict[str, Any]:
     return json.loads(body)  # type: ignore[no-any-return]
 
 
+def refused(collector: Collector) -> dict[str, int]:
+    """Return how many clients were refused, by reason, without those for which none was."""
+    return {why: count for why, count in stats(collector)["clients"]["refused"].items() if count}
+
+
 class Viewer:
     """One who watches the stream."""
 
@@ -560,6 +565,14 @@ def test_a_viewer_that_has_gone_gives_its_place_back_at_once(admin: Collector) -
         assert 1 == stats(admin)["viewers"]
     within(2, lambda: stats(admin)["viewers"] == 0)
     within(2, lambda: not Path(f"/proc/{admin.worker}/task/{admin.worker}/children").read_text().strip())
+
+
+def test_a_viewer_that_has_sent_more_than_its_request_gives_its_place_back_too(admin: Collector) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(admin)), SECONDS) as viewer:
+        viewer.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\nx")
+        assert viewer.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert 1 == stats(admin)["viewers"]
+    within(2, lambda: stats(admin)["viewers"] == 0)
 
 
 def test_viewers_beyond_sixteen_are_turned_away_and_health_is_not(admin: Collector) -> None:

@@ -218,6 +218,20 @@ def test_a_client_that_sends_bytes_but_never_finishes_its_frame_is_closed_too(
         assert seconds() < 5
 
 
+def test_a_client_that_is_always_inside_a_frame_and_finishes_those_thrown_away_is_not_closed(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(f"{ONE_SECOND}max_frame_bytes = 1000\n").start()
+    too_large = (2000).to_bytes(4, "big") + b"}".ljust(2000, b"x")
+    with collector.connect() as client:
+        client.sendall(too_large[:100])
+        for _ in range(15):
+            hold(0.2, lambda: still_connected(client), "it makes progress")
+            client.sendall(too_large[100:] + too_large[:100])
+        client.sendall(too_large[100:] + make_frame("next"))
+        within(5, lambda: messages(collector) == ["next"])
+
+
 def test_a_client_between_frames_is_never_closed(make_collector: MakeCollector) -> None:
     collector = make_collector(ONE_SECOND).start()
     with collector.connect() as silent, collector.connect() as client:

@@ -77,13 +77,17 @@ def test_a_payload_over_the_limit_is_thrown_away_and_noted(size: int, taken: boo
     assert splitter.fault is None
 
 
-def test_a_payload_over_the_limit_is_never_held() -> None:
+def test_a_payload_over_the_limit_is_never_held_and_noted_when_it_is_complete() -> None:
     splitter = FrameSplitter(10)
-    for byte in framed(b"\x80\2" + b"x" * 38)[:-1]:
+    for number, byte in enumerate(framed(b"\x80\2" + b"x" * 38)[:-1], 1):
         splitter.feed(bytes([byte]))
         assert splitter.partial <= 5
         assert splitter.inside
+        assert number == splitter.come
+        assert [] == splitter.discarded
     assert [b"next"] == splitter.feed(b"x" + framed(b"next"))
+    assert [40] == splitter.discarded
+    assert 0 == splitter.come
     assert not splitter.inside
 
 

@@ -284,6 +284,27 @@ def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
 
 
 @pytest.mark.slow
+def test_a_client_whose_end_raises_is_not_waited_for(spoiled: Callable[[str], Spoiled]) -> None:
+    collector = spoiled("collector.server:Server._forget")
+    for message in ("one", "two"):
+        collector.send(make_frame(message))
+    within(SECONDS, lambda: messages(collector) == ["one", "two"])
+    collector.told("server")
+    assert 0 == stats(collector)["clients"]["now"]
+
+
+@pytest.mark.slow
+def test_what_is_received_is_written_though_the_drain_of_clients_raises(tmp_path: Path) -> None:
+    collector = Spoiled(tmp_path, "collector.server:Server.drain")
+    collector.start()
+    collector.send(make_frame("kept") * 10_000)
+    assert 1 == collector.stop()
+    assert 10_000 == len(messages(collector))
+    assert " ERROR drain: a fault in the collector; clients may not be read to the end" in collector.stderr
+    assert "stopped: 10000 records received" in collector.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "path"),
     [

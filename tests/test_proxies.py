@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from collector.stats import REFUSE_REASONS
 from tests.conftest import within
 from tests.test_access import certificates, tls_table
-from tests.test_admin import ADMIN, ask, stats
+from tests.test_admin import ADMIN, ask, refused, stats
 from tests.test_proxy_header import BROKEN, HEADERS, TEXT, UNIX, binary, text
 from tests.test_reload import hang_up
 from tests.test_server import make_frame, messages
@@ -42,11 +43,6 @@ CLIENT = "127.0.0.2"
 PROXY = "127.0.0.1"
 BEHIND = f'[listen]\nproxy_protocol = ["{PROXY}"]\n'
 VERSIONS = {"1": (TEXT, 1), "2": (binary(), 2)}
-
-
-def refused(collector: Collector) -> dict[str, int]:
-    reasons: dict[str, int] = stats(collector)["clients"]["refused"]
-    return reasons
 
 
 def connect(port: int, source: str) -> socket.socket:
@@ -134,6 +130,19 @@ def test_without_a_header_a_handshake_is_as_before(make_collector: MakeCollector
         session.write(make_frame("by TLS"))
         client.sendall(outgoing.read())
         within(5, lambda: messages(collector) == ["by TLS"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("header", [TEXT[:6], binary()[:12]], ids=VERSIONS)
+def test_a_header_at_a_tls_port_is_named_though_nothing_follows_its_signature(
+    make_collector: MakeCollector, certificates: Path, header: bytes
+) -> None:
+    collector = make_collector(ADMIN + tls_table(certificates)).start()
+    with collector.connect() as client:
+        client.sendall(header)
+        assert b"" == client.recv(1)
+    within(5, lambda: "sends a PROXY header (version " in collector.stderr)
+    assert {"PROXY header": 1} == refused(collector)
 
 
 # --- a header in its place ---
@@ -298,6 +307,36 @@ def test_a_frame_begun_and_not_finished_ends_a_client_behind_a_proxy_as_any_othe
     )
 
 
+def test_who_has_not_sent_its_header_is_counted_and_shown_as_its_proxy(make_collector: MakeCollector) -> None:
+    collector = make_collector(ADMIN + BEHIND).start()
+
+    def now() -> tuple[int, int, list[str]]:
+        clients = stats(collector)["clients"]
+        shown = json.loads(ask(collector, "/api/clients")[2])["clients"]
+        return clients["now"], clients["total"], [client["peer"] for client in shown]
+
+    with collector.connect() as sock:
+        sock.sendall(TEXT[:5])
+        host, port = sock.getsockname()
+        within(5, lambda: now() == (1, 1, [f"{host}:{port}"]))
+        sock.sendall(TEXT[5:])
+        within(5, lambda: now() == (1, 1, ["192.0.2.7:4711"]))
+    within(5, lambda: now() == (0, 1, []))
+    collector.send(TEXT[:5])
+    within(5, lambda: now() == (0, 2, []), "one that ends within it is counted no longer")
+
+
+def test_who_is_inside_its_header_at_sighup_has_the_new_max_frame_bytes(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(f"{BEHIND}max_frame_bytes = 2000\n").start()
+    with collector.connect() as sock:
+        sock.sendall(TEXT[:5])
+        hang_up(collector, f"{BEHIND}max_frame_bytes = 20_000\n")
+        sock.sendall(TEXT[5:] + make_frame("x" * 5000))
+        within(5, lambda: messages(collector) == ["x" * 5000])
+
+
 @pytest.mark.parametrize("begun", [b"", TEXT[:20], binary()[:20]], ids=["nothing", "1", "2"])
 def test_who_is_inside_its_header_does_not_delay_the_end(make_collector: MakeCollector, begun: bytes) -> None:
     collector = make_collector(f"{BEHIND}drain_seconds = 60\n").start()
@@ -390,8 +429,12 @@ def test_a_record_that_is_too_large_is_a_dropped_one_and_its_connection_lives_on
 
 @pytest.mark.parametrize(
     ("data", "what"),
-    [(b"POST /log HTTP/1.1\r\n\r\n", "HTTP"), (make_frame("lost")[4:], "a pickle without a length")],
-    ids=["HTTP", "a pickle without a length"],
+    [
+        (b"POST /log HTTP/1.1\r\n\r\n", "HTTP"),
+        (b"\x16\x03\x01\x02\0", "TLS"),
+        (make_frame("lost")[4:], "a pickle without a length"),
+    ],
+    ids=["HTTP", "TLS", "a pickle without a length"],
 )
 def test_an_application_with_the_wrong_handler_is_an_error_that_others_do_not_silence(
     make_collector: MakeCollector, data: bytes, what: str
@@ -403,7 +446,25 @@ def test_an_application_with_the_wrong_handler_is_an_error_that_others_do_not_si
         collector.send(data)
     within(5, lambda: refused(collector) == {what: 25})
     errors = [line for line in collector.stderr.splitlines() if " ERROR " in line]
-    assert 20 == len([line for line in errors if line.endswith(f"looks like {what}; closing")]) == len(errors)
+    words = f"looks like {what}{'; see [listen.tls]' if what == 'TLS' else ''}; closing"
+    assert 20 == len([line for line in errors if line.endswith(words)]) == len(errors)
+
+
+def test_a_record_that_is_too_large_and_ends_early_is_cut_and_nothing_else(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(f"{ADMIN}[listen]\nmax_frame_bytes = 1000\n").start()
+    collector.send((2000).to_bytes(4, "big") + b"}q")
+    within(5, lambda: "went away inside a frame, of which 6 bytes had come" in collector.stderr)
+    records = stats(collector)["records"]
+    assert (0, 0, 1) == (records["received"], sum(records["dropped"].values()), records["cut"])
+
+
+def test_every_reason_to_refuse_a_client_is_counted_from_zero_on(make_collector: MakeCollector) -> None:
+    collector = make_collector(ADMIN).start()
+    counted = stats(collector)["clients"]["refused"]
+    assert dict.fromkeys(REFUSE_REASONS, 0) == counted
+    assert {"client": 0, "reload": 0}.items() <= stats(collector)["faults"].items()
 
 
 # --- real proxies ---
@@ -521,7 +582,7 @@ def test_a_real_proxy_that_is_not_in_proxy_protocol_is_told_of(
 
 @pytest.mark.parametrize("program", ["haproxy", "nginx"])
 def test_the_configuration_that_readme_shows_is_that_of_a_proxy(
-    make_collector: MakeCollector, run: Callable[..., int], program: str
+    make_collector: MakeCollector, run: Callable[..., int], tmp_path: Path, program: str
 ) -> None:
     readme = (Path(__file__).parent.parent / "README.rst").read_text()
     name = "HAProxy::" if program == "haproxy" else "nginx, with its stream module::"
@@ -529,10 +590,8 @@ def test_the_configuration_that_readme_shows_is_that_of_a_proxy(
     collector = make_collector(BEHIND + BY_CLIENT).start()
     config = textwrap.dedent(f"{shown}\n").replace("10.0.0.9:9020", f"{PROXY}:{collector.port}")
     if program == "haproxy":
-        config = config.replace(" :9020", f" {PROXY}:PORT").replace(
-            "timeout client", "timeout connect 5s\n    timeout client"
-        )
-        port = run("haproxy", "-db", "-f", config=config)
+        port = run("haproxy", "-db", "-f", config=config.replace(" :9020", f" {PROXY}:PORT"))
+        assert "WARNING" not in (tmp_path / "haproxy.txt").read_text()
     else:
         port = run_nginx(run, config.replace(" 9020", f" {PROXY}:PORT"))
     with connect(port, CLIENT) as client:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from logging.handlers import SocketHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,6 +152,17 @@ def test_a_hard_limit_too_low_for_max_clients_is_warned_of(make_collector: Calla
     within(5, lambda: "the limit on open files is 1000: only 500 clients are served" in collector.stderr)
 
 
+def test_the_admin_port_has_descriptors_for_all_its_connections_and_searches(
+    make_collector: Callable[..., Collector],
+) -> None:
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
+
+    collector = make_collector("[files]\nmax_open = 100\n[admin]\nport = 0\n").start(preexec_fn=lower)
+    left = 1000 - 100 - 64 - (64 + 32 + 16 + 16)
+    within(5, lambda: f"only {left} clients are served" in collector.stderr)
+
+
 def test_where_descriptors_are_few_fewer_clients_are_served_and_the_others_wait(
     make_collector: Callable[..., Collector],
 ) -> None:
@@ -194,6 +206,39 @@ def test_what_waits_in_the_backlog_is_accepted_and_read_before_the_end(
         within(5, lambda: messages(collector) == ["first"])
         assert collector.stop() == 0
     assert ["first", "second"] == messages(collector)
+
+
+def test_without_a_descriptor_what_waits_is_accepted_as_those_before_it_go(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[listen]\nmax_clients = 1\n").start()
+    with contextlib.ExitStack() as clients:
+        for n in range(20):
+            clients.enter_context(collector.connect()).sendall(make_frame(f"{n}"))
+        within(5, lambda: messages(collector) == ["0"])
+        used = {int(path.name) for path in Path(f"/proc/{collector.worker}/fd").iterdir()}
+        lowest_free = min(set(range(len(used) + 1)) - used)
+        resource.prlimit(collector.worker, resource.RLIMIT_NOFILE, (lowest_free, lowest_free))
+        assert 0 == collector.stop()
+    assert sorted(map(str, range(20))) == sorted(messages(collector))
+    assert " ERROR " not in collector.stderr
+
+
+def test_what_waits_and_could_not_be_accepted_in_time_is_told_and_exit_1(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector("[listen]\nmax_clients = 1\ndrain_seconds = 1\n").start()
+    with collector.connect() as first, collector.connect() as second:
+        first.sendall(make_frame("first"))
+        second.sendall(make_frame("second"))
+        within(5, lambda: messages(collector) == ["first"])
+        resource.prlimit(collector.worker, resource.RLIMIT_NOFILE, (3, 3))
+        assert 1 == collector.stop()
+    words = (
+        "clients that wait were not accepted before drain_seconds were over: [Errno 24] Too many open files"
+    )
+    assert words in collector.stderr
+    assert collector.stderr.splitlines()[-1].endswith("1 written, 0 quarantined, 0 dropped")
 
 
 def test_an_idle_client_does_not_delay_the_end(collector: Collector) -> None:
