@@ -390,6 +390,8 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     if path is None:
         return Config()
     file = os.fspath(path)
+    if not file:
+        raise ConfigError(["-c is empty: name a file, or leave out -c for the defaults"])
     given = parse(_read(file), file)
     # Emptied by a full disk or a slip of the shell, which is not to mean the defaults: these delete backups.
     if given in ({}, {"logger": []}):

@@ -14,7 +14,7 @@ import queue
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +30,12 @@ _LINES_FOR_ALL = {logging.INFO: 2000, logging.WARNING: 200, logging.ERROR: 200}
 _OTHERS = "others"
 _MAX_WAITING = 1000
 _FLUSH_SECONDS = 1.0
+_MAX_TRACEBACK_CHARACTERS = 10_000
 
 
 def set_up(level: int) -> None:
     """Send what the collector has to say to stderr, from *level* on. To be called once."""
-    _stderr.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    _stderr.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     _stderr.addFilter(_limit)
     ours = logging.getLogger("collector")
     ours.addHandler(_stderr)
@@ -78,6 +79,19 @@ def error_each(
     for (text, of), count in counts.items():
         if count > allowed:
             _limit.leave_out((logging.ERROR, text, of), by, count - allowed)
+
+
+class _Formatter(logging.Formatter):
+    """Lays an event out; a traceback's last lines may be text from the wire."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's name and type
+        """Return a traceback, escaped and cut; its lines are indented, so that none looks like an event."""
+        from collector.lines import escape  # noqa: PLC0415 - what reads records is not loaded for a log alone
+
+        text = super().formatException(ei)
+        if len(text) > _MAX_TRACEBACK_CHARACTERS:
+            text = f"{text[:_MAX_TRACEBACK_CHARACTERS]}..."
+        return "\n".join(f"  {escape(line)}" for line in text.split("\n"))
 
 
 class _ThreadedHandler(logging.Handler):

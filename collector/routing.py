@@ -223,7 +223,7 @@ class Router:
         first = self._handlers.spelled(path)
         if tell and first != path:
             what = "%s is %s: its volume ignores case, and the first spelling names the file"
-            log.warning(what, path, first, extra={"of": path})
+            log.warning(what, path, first, extra={"of": first})
         return first[len(self._directory) + 1 :]
 
     def _make(self, logger: str, host: str) -> Route:

@@ -53,30 +53,39 @@ class ServerTls(NamedTuple):
             until = f"{self.chain[0].end:%Y-%m-%d}"
             changed.append(f"[listen.tls] certificate {self.files.certificate}, valid until {until}")
         if self.client_ca and (before is None or self.client_ca != before.client_ca):
-            changed.append(f"[listen.tls] client_ca {self.files.client_ca}")
+            until = f"{min(each.end for each in self.client_ca):%Y-%m-%d}"
+            changed.append(f"[listen.tls] client_ca {self.files.client_ca}, valid until {until}")
         return changed
 
     def trouble(self) -> list[str]:
         """Return what is wrong with the dates of its certificates by now, a line each."""
         now = datetime.now(timezone.utc)
+        own, *issuers = self.chain
         lines = []
-        if why := self.chain[0].trouble(now):
-            lines.append(
-                f"[listen.tls] certificate {self.files.certificate} {why}: clients refuse it; {_RENEW}"
-            )
-        for number, certificate in enumerate(self.client_ca, 1):
-            if why := certificate.trouble(now):
-                place = f"certificate {number} of {len(self.client_ca)}"
-                lines.append(
-                    f"[listen.tls] client_ca {self.files.client_ca}: {place} {why}: clients that need it are "
-                    f"refused; {_RENEW}"
-                )
-        return lines
+        if why := own.trouble(now):
+            lines.append(f"[listen.tls] certificate {self.files.certificate} {why}: clients refuse it")
+        what = f"[listen.tls] certificate {self.files.certificate}"
+        lines += _troubles(what, issuers, now, "clients that need it refuse the server's", 2)
+        what = f"[listen.tls] client_ca {self.files.client_ca}"
+        lines += _troubles(what, self.client_ca, now, "clients that need it are refused")
+        return [f"{line}; {_RENEW}" for line in lines]
 
     def warn(self) -> None:
         """Log what is wrong with the dates."""
         for line in self.trouble():
             log.warning("%s", line)
+
+
+def _troubles(
+    what: str, certificates: list[Certificate], now: datetime, effect: str, first: int = 1
+) -> list[str]:
+    """Return what is wrong with certificates, of which the *first* has that number in the file *what*."""
+    number_of_all = first + len(certificates) - 1
+    return [
+        f"{what}: certificate {number} of {number_of_all} {why}: {effect}"
+        for number, certificate in enumerate(certificates, first)
+        if (why := certificate.trouble(now))
+    ]
 
 
 def load(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:

@@ -138,6 +138,12 @@ def test_a_file_without_a_table_is_refused_with_the_remedy(faults: Faults, text:
     assert ["has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"] == faults(text)
 
 
+def test_no_file_at_all_is_a_fault_with_the_remedy() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("")
+    assert ["-c is empty: name a file, or leave out -c for the defaults"] == caught.value.faults
+
+
 def test_keys_above_any_table_have_their_own_remedy_and_no_other(faults: Faults) -> None:
     assert ["port = 9020: unknown; did you mean [listen] port or [admin] port?"] == faults("port = 9020")
 

@@ -165,6 +165,32 @@ def test_text_from_the_wire_is_escaped_and_cut(collector: Collector) -> None:
     assert len(line) < 600
 
 
+FAULTY = """
+import logging
+from collector import log
+log.set_up(logging.INFO)
+try:
+    raise ValueError("from the wire\\n2026-11-26 00:00:00 ERROR forged\\x1b[2J" + {size} * "\\n")
+except ValueError:
+    logging.getLogger("collector").exception("a fault")
+logging.shutdown()
+"""
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+def test_text_from_the_wire_in_a_traceback_is_escaped_cut_and_no_line_of_its_own(size: int) -> None:
+    program = FAULTY.format(size=size)
+    stderr = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stderr
+    event, *trace = stderr.rstrip("\n").split("\n")
+    assert event.endswith(" ERROR a fault")
+    assert "  ValueError: from the wire" in trace
+    assert r"  2026-11-26 00:00:00 ERROR forged\x1b[2J" in trace
+    assert all(line.startswith("  ") for line in trace if line)
+    assert len(stderr) < 50_000
+
+
 def test_who_does_not_read_stderr_stops_nobody(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector('[log]\nlevel = "INFO"\n')
     read_end, write_end = os.pipe()

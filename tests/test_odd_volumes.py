@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import gzip
+import itertools
 import re
 import signal
 import subprocess
@@ -169,6 +170,19 @@ def test_two_spellings_are_one_file_by_the_name_of_the_first_and_lose_nothing(
     assert 1 == len(told)
     assert f"{second}.log" in told[0]
     assert f"{first}.log" in told[0]
+
+
+def test_a_hundred_spellings_of_one_file_do_not_flood_the_log(
+    odd_volume: OddVolume, make_collector: MakeCollector
+) -> None:
+    odd_volume.set(ignores="case")
+    collector = make_collector(directory=odd_volume.mount / "logs").start()
+    letters = [("l", "L"), ("o", "O"), ("g", "G"), ("g", "G"), ("e", "E"), ("r", "R"), ("s", "S")]
+    spellings = ["".join(each) for each in itertools.product(*letters)][:100]
+    for spelling in spellings:
+        collector.send(make_frame("x", spelling))
+    within(SECONDS, lambda: len(collector.lines("loggers.log")) == 100, "all in one file")
+    assert 20 == collector.stderr.count("the first spelling names the file")
 
 
 def test_where_case_counts_two_spellings_are_two_files(make_collector: MakeCollector) -> None:

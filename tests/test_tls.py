@@ -146,7 +146,9 @@ def test_sighup_names_what_has_changed_in_the_files_and_until_when_it_is_valid(
     assert named in collector.stderr
     make(tmp_path, "client")
     hang_up(collector)
-    assert f"SIGHUP: changed: [listen.tls] client_ca {tmp_path}/client.pem; " in collector.stderr
+    end = f"{load(files(tmp_path, 'client.pem')).client_ca[0].end:%Y-%m-%d}"
+    named = f"SIGHUP: changed: [listen.tls] client_ca {tmp_path}/client.pem, valid until {end}; "
+    assert named in collector.stderr
     hang_up(collector)
     assert 3 == collector.stderr.count("SIGHUP: changed: nothing; ")
 
@@ -209,6 +211,22 @@ def test_each_expired_certificate_of_client_ca_is_a_warning(
     result = run("check", "-c", str(make_collector(table).config))
     (line,) = result.stderr.splitlines()
     assert f"client_ca {tmp_path}/clients.pem: certificate 2 of 2 expired on 2020-01-03: " in line
+    assert result.returncode == 0
+
+
+def test_an_expired_certificate_between_the_servers_and_its_authority_is_a_warning(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    make(tmp_path)
+    make(tmp_path, "intermediate", now="2020-01-01")
+    with (tmp_path / "server.pem").open("a") as file:
+        file.write((tmp_path / "intermediate.pem").read_text())
+    result = run("check", "-c", str(make_collector(tls_table(tmp_path)).config))
+    (line,) = result.stderr.splitlines()
+    words = (
+        f"WARNING [listen.tls] certificate {tmp_path}/server.pem: certificate 2 of 2 expired on 2020-01-03: "
+    )
+    assert line.startswith(words)
     assert result.returncode == 0
 
 
