@@ -7,6 +7,7 @@ name has not this form. Everything here may block: it runs in a thread.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gzip
 import os
@@ -28,6 +29,12 @@ _GZIP_LEVEL = 6
 _AHEAD_NS = 5 * 10**9
 # After so many new numbers the directory is listed again: most of them are gone from it by then.
 _MAX_NEW_NUMBERS = 1000
+
+
+# renameat2(2): rename, but not onto another file. musl has it not, nor have all file systems.
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Backup(NamedTuple):
@@ -75,24 +82,23 @@ class Numbers:
         """List the directory again before the next number. May be called from another thread."""
         self._listed = False
 
-    def reserve(self, base: str, label: str) -> str:
-        """Make the next backup of the log file *base* as an empty file that nobody else can have.
+    def make(self, path: str, label: str) -> str:
+        """Make the log file *path* its next backup, which has a name that no other file has; return that.
 
-        Return its name. To rename the log file onto it replaces that empty file, so no other one can be
-        overwritten, whoever else works in the directory. Raises OSError.
+        Raises OSError.
         """
         if not self._listed:
             self._list()
-        first = f"{base}.{label}"
+        first = f"{os.path.basename(path)}.{label}"
         number = self._highest.get(first, -1) + 1
         while True:
             name = f"{first}.{number}" if number else first
-            path = os.path.join(self._directory, name)
+            backup = os.path.join(self._directory, name)
             self._last += 1
             self.order[name] = self._last  # first, for it can be listed as soon as it exists
             try:
-                if not os.path.lexists(path + ".gz"):
-                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                if not os.path.lexists(backup + ".gz"):
+                    _rename(path, backup)
                     break
             except FileExistsError:
                 pass  # the first of its label, or somebody put it there since the directory was listed
@@ -115,6 +121,30 @@ class Numbers:
                 first = name[: match.end(1)]
                 highest[first] = max(highest.get(first, 0), int(match[2]))
         self._highest, self._new, self._listed = highest, 0, True
+
+
+def _rename(old: str, new: str) -> None:
+    """Rename a file; raise FileExistsError where there is one of the *new* name, whoever made it and when.
+
+    Raises OSError.
+    """
+    if _renameat2:
+        if not _renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE):
+            return
+        number = ctypes.get_errno()
+        if number not in _NOT_SUPPORTED:
+            raise OSError(number, os.strerror(number), old, None, new)
+    # An empty file has the name until it is replaced.
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        os.rename(old, new)
+    except OSError:
+        with suppress(OSError):
+            # Over a network the answer alone may have been lost: then it is no empty file any more.
+            if os.lstat(new).st_size:
+                return
+            os.unlink(new)
+        raise
 
 
 class Upkeep(NamedTuple):

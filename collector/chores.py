@@ -1,7 +1,7 @@
 """What rollovers leave to do on a volume: delete the backups that are too many, compress the others.
 
-It has a thread of its own beside the writer's, and takes its time: a directory is listed once for all of its
-files, and nothing is begun while lines wait for the volume, up to a limit. Knows no record.
+It has a thread of its own beside the writer's, and takes its time: nothing is begun while lines wait for the
+volume, up to a limit, and then a directory is listed once for all of its files. Knows no record.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # A volume that always has lines waiting must not fill up with what nobody deletes.
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
+# Lines come with gaps. To list a directory of thousands in each would take more than all that there is to do.
+_QUIET_SECONDS = 0.2
 # What fails is tried again after a minute, then ever more seldom.
 _FIRST_PAUSE_SECONDS = 60.0
 _LAST_PAUSE_SECONDS = 3600.0
@@ -55,11 +57,12 @@ class _File:
 class Chores:
     """Does them, for the files of one volume."""
 
-    def __init__(self, stats: Stats, lines_wait: Callable[[], bool]) -> None:
+    def __init__(self, stats: Stats, busy_at: Callable[[], float]) -> None:
+        """*busy_at* tells when lines last waited that could be written, by the monotonic clock."""
         self.sync = False
         """Whether what is compressed is on disk before what it replaces is gone."""
         self._stats = stats
-        self._lines_wait = lines_wait
+        self._busy_at = busy_at
         self._files: dict[str, _File] = {}
         """By path."""
         self._at_work: dict[str, _File] = {}
@@ -105,11 +108,12 @@ class Chores:
         while True:
             self._wake.wait(self._next_due())
             self._wake.clear()
+            self._patience_ends = time.monotonic() + self._patience_seconds
+            self._let_lines_go_first(_QUIET_SECONDS)
             now = time.monotonic()
             self._at_work = {path: file for path, file in self._files.items() if file.due <= now}
             for path in self._at_work:
                 del self._files[path]
-            self._patience_ends = now + self._patience_seconds
             by_directory: dict[str, list[_File]] = {}
             for file in self._at_work.values():
                 by_directory.setdefault(file.handler.file.directory.path, []).append(file)
@@ -186,8 +190,9 @@ class Chores:
                 log.error("%s: cannot be compressed, trying again in %g s: %s", path, pause, fault)
         return failed
 
-    def _let_lines_go_first(self) -> None:
-        while self._lines_wait() and time.monotonic() < self._patience_ends:
+    def _let_lines_go_first(self, quiet_seconds: float = 0.0) -> None:
+        """Return when no lines wait, or have waited for so long, or there has been patience enough."""
+        while (now := time.monotonic()) < self._patience_ends and self._busy_at() + quiet_seconds >= now:
             gevent.sleep(_LOOK_SECONDS)
 
     def _in_thread(self, call: Callable[..., _Result], *arguments: object) -> _Result | OSError:

@@ -60,14 +60,6 @@ def _make_one_directory(path: str) -> None:
             os.chmod(path, DIRECTORY_MODE)
 
 
-def _has_size(path: str) -> bool:
-    """Return whether there is a file at *path*, and something in it."""
-    try:
-        return os.lstat(path).st_size > 0
-    except OSError:
-        return False
-
-
 class Lines:
     """Whole records for one file, as bytes, and how far they have got."""
 
@@ -340,17 +332,7 @@ class RotatingFile:
             moved = True
         if not moved:
             label = self._period.label or day(now, utc=self._rollover.utc)
-            backup = self.directory.numbers.reserve(os.path.basename(self.path), label)
-            name = os.path.join(self.directory.path, backup)
-            try:
-                os.rename(self.path, name)
-            except OSError:
-                # Over a network the answer alone may have been lost: then it is the log that has the name.
-                if not _has_size(name):
-                    with suppress(OSError):
-                        os.unlink(name)
-                    self.directory.numbers.order.pop(backup, None)
-                    raise
+            backup = self.directory.numbers.make(self.path, label)
             self.half_made = backup
             self.made.append(backup)
             self.made_by = self._rollover

@@ -108,7 +108,7 @@ class Writer:
         """Those whose files have failed by themselves."""
         self._thread = WriterThread()
         self._syncing = ThreadPool(1)
-        self._chores = Chores(stats, self._lines_wait)
+        self._chores = Chores(stats, self._busy_at)
         self._chores.sync = bool(sync_seconds)
         keep_running("writer", self._run, stats)
         keep_running("syncing", self._sync_again_and_again, stats)
@@ -178,9 +178,10 @@ class Writer:
         """Look again at what waits."""
         self._wake.set()
 
-    def _lines_wait(self) -> bool:
-        """Whether there are lines that can be written: where the disk is full, chores make room."""
-        return self._at_work or any(not handler.pause for handler in self._ready)
+    def _busy_at(self) -> float:
+        """Return when lines last waited that could be written: where the disk is full, chores make room."""
+        waits = self._at_work or any(not handler.pause for handler in self._ready)
+        return time.monotonic() if waits else self._written_at
 
     def _run(self) -> None:
         self._at_work = False

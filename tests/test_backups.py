@@ -182,6 +182,26 @@ def test_what_was_planted_in_the_directory_is_left_alone(tmp_path: Path, kind: s
 # --- names and numbers ---
 
 
+@pytest.fixture(params=["renameat2", "placeholder"])
+def roll(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], str]:
+    """Return a function that makes app.log a backup, in each way that there is, and returns its name."""
+    if request.param == "placeholder":
+        monkeypatch.setattr(backups, "_renameat2", None)
+    numbers = Numbers(str(tmp_path))
+
+    def roll() -> str:
+        (tmp_path / "app.log").write_text("live\n")
+        name = numbers.make(str(tmp_path / "app.log"), DAY)
+        assert (tmp_path / name).read_text() == "live\n"
+        assert not (tmp_path / "app.log").exists()
+        return name
+
+    roll.numbers = numbers  # type: ignore[attr-defined]
+    return roll
+
+
 @pytest.mark.parametrize(
     ("existing", "expected"),
     [
@@ -194,35 +214,44 @@ def test_what_was_planted_in_the_directory_is_left_alone(tmp_path: Path, kind: s
         ([".7.gz"], ".8"),
     ],
 )
-def test_a_new_number_is_above_every_existing_one(tmp_path: Path, existing: list[str], expected: str) -> None:
-    path = make(tmp_path, *(f"app.log.{DAY}{suffix}" for suffix in existing))
-    numbers = Numbers(os.path.dirname(path))
-    assert f"app.log.{DAY}{expected}" == numbers.reserve("app.log", DAY)
+def test_a_new_number_is_above_every_existing_one(
+    tmp_path: Path, roll: Callable[[], str], existing: list[str], expected: str
+) -> None:
+    make(tmp_path, *(f"app.log.{DAY}{suffix}" for suffix in existing))
+    assert f"app.log.{DAY}{expected}" == roll()
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_file_that_appeared_since_the_listing_is_not_taken(tmp_path: Path, suffix: str) -> None:
-    numbers = Numbers(str(tmp_path))
-    numbers.reserve("other.log", DAY)
-    make(tmp_path, f"app.log.{DAY}{suffix}")
-    assert f"app.log.{DAY}.1" == numbers.reserve("app.log", DAY)
-    assert (tmp_path / f"app.log.{DAY}{suffix}").read_text()
+def test_a_file_that_appeared_since_the_listing_is_not_taken(
+    tmp_path: Path, roll: Callable[[], str], suffix: str
+) -> None:
+    roll()
+    make(tmp_path, f"app.log.{DAY}.1{suffix}")
+    assert f"app.log.{DAY}.2" == roll()
+    assert (tmp_path / f"app.log.{DAY}.1{suffix}").read_text().startswith("lines of")
 
 
-def test_no_number_comes_again_although_its_backup_is_gone(tmp_path: Path) -> None:
-    numbers = Numbers(str(tmp_path))
+def test_no_number_comes_again_although_its_backup_is_gone(tmp_path: Path, roll: Callable[[], str]) -> None:
     for expected in ("", ".1", ".2"):
-        name = numbers.reserve("app.log", DAY)
+        name = roll()
         assert f"app.log.{DAY}{expected}" == name
         (tmp_path / name).unlink()
 
 
-def test_once_forgotten_numbers_are_those_of_what_is_there(tmp_path: Path) -> None:
-    numbers = Numbers(str(tmp_path))
-    numbers.reserve("app.log", DAY)
+def test_once_forgotten_numbers_are_those_of_what_is_there(tmp_path: Path, roll: Callable[[], str]) -> None:
+    roll()
     make(tmp_path, f"app.log.{DAY}.7")
-    numbers.forget()
-    assert f"app.log.{DAY}.8" == numbers.reserve("app.log", DAY)
+    roll.numbers.forget()  # type: ignore[attr-defined]
+    assert f"app.log.{DAY}.8" == roll()
+
+
+def test_what_cannot_be_renamed_keeps_its_name_and_leaves_nothing(
+    tmp_path: Path, roll: Callable[[], str]
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        roll.numbers.make(str(tmp_path / "missing.log"), DAY)  # type: ignore[attr-defined]
+    assert [] == list(tmp_path.iterdir())
+    assert {} == roll.numbers.order  # type: ignore[attr-defined]
 
 
 # --- compressing and deleting ---

@@ -38,8 +38,11 @@ class House:
         self.cache = Cache(directory)
         self.directory = directory
         self.lines_wait = False
-        self.chores = Chores(self.cache.stats, lambda: self.lines_wait)
+        self.chores = Chores(self.cache.stats, self.busy_at)
         self._greenlet = gevent.spawn(self.chores.run)
+
+    def busy_at(self) -> float:
+        return time.monotonic() if self.lines_wait else 0.0
 
     def handler(self, name: str = "app.log", *, compress: bool = False, keep: int = 2) -> Handler:
         rollover = replace(BY_SIZE, compress=compress, backup_count=keep)
@@ -104,7 +107,7 @@ def test_none_goes_before_it_is_known_what_a_new_configuration_says(house: House
 
 def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chores, "_PATIENCE_SECONDS", 3600.0)
-    house.chores = Chores(house.cache.stats, lambda: house.lines_wait)
+    house.chores = Chores(house.cache.stats, house.busy_at)
     greenlet = gevent.spawn(house.chores.run)
     house.lines_wait = True
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
