@@ -28,8 +28,8 @@ from gevent.pool import Pool
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 from gevent.socket import socket as gevent_socket
 
+from collector import levels
 from collector.acceptors import accept
-from collector.config import level_number
 from collector.greenlets import keep_running, tell
 from collector.log import say
 from collector.sockets import host_port, open_tcp
@@ -183,13 +183,15 @@ class AdminPort:
         has_token = bool(self._admin.token) and hmac.compare_digest(
             given.encode(), self._admin.token.encode()
         )
-        if not has_token and not self._is_ours(environ.get("HTTP_HOST", "")):
-            words = "this is no name of mine; use my IP address or host name, or a token\n"
+        # Health is no secret, and whoever checks it asks by a name of its own.
+        is_open = has_token or path in _WITHOUT_TOKEN
+        if not is_open and not self._is_ours(environ.get("HTTP_HOST", "")):
+            words = "this is no name of mine; use my IP address or host name, [admin] names, or a token\n"
             return _text("421 Misdirected Request", words)
         # Other sites' pages could not read the answer, but take all the places of the stream.
         if environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site") and path != "/":
             return _text("403 Forbidden", "not from another site's page\n")
-        if self._admin.token and not has_token and path not in _WITHOUT_TOKEN:
+        if self._admin.token and not is_open:
             if given:
                 address = host_port((environ["REMOTE_ADDR"], 0))[0]
                 log.warning("admin: a wrong token from %s", address, extra={"by": address})
@@ -220,12 +222,13 @@ class AdminPort:
         return cookie.value if cookie else ""
 
     def _is_ours(self, host: str) -> bool:
-        """Whether Host names this machine in a way that no foreign name server can."""
+        """Whether Host names this machine as no foreign name server can, or as the operator says."""
         name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
         try:
             ipaddress.ip_address(name.partition("%")[0])
         except ValueError:
-            return name in ("localhost", self._admin.host.lower(), socket.gethostname().lower())
+            names = ("localhost", self._admin.host, socket.gethostname(), *self._admin.names)
+            return name in [one.rstrip(".").lower() for one in names]
         return True
 
     def _healthz(self, _environ: dict[str, Any]) -> _Answer:
@@ -254,7 +257,7 @@ class AdminPort:
         connection.become_a_stream()
         viewer = None
         try:
-            level = level_number(query.pop("level", "NOTSET"))
+            level = levels.from_text(query.pop("level", "NOTSET"))
             known = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
             if query:
                 raise ValueError(f"unknown: {', '.join(query)}; there are logger, level, text and regex")  # noqa: TRY301

@@ -6,20 +6,18 @@ one a line with type, check and default; etc/collector.toml is their manual, and
 together. This module does not know what the settings are used for.
 """
 
-import codecs
 import difflib
 import functools
 import ipaddress
 import logging
 import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from collector import toml_text
+from collector import checks, toml_text
 from collector.toml_text import shown
 
 if TYPE_CHECKING:
@@ -31,37 +29,6 @@ MiB = 1024 * 1024
 DAY_SECONDS = 24 * 60 * 60
 # A thousand rules take 0.15 MiB; a path given by mistake may be that of a log file, or /dev/zero.
 MAX_FILE_BYTES = MiB
-
-# One conversion of a text format, or `%%`, whose group `name` is None. Width and precision are digits
-# and at most 1000: `%(name)999999999d` would make a gigabyte of every record.
-TEXT_FIELD = re.compile(
-    r"%(?:%|\((?P<name>[^()]+)\)(?P<flags>[-#0 +]*)(?P<width>1000|[0-9]{0,3})"
-    r"(?:\.(?P<precision>1000|[0-9]{0,3}))?(?P<type>[diouxXeEfFgGcrsa]))"
-)
-
-_UNIX_PATH_BYTES = 107
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 as IPv6 sockets show it
-_HOST_LENGTH = 253
-_LOGGER_LENGTH = 1000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
-
-# Python calls these text encodings, but decodes them in time quadratic in what a client sent.
-_QUADRATIC_ENCODINGS = ("idna", "punycode")
-# What a client sends in ASCII must read the same. The first text is an escape in unicode_escape, utf-7
-# or hz; it comes first because unicode_escape warns about the backslash in the second.
-_ASCII = (rb"\u0041 +AGE- ~{", bytes(range(0x20, 0x7F)))
-
-# A part of a path has up to 255 bytes, of which a backup takes `.2026-11-22T10-00-00.99999.gz`, and
-# each field at most so many.
-_PART_BYTES = 255 - 30
-_PATH_BYTES = 1000
-_FIELD_BYTES = {"{logger}": 180, "{client}": 39}
-_FIELD = re.compile(r"\{logger\}|\{client\}")
-_BACKUP = re.compile(r"\.\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?(?:\.\d+)?(?:\.gz)?\Z", re.ASCII)
-# Ends that a name from the wire can complete to one of a backup: `{logger}.gz` by `a.gz.2026-11-22`.
-_BACKUP_END = re.compile(r"[-.T0-9]*(?:g?z)?", re.ASCII)
-_OVERFLOW = "_overflow.log"
 
 
 class ConfigError(ValueError):
@@ -77,195 +44,36 @@ class ConfigError(ValueError):
         self.config = config
 
 
-# A check takes a value as TOML gave it and returns what the program uses, or raises ValueError with the
-# rule and the remedy.
-
-
-def _must(rule: str, holds: Callable[[Any], object]) -> Callable[[object], object]:
-    def check(value: object) -> object:
-        if not holds(value):
-            raise ValueError(f"must be {rule}")
-        return value
-
-    return check
-
-
-def _number(low: int, high: int, *kinds: type, what: str = "a whole number") -> Callable[[object], object]:
-    # By type, for isinstance takes true for a number.
-    rule = f"{what} from {low} to {high}, without quotes"
-    return _must(rule, lambda value: type(value) in (int, *kinds) and low <= value <= high)
-
-
-def _one_of(rule: str, *allowed: str) -> Callable[[object], object]:
-    return _must(f"one of {rule}", lambda value: isinstance(value, str) and value in allowed)
-
-
-def _is_line(value: object) -> bool:
-    return isinstance(value, str) and value != "" and not _CONTROL.search(value.replace("\t", " "))
-
-
-def _is_host(value: str) -> bool:
-    if not _is_line(value) or len(value) > _HOST_LENGTH or value.split() != [value] or value.count(":") == 1:
-        return False
-    try:  # what idna refuses would be a UnicodeError when the port is opened, where OSError is expected
-        return bool(value.encode("idna"))
-    except UnicodeError:
-        return False
-
-
-def _is_encoding(value: str) -> bool:
-    try:
-        usable = _is_line(value) and codecs.lookup(value).name not in _QUADRATIC_ENCODINGS
-        return usable and all(text.decode(value) == text.decode("ascii") for text in _ASCII)
-    except (LookupError, ValueError):  # unknown, or not of text (hex, rot13); cannot read ASCII
-        return False
-
-
-def _is_datefmt(value: object) -> bool:
-    return _is_line(value) and _is_line(time.strftime(str(value), time.gmtime(0)))  # %n makes a newline
-
-
-def _is_logger(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _LOGGER_LENGTH and all(value.split("."))
-
-
-_FLAG = _must("true or false, without quotes", lambda value: isinstance(value, bool))
-_LINE = _must("text in quotes, not empty, without newline or control character but tab", _is_line)
-_OPTIONAL_LINE = _must(
-    "text in quotes, without newline or control character", lambda v: v == "" or _is_line(v)
-)
-_HOST = _must("an IP address or a host name, without port; :: is every address", _is_host)
-_ENCODING = _must("a text encoding that Python knows and that extends ASCII, such as utf-8", _is_encoding)
-_DATEFMT = _must("text in quotes of which strftime makes one line, such as %Y-%m-%d %H:%M:%S", _is_datefmt)
-_LOGGER = _must(
-    "the name of a logger in quotes: up to 1000 characters, no dot at an end, no two in a row", _is_logger
-)
-# It also comes in a URL and in a cookie.
-_TOKEN = _must(
-    "text in quotes of letters, digits and -._~ alone, or empty for none",
-    lambda value: isinstance(value, str) and re.fullmatch("[-._~A-Za-z0-9]*", value),
-)
-_WEEKDAYS = ("W0", "W1", "W2", "W3", "W4", "W5", "W6")
-_WHEN = _one_of("S, M, H, midnight, W0-W6, never", "S", "M", "H", "midnight", *_WEEKDAYS, "never")
-_TABLES = _must(
-    "tables, each below a [[logger]] of its own",
-    lambda value: isinstance(value, list) and all(isinstance(table, dict) for table in value),
-)
-
-
-def _networks(value: object) -> object:
-    if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
-        raise ValueError('must be a list of networks in quotes, such as ["10.0.0.0/8", "::1"]')
-    networks, faults = [], []
-    for text in value:
-        try:
-            network = ipaddress.ip_network(text)
-            # An IPv4 client is known by its own address, whatever the family of the socket.
-            if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
-                address = network.network_address.ipv4_mapped
-                network = ipaddress.IPv4Network((str(address), network.prefixlen - _MAPPED.prefixlen))
-            networks.append(network)
-        except ValueError as fault:
-            faults.append(str(fault))
-    if faults:
-        raise ValueError(f"{'; '.join(faults)}; write networks such as 10.0.0.0/8, or addresses")
-    return tuple(networks)
-
-
-def _unix(value: object) -> object:
-    # sockaddr_un has room for 107 bytes and the NUL.
-    if value == "" or (_is_line(value) and len(str(value).encode()) <= _UNIX_PATH_BYTES):
-        return value
-    raise ValueError(f"must be a path in quotes, of at most {_UNIX_PATH_BYTES} bytes; empty for none")
-
-
-def level_number(text: str) -> int:
-    """Return the level that *text* names or is the number of. Raises ValueError, with the rule."""
-    return _level(int(text) if text.isdecimal() and text.isascii() else text)
-
-
-def _level(value: object) -> int:
-    if isinstance(value, str) and value in _LEVELS:
-        return int(getattr(logging, value))
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"must be one of {', '.join(_LEVELS)}, or a whole number from 0 up, without quotes")
-    return value
-
-
-def _mode(value: object) -> int:
-    if not isinstance(value, str) or not re.fullmatch("0?[67][0-7][0-7]", value):
-        raise ValueError('must be octal digits in quotes that let the owner read and write, such as "0640"')
-    return int(value, 8)
-
-
-def _text(value: object) -> object:
-    text = str(_LINE(value))
-    rest = TEXT_FIELD.sub(lambda field: "x" * len(field[0]), text)
-    stray = [str(position) for position, character in enumerate(rest, 1) if character == "%"]
-    if stray:
-        raise ValueError(
-            f"has a stray % at position {', '.join(stray[:9])}; write %% for a percent sign, or %(name)s "
-            "with a type of diouxXeEfFgGcrsa and numbers up to 1000"
-        )
-    return text
-
-
-def _file_name(value: object) -> object:
-    """Check a path below the directory; {logger} and {client} are filled in for each record."""
-    name = str(_LINE(value))
-    end = name.rpartition("}")[2]
-    longest = _FIELD.sub(lambda field: "x" * _FIELD_BYTES[field[0]], name)
-    sizes = [len(part.encode()) for part in longest.split("/")]
-    like_a_backup = _BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
-    too_long = max(sizes) > _PART_BYTES or sum(sizes) > _PATH_BYTES
-    faults = {
-        "must have no braces but {logger} and {client}": "{" in longest or "}" in longest,
-        "must have no tab": "\t" in name,
-        "must lie below the directory, no part empty or with a dot first": re.search("//|/[.]", f"/{name}/"),
-        "must end in fixed text; add .log": not end,
-        "must not end as backups do, which get deleted; add .log": like_a_backup,
-        f"must have at most {_PART_BYTES} bytes a part, {_PATH_BYTES} in all, with full fields": too_long,
-        f"must not be {_OVERFLOW}, kept for names beyond max_files": f"{name}/".startswith(f"{_OVERFLOW}/"),
-    }
-    if any(faults.values()):
-        raise ValueError("; ".join(rule for rule, broken in faults.items() if broken))
-    return name
-
-
-def _rule_file(value: object) -> object:
-    if isinstance(value, str) and _FIELD.search(value):
-        raise ValueError("must be fixed text; only [files] name has the fields {logger} and {client}")
-    return value if value == "" else _file_name(value)
-
-
 @dataclass(frozen=True, slots=True)
 class Tls:
     """What a TLS server needs, as paths of PEM files; `client_ca` "": clients need no certificate."""
 
-    certificate: Annotated[str, _LINE] = "server.pem"
-    private_key: Annotated[str, _LINE] = "server.key"
-    client_ca: Annotated[str, _OPTIONAL_LINE] = ""
+    certificate: Annotated[str, checks.path] = "server.pem"
+    private_key: Annotated[str, checks.path] = "server.key"
+    client_ca: Annotated[str, checks.optional_path] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where records come in, and how much of them at a time."""
 
-    host: Annotated[str, _HOST] = "127.0.0.1"
-    port: Annotated[int, _number(0, 65_535)] = 9020
-    unix: Annotated[str, _unix] = ""
-    backlog: Annotated[int, _number(1, 65_535)] = 4096
-    allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _networks] = ()
-    proxy_protocol: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _networks] = ()
-    max_clients: Annotated[int, _number(1, 1_000_000)] = 10_000
-    max_frame_bytes: Annotated[int, _number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
-    max_buffered_bytes: Annotated[int, _number(4, 2**40)] = 256 * MiB
-    when_full: Annotated[str, _one_of("wait, drop", "wait", "drop")] = "wait"
+    host: Annotated[str, checks.HOST] = "127.0.0.1"
+    port: Annotated[int, checks.number(0, 65_535)] = 9020
+    unix: Annotated[str, checks.unix] = ""
+    backlog: Annotated[int, checks.number(1, 65_535)] = 4096
+    allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], checks.networks] = ()
+    proxy_protocol: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], checks.networks] = ()
+    max_clients: Annotated[int, checks.number(1, 1_000_000)] = 10_000
+    max_frame_bytes: Annotated[int, checks.number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
+    max_buffered_bytes: Annotated[int, checks.number(4, 2**40)] = 256 * MiB
+    when_full: Annotated[str, checks.one_of("wait, drop", "wait", "drop")] = "wait"
     frame_timeout_seconds: Annotated[
-        float | int, _number(1, DAY_SECONDS, float, what="a number of seconds")
+        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
     ] = 60
-    drain_seconds: Annotated[float | int, _number(0, DAY_SECONDS, float, what="a number of seconds")] = 8
-    python2_encoding: Annotated[str, _ENCODING] = "utf-8"
+    drain_seconds: Annotated[
+        float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")
+    ] = 8
+    python2_encoding: Annotated[str, checks.ENCODING] = "utf-8"
     tls: Tls | None = None
 
 
@@ -273,68 +81,69 @@ class Listen:
 class Files:
     """Where records go. `level` and `mode` are numbers, whatever text the file gave for them."""
 
-    directory: Annotated[str, _LINE] = "logs"
-    name: Annotated[str, _file_name] = "{logger}.log"
-    dots: Annotated[str, _one_of('"_", ".", "/"', "_", ".", "/")] = "_"
-    level: Annotated[int, _level] = logging.NOTSET
-    mode: Annotated[int, _mode] = 0o640
-    max_files: Annotated[int, _number(1, 1_000_000)] = 4096
-    max_open: Annotated[int, _number(1, 1_000_000)] = 512
-    sync_seconds: Annotated[float | int, _number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
+    directory: Annotated[str, checks.path] = "logs"
+    name: Annotated[str, checks.file_name] = "{logger}.log"
+    dots: Annotated[str, checks.one_of('"_", ".", "/"', "_", ".", "/")] = "_"
+    level: Annotated[int, checks.level] = logging.NOTSET
+    mode: Annotated[int, checks.mode] = 0o640
+    max_files: Annotated[int, checks.number(1, 1_000_000)] = 4096
+    max_open: Annotated[int, checks.number(1, 1_000_000)] = 512
+    sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rollover:
     """When a file becomes a backup, and how many backups stay. 0: at no size; all of them."""
 
-    when: Annotated[str, _WHEN] = "midnight"
-    utc: Annotated[bool, _FLAG] = False
-    max_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
-    backup_count: Annotated[int, _number(0, 1_000_000)] = 7
-    compress: Annotated[bool, _FLAG] = False
+    when: Annotated[str, checks.WHEN] = "midnight"
+    utc: Annotated[bool, checks.FLAG] = False
+    max_bytes: Annotated[int, checks.number(0, 2**63 - 1)] = 0
+    backup_count: Annotated[int, checks.number(0, 1_000_000)] = 7
+    compress: Annotated[bool, checks.FLAG] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How much the directory may hold before the oldest backups go, whatever file's they are. 0: no limit."""
 
-    max_total_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
-    max_age_days: Annotated[float | int, _number(0, 36_500, float, what="a number of days")] = 0
-    min_free_bytes: Annotated[int, _number(0, 2**63 - 1)] = 0
+    max_total_bytes: Annotated[int, checks.number(0, 2**63 - 1)] = 0
+    max_age_days: Annotated[float | int, checks.number(0, 36_500, float, what="a number of days")] = 0
+    min_free_bytes: Annotated[int, checks.number(0, 2**63 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """How a record becomes a line. `text` is TEXT_FIELD conversions and characters to copy, no other `%`."""
 
-    style: Annotated[str, _one_of("text, json", "text", "json")] = "text"
-    text: Annotated[str, _text] = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s"
-    datefmt: Annotated[str, _DATEFMT] = "%Y-%m-%d %H:%M:%S"
-    utc: Annotated[bool, _FLAG] = False
-    newlines: Annotated[str, _one_of("keep, escape", "keep", "escape")] = "keep"
+    style: Annotated[str, checks.one_of("text, json", "text", "json")] = "text"
+    text: Annotated[str, checks.text] = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s"
+    datefmt: Annotated[str, checks.datefmt] = "%Y-%m-%d %H:%M:%S"
+    utc: Annotated[bool, checks.FLAG] = False
+    newlines: Annotated[str, checks.one_of("keep, escape", "keep", "escape")] = "keep"
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """Frames that could not be decoded, as received; 0: none are kept."""
 
-    max_bytes: Annotated[int, _number(0, 2**40)] = 64 * MiB
+    max_bytes: Annotated[int, checks.number(0, 2**40)] = 64 * MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
     """The collector's own log on stderr."""
 
-    level: Annotated[int, _level] = logging.INFO
+    level: Annotated[int, checks.level] = logging.INFO
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
     """The port for metrics, health and the page; `token` "": whoever reaches it may read."""
 
-    host: Annotated[str, _HOST] = "127.0.0.1"
-    port: Annotated[int, _number(0, 65_535)] = 9021
-    token: Annotated[str, _TOKEN] = ""
+    host: Annotated[str, checks.HOST] = "127.0.0.1"
+    port: Annotated[int, checks.number(0, 65_535)] = 9021
+    token: Annotated[str, checks.TOKEN] = ""
+    names: Annotated[tuple[str, ...], checks.names] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,9 +154,9 @@ class Rule:
     name: in the client, too, that logger is not below one named `root`.
     """
 
-    name: Annotated[str, _LOGGER]
-    level: Annotated[int, _level]
-    file: Annotated[str, _rule_file]  # a path below the directory; "": by files.name
+    name: Annotated[str, checks.LOGGER]
+    level: Annotated[int, checks.level]
+    file: Annotated[str, checks.rule_file]  # a path below the directory; "": by files.name
     rollover: Rollover
     format: Format
 
@@ -364,7 +173,7 @@ class Config:
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
     admin: Admin | None = None
-    rules: Annotated[tuple[Rule, ...], _TABLES] = ()  # [[logger]] in the file
+    rules: Annotated[tuple[Rule, ...], checks.TABLES] = ()  # [[logger]] in the file
 
     def rule_for(self, logger: str) -> Rule | None:
         """Return the rule that holds for a logger: the longest name that is its own or above it."""
@@ -372,6 +181,17 @@ class Config:
             if logger == rule.name or (rule.name != "root" and logger.startswith(rule.name + ".")):
                 return rule
         return None
+
+    def oddities(self) -> list[str]:
+        """Return what is no fault and can hardly be meant, a line each."""
+        forms = [("[format] text", self.format)]
+        forms += [(f"{_place(rule.name)} format.text", rule.format) for rule in self.rules]
+        places = {form.text: place for place, form in reversed(forms) if form.style == "text"}
+        return [
+            f"{place} = {shown(text)}: has no %(message)s: no message will be in any file; add it"
+            for text, place in places.items()
+            if not checks.has_message(text)
+        ]
 
 
 def parse(text: str, file: str) -> dict[str, Any]:
@@ -468,7 +288,9 @@ class _Reader:
         faulty: set[str] = set()
         for number, table in enumerate(given, 1):
             name = table.get("name", "")
-            place = _place(name) if _is_logger(name) and name not in own else f"[[logger]] number {number}"
+            place = (
+                _place(name) if checks.is_logger(name) and name not in own else f"[[logger]] number {number}"
+            )
             before = len(self.faults)
             values = self._table(Rule, table, place)
             if "name" not in table:

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from collector import directory
-from collector.config import TEXT_FIELD
+from collector.checks import TEXT_FIELD
 from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.lines import escape
 from collector.readback import Source, open_regular

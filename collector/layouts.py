@@ -16,7 +16,8 @@ from itertools import pairwise
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
 
-from collector.config import TEXT_FIELD, Format
+from collector.checks import TEXT_FIELD
+from collector.config import Format
 from collector.records import STANDARD
 
 if TYPE_CHECKING:

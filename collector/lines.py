@@ -15,7 +15,7 @@ import time
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.config import TEXT_FIELD
+from collector.checks import TEXT_FIELD
 from collector.pickles import brief
 from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import toml
 
+from collector.units import without_unit
+
 # What is taken of TOML (https://toml.io/en/v1.0.0), a statement a match. toml 0.10.2 takes much that is not
 # TOML, so it gets to see nothing else. Left out, for no key needs it: quoted keys, text of several lines,
 # dates, numbers that are not decimal, lists of other things than text, inline tables with more than values.
@@ -29,6 +31,11 @@ _INLINE = rf"\{{[ \t]*(?:{_WORD}[ \t]*=[ \t]*{_VALUE}[ \t]*(?:,[ \t]*(?!\}})|(?=
 _STATEMENT = re.compile(
     rf"[ \t]*(?:(?:\[\[[ \t]*(?P<array>{_KEY})[ \t]*\]\]|\[[ \t]*(?P<table>{_KEY})[ \t]*\]"
     rf"|(?P<key>{_KEY})[ \t]*=[ \t]*(?:{_VALUE}|{_LIST}|{_INLINE}))[ \t]*)?(?:{_COMMENT})?(?:\n|\Z)"
+)
+# A value of digits and letters; text in quotes up to a backslash that begins no escape, or is before the last quote.
+_UNQUOTED = re.compile(r"=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
+_ESCAPE = re.compile(
+    r'[=,\[][ \t]*"(?:[^"\\]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*?\\(?:(?!["\\bfnrt]|u[0-9a-fA-F]{4})|"[^"]*\Z)'
 )
 _TOKEN = re.compile(rf"(?P<string>{_STRING})|{_COMMENT}")
 
@@ -60,7 +67,8 @@ def parse(text: str) -> dict[str, Any]:
         taken = _take(kinds, table, statement) if statement else None
         if statement is None or taken is None:
             found = shown(text[start:].partition("\n")[0].strip())
-            rule = "no [table], [[table]] or key = value; close quotes and brackets, quote text"
+            rule = "no [table], [[table]] or key = value; "
+            rule += _remedy(text[start:].partition("\n")[0])
             rule = "there already; join the two" if statement else rule
             raise ValueError(f"line {line}: {found} is {rule}")
         table = taken
@@ -104,6 +112,17 @@ def _take(
         return None
     kinds[path] = "value" if key else "table"
     return table if key else path
+
+
+def _remedy(line: str) -> str:
+    """Return what to do about a line that is none of TOML."""
+    for number in _UNQUOTED.findall(line):
+        if remedy := without_unit(number):
+            return remedy
+    remedy = "close quotes and brackets, quote text"
+    if _ESCAPE.search(line):
+        remedy += """; in "quotes" a backslash begins an escape: write 'single quotes', or two backslashes"""
+    return remedy
 
 
 def shown(value: object) -> str:

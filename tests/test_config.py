@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.checks import TEXT_FIELD
 from collector.config import (
     MAX_FILE_BYTES,
-    TEXT_FIELD,
     Admin,
     Config,
     ConfigError,
@@ -54,6 +54,7 @@ TABLES = {
 }
 KEYS = [(table, field.name) for table, kind in TABLES.items() for field in dataclasses.fields(kind)]
 KEYS.remove(("listen", "tls"))  # a table, absent by default
+ADMIN = [key for key in KEYS if key[0] == "admin"]
 NETWORKS = [("listen", "allow"), ("listen", "proxy_protocol")]
 
 
@@ -148,8 +149,18 @@ def test_keys_above_any_table_have_their_own_remedy_and_no_other(faults: Faults)
     assert ["port = 9020: unknown; did you mean [listen] port or [admin] port?"] == faults("port = 9020")
 
 
-def test_the_manual_shows_the_defaults_and_an_admin_port() -> None:
-    assert dataclasses.replace(load(None), admin=Admin(host="127.0.0.1", port=9021, token="")) == load(MANUAL)
+def test_the_manual_shows_the_defaults() -> None:
+    assert load(None) == load(MANUAL)
+
+
+def test_the_manual_opens_no_admin_port_and_shows_the_table_with_its_defaults(config: Load) -> None:
+    manual = MANUAL.read_text(encoding="utf-8")
+    assert not re.search(r"(?m)^\[admin\]", manual)
+    shown = re.findall(
+        r"(?m)^# (\[admin\]|(?:host|port|token|names) = .*)$", manual[manual.index("# [admin]") :]
+    )
+    assert len(ADMIN) + 1 == len(shown)
+    assert Admin(host="127.0.0.1", port=9021, token="", names=()) == config("\n".join(shown)).admin
 
 
 def test_an_admin_table_without_keys_is_an_admin_port(config: Load) -> None:
@@ -171,7 +182,9 @@ def test_a_token_fits_into_a_url_and_a_cookie(faults: Faults, token: str) -> Non
 def test_the_manual_shows_every_key_and_no_other() -> None:
     shown = parse(MANUAL.read_text(encoding="utf-8"), "manual")
 
-    assert sorted(KEYS) == sorted((table, key) for table, keys in shown.items() for key in keys)
+    assert sorted(set(KEYS) - set(ADMIN)) == sorted(
+        (table, key) for table, keys in shown.items() for key in keys
+    )
 
 
 def test_the_table_for_tls_that_the_manual_shows_has_its_defaults(config: Load) -> None:
@@ -286,6 +299,9 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("files", "level", '"INFO"', 20),
         ("files", "level", '"WARNING"', 30),
         ("files", "level", '"WARN"', 30),
+        ("files", "level", '"warning"', 30),
+        ("files", "level", '"Critical"', 50),
+        ("log", "level", '"fatal"', 50),
         ("files", "level", '"ERROR"', 40),
         ("files", "level", '"CRITICAL"', 50),
         ("files", "level", '"FATAL"', 50),
@@ -415,7 +431,9 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     assert expected == faults(text)
 
 
-@pytest.mark.parametrize(("table", "key"), [key for key in KEYS if key not in NETWORKS])
+@pytest.mark.parametrize(
+    ("table", "key"), [key for key in KEYS if key not in (*NETWORKS, ("admin", "names"))]
+)
 @pytest.mark.parametrize("value", ["[]", "{}", '["a"]', "nan"])
 def test_a_value_of_the_wrong_type_is_refused_for_every_key(
     faults: Faults, table: str, key: str, value: str
@@ -468,7 +486,7 @@ def test_a_value_of_the_wrong_type_is_refused_for_every_key(
         ("files", "directory", '"a\\u0000b"'),
         ("files", "dots", '"-"'),
         ("files", "dots", '""'),
-        ("files", "level", '"warning"'),
+        ("files", "level", '"LOUD"'),
         ("files", "level", '"30"'),
         ("files", "level", "-1"),
         ("files", "level", "true"),
@@ -506,6 +524,75 @@ def test_a_value_is_refused(faults: Faults, table: str, key: str, value: str) ->
 
     assert fault.startswith(f"[{table}] {key} = ")
     assert ": must be " in fault
+
+
+PATHS = [
+    ("files", "directory"),
+    ("files", "name"),
+    ("listen", "unix"),
+    ("listen", "tls.certificate"),
+    ("listen", "tls.private_key"),
+    ("listen", "tls.client_ca"),
+]
+
+
+@pytest.mark.parametrize(("table", "key"), PATHS)
+@pytest.mark.parametrize(
+    "path", ["~/a.log", "~ann/a.log", "$HOME/a.log", "a/${HOME}/b.log", "logs-$HOST.log"]
+)
+def test_what_a_shell_would_have_expanded_is_refused_with_the_remedy(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, table: str, key: str, path: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.delenv("HOST", raising=False)
+    (fault,) = faults(f'[{table}]\n{key} = "{path}"')
+    assert fault.startswith(f'[{table}] {key} = "{path}": must be the whole path')
+    assert fault.endswith("~ and $NAME mean nothing here")
+    example = path.replace("~/", "/home/ann/").replace("$HOME", "/home/ann").replace("${HOME}", "/home/ann")
+    assert (f"such as {example}:" in fault) == (example != path)
+
+
+@pytest.mark.parametrize("path", ["a~/b~", "/a/~b", "cash$/5$", "$", "a$5"])
+def test_other_tildes_and_dollars_are_parts_of_a_path(config: Load, path: str) -> None:
+    assert path == config(f"[files]\ndirectory = '{path}'").files.directory
+
+
+@pytest.mark.parametrize(("table", "key"), PATHS)
+@pytest.mark.parametrize("path", ['"C:\\temp"', '"C:\\bin"', '"C:\\new"', '"C:\\u0007"'])
+def test_an_escape_in_a_path_is_refused(faults: Faults, table: str, key: str, path: str) -> None:
+    (fault,) = faults(f"[{table}]\n{key} = {path}")
+    assert "tab" in fault or "control character" in fault
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ("256MiB", "in bytes 256MiB is 268_435_456"),
+        ("256 MiB", "in bytes 256 MiB is 268_435_456"),
+        ("1_000kB", "in bytes 1_000kB is 1_000_000"),
+        ("1G", "in bytes 1G is 1_073_741_824"),
+        ("8s", "in seconds 8s is 8"),
+        ("1.5h", "in seconds 1.5h is 5_400"),
+        ("500ms", "in seconds 500ms is 0.5"),
+        ("2 minutes", "in seconds 2 minutes is 120"),
+    ],
+)
+def test_a_number_with_a_unit_is_refused_with_the_number_it_means(
+    faults: Faults, given: str, remedy: str
+) -> None:
+    for text in (
+        f'[listen]\nmax_buffered_bytes = "{given}"',
+        f"[listen]\nmax_buffered_bytes = {given}  # a comment",
+        f"[[logger]]\nname = 'a'\nrollover = {{ utc = true, max_bytes = {given} }}",
+    ):
+        (fault,) = faults(text)
+        assert fault.endswith(f"; a number has no unit here; {remedy}")
+
+
+@pytest.mark.parametrize("path", [r"C:\logs", r"C:\data\x", "D:\\", r"\\server\share"])
+def test_a_lone_backslash_in_quotes_is_refused_with_the_remedy(faults: Faults, path: str) -> None:
+    (fault,) = faults(f'[files]\ndirectory = "{path}"')
+    assert "single quotes" in fault
 
 
 def test_a_long_value_is_shown_in_part(faults: Faults) -> None:
@@ -756,6 +843,86 @@ def test_a_text_format_is_one_line(faults: Faults, text: str) -> None:
     (fault,) = faults(f'[format]\ntext = "{text}"')
 
     assert "must be text in quotes, not empty, without newline or control character but tab" in fault
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("{message}", ["{message}, did you mean %(message)s?"]),
+        (
+            "%(asctime)s {levelname:<8} {message!r}",
+            ["{levelname:<8}, did you mean %(levelname)s?", "{message!r}"],
+        ),
+        (
+            "$asctime ${message}",
+            ["$asctime, did you mean %(asctime)s?", "${message}, did you mean %(message)s?"],
+        ),
+    ],
+)
+def test_fields_of_another_style_are_refused_with_what_was_meant(
+    faults: Faults, text: str, meant: list[str]
+) -> None:
+    (fault,) = faults(f"[format]\ntext = '{text}'")
+    assert "must have its fields as %(name)s" in fault
+    assert all(each in fault for each in meant)
+
+
+@pytest.mark.parametrize("text", ['{"message": "%(message)s"}', "{%(message)s}", "{cost} $5 %(message)s"])
+def test_other_braces_and_dollars_are_text(config: Load, text: str) -> None:
+    assert text == config(f"[format]\ntext = '{text}'").format.text
+
+
+def test_a_text_format_without_the_message_is_odd_wherever_it_is(config: Load) -> None:
+    rules = "".join(
+        f"[[logger]]\nname = '{name}'\nformat = {{ {form} }}\n"
+        for name, form in (
+            ("a", "text = '%(name)s'"),
+            ("b", "style = 'json'"),
+            ("c", "text = '%(msg)s'"),
+            ("d", "utc = true"),
+        )
+    )
+    general, own = config(f"[format]\ntext = '%(asctime)s'\n{rules}").oddities()
+    assert (
+        general == '[format] text = "%(asctime)s": has no %(message)s: no message will be in any file; add it'
+    )
+    assert own.startswith('[[logger]] "a" format.text = "%(name)s": has no %(message)s')
+
+
+@pytest.mark.parametrize("form", ["", "style = 'json'\ntext = '%(name)s'", "text = '%(message).80s'"])
+def test_other_formats_are_not_odd(config: Load, form: str) -> None:
+    assert [] == config(f"[format]\n{form}").oddities()
+
+
+@pytest.mark.parametrize(
+    ("datefmt", "meant"),
+    [
+        ("%H:%M:%S.%f", "%f, did you mean %(msecs)03d in text?"),
+        ("%S,%L", "%L, did you mean %(msecs)03d in text?"),
+        ("%i:%M", "%i, did you mean %I?"),
+        ("%Y-%J", "%J, did you mean %j?"),
+        ("%H:%M%:z", "%:z, did you mean %z?"),
+        ("%Ef", "%Ef, did you mean"),
+        ("%H 100%", "%, write %% for a percent sign"),
+        ("50% %H", "% , write %% for a percent sign"),
+    ],
+)
+def test_a_conversion_that_does_not_exist_is_refused_with_what_was_meant(
+    faults: Faults, datefmt: str, meant: str
+) -> None:
+    (fault,) = faults(f"[format]\ndatefmt = '{datefmt}'")
+    assert fault.startswith(
+        f'[format] datefmt = "{datefmt}": must have conversions of strftime alone; it has '
+    )
+    assert meant in fault
+
+
+@pytest.mark.parametrize(
+    "datefmt",
+    [*(f"%{one}" for one in "aAbBcCdDeFgGhHIjklmMpPrRsStTuUVwWxXyYzZ%"), "%-d", "%_H", "%^a", "%Ey", "%Od"],
+)
+def test_every_conversion_of_c99_and_glibc_is_accepted(config: Load, datefmt: str) -> None:
+    assert f"x {datefmt}" == config(f"[format]\ndatefmt = 'x {datefmt}'").format.datefmt
 
 
 def test_a_text_field_gives_name_flags_width_precision_and_type() -> None:

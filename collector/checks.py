@@ -1,0 +1,293 @@
+"""The checks of single settings: a value as TOML gave it in, what the program uses out.
+
+Each raises ValueError with the rule and the remedy. Knows no table and no key.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ipaddress
+import logging
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from collector import levels
+from collector.units import without_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# One conversion of a text format, or `%%`, whose group `name` is None. Width and precision are digits
+# and at most 1000: `%(name)999999999d` would make a gigabyte of every record.
+TEXT_FIELD = re.compile(
+    r"%(?:%|\((?P<name>[^()]+)\)(?P<flags>[-#0 +]*)(?P<width>1000|[0-9]{0,3})"
+    r"(?:\.(?P<precision>1000|[0-9]{0,3}))?(?P<type>[diouxXeEfFgGcrsa]))"
+)
+
+_UNIX_PATH_BYTES = 107
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 as IPv6 sockets show it
+_HOST_LENGTH = 253
+_LOGGER_LENGTH = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What a shell would have made something else of.
+_UNEXPANDED = re.compile(r"\A~|\$[A-Za-z_{]")
+
+# What a text format of another style, `{` or `$` of logging.Formatter, has where ours has %(name)s.
+_OTHER_STYLES = re.compile(r"\{(\w+)(?:![rsa])?(?::[^{}]*)?\}|\$(\w+)|\$\{(\w+)\}")
+_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "client"}
+_MESSAGE = ("message", "msg")
+
+# The conversions of strftime in C99 and in glibc, which takes flags and a width as well.
+_CONVERSION = re.compile(
+    r"%(?:[-_0^#]*[0-9]{0,3}(?:E[cCxXyY]|O[deHImMSuUVwWy]|[aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%])|(?P<not>[-_0-9^#EO:]*.?))"
+)
+_FRACTIONS = "fLNQ"  # of a second, as datetime, Ruby, date(1) and others have them
+
+# Python calls these text encodings, but decodes them in time quadratic in what a client sent.
+_QUADRATIC_ENCODINGS = ("idna", "punycode")
+# What a client sends in ASCII must read the same. The first text is an escape in unicode_escape, utf-7
+# or hz; it comes first because unicode_escape warns about the backslash in the second.
+_ASCII = (rb"\u0041 +AGE- ~{", bytes(range(0x20, 0x7F)))
+
+# A part of a path has up to 255 bytes, of which a backup takes `.2026-11-22T10-00-00.99999.gz`, and
+# each field at most so many.
+_PART_BYTES = 255 - 30
+_PATH_BYTES = 1000
+_FIELD_BYTES = {"{logger}": 180, "{client}": 39}
+_FIELD = re.compile(r"\{logger\}|\{client\}")
+_BACKUP = re.compile(r"\.\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?(?:\.\d+)?(?:\.gz)?\Z", re.ASCII)
+# Ends that a name from the wire can complete to one of a backup: `{logger}.gz` by `a.gz.2026-11-22`.
+_BACKUP_END = re.compile(r"[-.T0-9]*(?:g?z)?", re.ASCII)
+_OVERFLOW = "_overflow.log"
+
+
+def _must(rule: str, holds: Callable[[Any], object]) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if not holds(value):
+            raise ValueError(f"must be {rule}")
+        return value
+
+    return check
+
+
+def number(low: int, high: int, *kinds: type, what: str = "a whole number") -> Callable[[object], object]:
+    """Return a check of a number, of an integer or one of *kinds*."""
+    # By type, for isinstance takes true for a number.
+    rule = f"{what} from {low} to {high}, without quotes"
+
+    def check(value: object) -> object:
+        if type(value) in (int, *kinds) and low <= value <= high:  # type: ignore[operator] # a number
+            return value
+        remedy = without_unit(value) if isinstance(value, str) else ""
+        raise ValueError(f"must be {rule}; {remedy}" if remedy else f"must be {rule}")
+
+    return check
+
+
+def one_of(rule: str, *allowed: str) -> Callable[[object], object]:
+    """Return a check of a word."""
+    return _must(f"one of {rule}", lambda value: isinstance(value, str) and value in allowed)
+
+
+def is_line(value: object) -> bool:
+    """Whether it is text of one line, not empty, that a terminal shows as it is."""
+    return isinstance(value, str) and value != "" and not _CONTROL.search(value.replace("\t", " "))
+
+
+def _is_host(value: str) -> bool:
+    if not is_line(value) or len(value) > _HOST_LENGTH or value.split() != [value] or value.count(":") == 1:
+        return False
+    try:  # what idna refuses would be a UnicodeError when the port is opened, where OSError is expected
+        return bool(value.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _is_encoding(value: str) -> bool:
+    try:
+        usable = is_line(value) and codecs.lookup(value).name not in _QUADRATIC_ENCODINGS
+        return usable and all(text.decode(value) == text.decode("ascii") for text in _ASCII)
+    except (LookupError, ValueError):  # unknown, or not of text (hex, rot13); cannot read ASCII
+        return False
+
+
+def is_logger(value: object) -> bool:
+    """Whether it is the name of a logger."""
+    return isinstance(value, str) and len(value) <= _LOGGER_LENGTH and all(value.split("."))
+
+
+FLAG = _must("true or false, without quotes", lambda value: isinstance(value, bool))
+LINE = _must("text in quotes, not empty, without newline or control character but tab", is_line)
+HOST = _must("an IP address or a host name, without port; :: is every address", _is_host)
+ENCODING = _must("a text encoding that Python knows and that extends ASCII, such as utf-8", _is_encoding)
+LOGGER = _must(
+    "the name of a logger in quotes: up to 1000 characters, no dot at an end, no two in a row", is_logger
+)
+# It also comes in a URL and in a cookie.
+TOKEN = _must(
+    "text in quotes of letters, digits and -._~ alone, or empty for none",
+    lambda value: isinstance(value, str) and re.fullmatch("[-._~A-Za-z0-9]*", value),
+)
+_WEEKDAYS = ("W0", "W1", "W2", "W3", "W4", "W5", "W6")
+WHEN = one_of("S, M, H, midnight, W0-W6, never", "S", "M", "H", "midnight", *_WEEKDAYS, "never")
+TABLES = _must(
+    "tables, each below a [[logger]] of its own",
+    lambda value: isinstance(value, list) and all(isinstance(table, dict) for table in value),
+)
+
+
+def networks(value: object) -> object:
+    """Check a list of networks."""
+    if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
+        raise ValueError('must be a list of networks in quotes, such as ["10.0.0.0/8", "::1"]')
+    networks, faults = [], []
+    for text in value:
+        try:
+            network = ipaddress.ip_network(text)
+            # An IPv4 client is known by its own address, whatever the family of the socket.
+            if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+                address = network.network_address.ipv4_mapped
+                network = ipaddress.IPv4Network((str(address), network.prefixlen - _MAPPED.prefixlen))
+            networks.append(network)
+        except ValueError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise ValueError(f"{'; '.join(faults)}; write networks such as 10.0.0.0/8, or addresses")
+    return tuple(networks)
+
+
+def names(value: object) -> object:
+    """Check a list of host names."""
+    if isinstance(value, list) and all(isinstance(name, str) and _is_host(name) for name in value):
+        return tuple(value)
+    raise ValueError('must be a list of host names in quotes, without port, such as ["logs.example.org"]')
+
+
+def path(value: object) -> object:
+    """Check a path; whether there is anything is not asked."""
+    if not is_line(value) or "\t" in str(value):
+        rule = "must be a path in quotes, without newline, tab or control character"
+        escaped = isinstance(value, str) and _CONTROL.search(value)
+        raise ValueError(f"{rule}; in 'single quotes' a backslash is a backslash" if escaped else rule)
+    _refuse_unexpanded(str(value))
+    return value
+
+
+def optional_path(value: object) -> object:
+    """Check a path that may be empty, for none."""
+    return value if value == "" else path(value)
+
+
+def _refuse_unexpanded(text: str) -> None:
+    if _UNEXPANDED.search(text):
+        whole = os.path.expanduser(os.path.expandvars(text))
+        example = f" such as {whole}" if not _UNEXPANDED.search(whole) else ""
+        raise ValueError(f"must be the whole path{example}: ~ and $NAME mean nothing here")
+
+
+def unix(value: object) -> object:
+    """Check the path of a Unix socket."""
+    # sockaddr_un has room for 107 bytes and the NUL.
+    if len(str(optional_path(value)).encode()) > _UNIX_PATH_BYTES:
+        raise ValueError(f"must be a path in quotes, of at most {_UNIX_PATH_BYTES} bytes; empty for none")
+    return value
+
+
+def level(value: object) -> int:
+    """Check a level: its name in quotes, in any case, or its number without."""
+    if isinstance(value, str) or type(value) is not int or value < 0:
+        return levels.from_name(
+            value if isinstance(value, str) else "", "a whole number from 0 up, without quotes"
+        )
+    return value
+
+
+def mode(value: object) -> int:
+    """Check the mode of a file."""
+    if not isinstance(value, str) or not re.fullmatch("0?[67][0-7][0-7]", value):
+        raise ValueError('must be octal digits in quotes that let the owner read and write, such as "0640"')
+    return int(value, 8)
+
+
+def text(value: object) -> object:
+    """Check a text format; extras may have any name."""
+    text = str(LINE(value))
+    meant = [
+        f"{match[0]}, did you mean %({name})s?"
+        for match in _OTHER_STYLES.finditer(text)
+        if (name := match[1] or match[2] or match[3]) in _ATTRIBUTES
+    ]
+    if meant:
+        raise ValueError(f"must have its fields as %(name)s; it has {' and '.join(meant)}")
+    rest = TEXT_FIELD.sub(lambda field: "x" * len(field[0]), text)
+    stray = [str(position) for position, character in enumerate(rest, 1) if character == "%"]
+    if stray:
+        raise ValueError(
+            f"has a stray % at position {', '.join(stray[:9])}; write %% for a percent sign, or %(name)s "
+            "with a type of diouxXeEfFgGcrsa and numbers up to 1000"
+        )
+    return text
+
+
+def has_message(text: str) -> bool:
+    """Whether a text format that has been checked puts the message into a line."""
+    return any(field["name"] in _MESSAGE for field in TEXT_FIELD.finditer(text))
+
+
+def datefmt(value: object) -> object:
+    """Check a format of times."""
+    rule = "must be text in quotes of which strftime makes one line, such as %Y-%m-%d %H:%M:%S"
+    if not is_line(value):
+        raise ValueError(rule)
+    unknown = [
+        f"{match[0]}, {_instead_of(match[0])}"
+        for match in _CONVERSION.finditer(str(value))
+        if match["not"] is not None
+    ]
+    if unknown:
+        raise ValueError(f"must have conversions of strftime alone; it has {' and '.join(unknown)}")
+    if not is_line(time.strftime(str(value), time.gmtime(0))):  # %n makes a newline
+        raise ValueError(rule)
+    return value
+
+
+def _instead_of(conversion: str) -> str:
+    last = conversion[-1]
+    if last in _FRACTIONS:
+        return "did you mean %(msecs)03d in text?"
+    for near in (f"%{last}", f"%{last.swapcase()}"):
+        if near != "%%" and not _CONVERSION.sub(lambda match: match["not"] or "", near):
+            return f"did you mean {near}?"
+    return "write %% for a percent sign"
+
+
+def file_name(value: object) -> object:
+    """Check a path below the directory; {logger} and {client} are filled in for each record."""
+    name = str(LINE(value))
+    _refuse_unexpanded(name)
+    end = name.rpartition("}")[2]
+    longest = _FIELD.sub(lambda field: "x" * _FIELD_BYTES[field[0]], name)
+    sizes = [len(part.encode()) for part in longest.split("/")]
+    like_a_backup = _BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
+    too_long = max(sizes) > _PART_BYTES or sum(sizes) > _PATH_BYTES
+    faults = {
+        "must have no braces but {logger} and {client}": "{" in longest or "}" in longest,
+        "must have no tab": "\t" in name,
+        "must lie below the directory, no part empty or with a dot first": re.search("//|/[.]", f"/{name}/"),
+        "must end in fixed text; add .log": not end,
+        "must not end as backups do, which get deleted; add .log": like_a_backup,
+        f"must have at most {_PART_BYTES} bytes a part, {_PATH_BYTES} in all, with full fields": too_long,
+        f"must not be {_OVERFLOW}, kept for names beyond max_files": f"{name}/".startswith(f"{_OVERFLOW}/"),
+    }
+    if any(faults.values()):
+        raise ValueError("; ".join(rule for rule, broken in faults.items() if broken))
+    return name
+
+
+def rule_file(value: object) -> object:
+    """Check the file of a rule; "": none."""
+    if isinstance(value, str) and _FIELD.search(value):
+        raise ValueError("must be fixed text; only [files] name has the fields {logger} and {client}")
+    return value if value == "" else file_name(value)

@@ -1,0 +1,30 @@
+"""Levels of logging as people write them, in one place: names in any case, and numbers."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+
+# As many as Python reads quickly; a longer number is above every level all the same.
+_DIGITS = 18
+_NAMES = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+
+
+def from_text(text: str) -> int:
+    """Return the level that *text* names or is the number of. Raises ValueError, with the rule."""
+    if text.isascii() and text.isdecimal():
+        return int((text.lstrip("0") or "0")[:_DIGITS])
+    return from_name(text)
+
+
+def from_name(name: str, number: str = "a whole number from 0 up") -> int:
+    """Return the level that is named so, in any case.
+
+    Raises ValueError, with the rule, in which *number* says what else it may be.
+    """
+    upper = name.upper()
+    if upper in _NAMES:
+        return int(getattr(logging, upper))
+    near = difflib.get_close_matches(upper, _NAMES, 1)
+    rule = f"must be one of {', '.join(_NAMES)}, or {number}"
+    raise ValueError(f"{rule}; did you mean {near[0]}?" if near else rule)
