@@ -6,34 +6,43 @@ Exit codes of `run`: 0 drained; 2 whatever prevents starting; 1 anything else.
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import re
 import signal
 import sys
-import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, guardian, log, sockets
-from collector.config import Config, ConfigError, load, same_files
-from collector.log_directory import folding
-from collector.rotating import make_directory
+from collector import __version__, check, guardian, levels, log, sockets
+from collector.config import Config, ConfigError, load
+from collector.needs import Needs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
+_MAX_PORT = 65_535
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class _Parser(argparse.ArgumentParser):
+    """The arguments of one command."""
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the options; exit with the usage of this command, and what was meant, if they are none."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            known = [one for one in self._option_string_actions if one.startswith("--")]
+            meant = _meant(unknown[0].partition("=")[0], known)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command `collector` and return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser, commands = _parser()
-    if not arguments or (arguments[0] not in commands and arguments[0] not in ("-h", "--help", "--version")):
-        arguments.insert(0, "run")
-    options = parser.parse_args(arguments)
+    options = _options(list(sys.argv[1:] if arguments is None else arguments))
     if options.command is not _run:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)  # nobody waits for them
     try:
@@ -46,11 +55,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_CANNOT_START
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    parser = argparse.ArgumentParser(prog="collector", description=sys.modules["collector"].__doc__)
-    parser.add_argument("--version", action="version", version=f"collector {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    with_config = argparse.ArgumentParser(add_help=False)
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """Parse the arguments: `-c FILE` may stand in front of the command too, and without one it is `run`."""
+    parser, commands = _parsers()
+    at = 0
+    while at < len(arguments) and (match := re.match(r"(?:-c|--config(?:=|\Z))", arguments[at])):
+        at += 1 if match[0] != arguments[at] or match[0].endswith("=") else 2
+    before, rest = arguments[:at], arguments[at:]
+    if rest and rest[0] in ("-h", "--help", "-V", "--version"):
+        parser.parse_args(rest[:1])
+    name = rest.pop(0) if rest and not rest[0].startswith("-") else "run"
+    if name not in commands:
+        meant = _meant(name, commands) or f"; there are {', '.join(commands)}"
+        parser.error(f"{name}: no such command{meant}")
+    return commands[name].parse([*before, *rest])
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser of what stands before a command, and those of the commands."""
+    parser = _Parser(prog="collector", description=sys.modules["collector"].__doc__)
+    version = f"collector {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
+    parser.usage = "collector [-c FILE] [COMMAND] [OPTION...]"
+    commands = parser.add_subparsers(prog="collector", title="commands", metavar="COMMAND")
+    with_config = _Parser(add_help=False)
     with_config.add_argument(
         "-c",
         "--config",
@@ -58,43 +91,66 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         default=os.environ.get("COLLECTOR_CONFIG") or None,
         help="configuration (default: $COLLECTOR_CONFIG; with neither, the built-in defaults)",
     )
-    run = commands.add_parser("run", parents=[with_config], help="collect, in the foreground (the default)")
-    run.set_defaults(command=_run)
-    check = commands.add_parser(
-        "check", parents=[with_config], help="check the configuration and what it needs"
-    )
-    check.set_defaults(command=_check)
-    tail = commands.add_parser(
-        "tail", parents=[with_config], help="read the log files back, merged by time, and follow them"
-    )
+    parser.epilog = "-c FILE may stand before the command too; without a command it is run."
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], does: str) -> _Parser:
+        added = commands.add_parser(name, parents=[with_config], help=does, description=f"{name}: {does}.")
+        added.set_defaults(command=command)
+        return added
+
+    add("run", _run, "collect, in the foreground (the default)")
+    add("check", _check, "try the configuration and what it needs, and say what would run")
+    tail = add("tail", _tail, "read the log files back, merged by time, and follow them")
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until ^C")
-    tail.add_argument("--level", type=_level, default=0, help="name or number; records below it are left out")
-    tail.add_argument("--logger", metavar="NAME", help="of this logger and those below it only")
-    tail.add_argument("--grep", metavar="RE", type=_pattern, help="records in which this is found only")
-    tail.add_argument("--since", metavar="10m", type=_seconds, help="not older: a number and s, m, h, d or w")
-    tail.add_argument("--json", action="store_true", help="put out JSON lines, whatever the format")
-    tail.add_argument("-n", "--number", metavar="N", type=_number, help="the last N only (with -f: 10)")
-    tail.set_defaults(command=_tail)
-    top = commands.add_parser(
-        "top", parents=[with_config], help="show each second what a running collector does"
+    tail.add_argument(
+        "--level",
+        type=_level,
+        default=0,
+        help="name or number; records below are left out (default: none)",
     )
-    top.add_argument("-n", metavar="COUNT", type=int, help="end after so many refreshes")
-    top.set_defaults(command=_top)
-    send = commands.add_parser("send", help="send one record through a stock SocketHandler")
-    send.add_argument("--host", default="127.0.0.1")
-    send.add_argument("--port", type=int, default=9020)
-    send.add_argument("--logger", metavar="NAME", default="root")
-    send.add_argument("--level", default="INFO", help="name or number")
-    send.add_argument("message", metavar="MESSAGE", nargs="+")
-    send.set_defaults(command=_send)
-    return parser, list(commands.choices)
+    tail.add_argument("--logger", metavar="NAME", help="of this logger and those below only (default: all)")
+    tail.add_argument(
+        "--grep", metavar="RE", type=_pattern, help="records in which this is found only (default: all)"
+    )
+    tail.add_argument(
+        "--since",
+        metavar="10m",
+        type=_seconds,
+        help="no older: a number and s, m, h, d or w (default: all)",
+    )
+    tail.add_argument("--json", action="store_true", help="put out JSON lines, whatever the format")
+    tail.add_argument(
+        "-n", "--number", metavar="N", type=_number, help="the last N only (default: all; with -f: 10)"
+    )
+    top = add("top", _top, "show each second what a running collector does")
+    top.add_argument("-n", metavar="COUNT", type=_number, help="end after so many refreshes (default: never)")
+    send = add("send", _send, "send a record, through a stock SocketHandler, to where it listens")
+    send.add_argument("--host", help="name or address (default: [listen] host, 127.0.0.1)")
+    send.add_argument("--port", type=_port, help="TCP port (default: [listen] port or unix, 9020)")
+    send.add_argument("--logger", metavar="NAME", default="root", help="name of the logger (default: root)")
+    send.add_argument(
+        "--level", type=_level, default=logging.INFO, help="name, in any case, or number (default: INFO)"
+    )
+    send.add_argument(
+        "message",
+        metavar="MESSAGE",
+        nargs="+",
+        help="the message, in words; - alone: each line of standard input",
+    )
+    return parser, commands.choices
 
 
 def _level(text: str) -> int:
-    level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
-    if not isinstance(level, int):
-        raise argparse.ArgumentTypeError(f"{text}: must be DEBUG, INFO, ... CRITICAL or a number")
-    return level
+    try:
+        return levels.from_text(text)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to {_MAX_PORT}")
+    return int(text)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -107,38 +163,42 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _seconds(text: str) -> int:
-    if not (match := re.fullmatch(r"(\d{1,9})([smhdw])", text)):
+    if not (match := re.fullmatch("([0-9]{1,9})([smhdw])", text)):
         raise argparse.ArgumentTypeError(f"{text}: must be a number and s, m, h, d or w, such as 10m")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 up")
     return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = _load(options.config)
+    config = _load(options.config, make_directory=True)
     # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
     if guardian.is_worker():
         from collector import worker  # noqa: PLC0415
 
         log.set_up(config.log.level)
-        worker.run(config, partial(_load, options.config, try_directory=False))
+        worker.run(config, partial(_load, options.config, make_directory=False))
     log.set_up(config.log.level)
     opened = sockets.open_all(config.listen, config.admin)
     return guardian.run([sys.executable, *sys.orig_argv[1:]], opened, config.listen.unix)
 
 
-def _check(options: argparse.Namespace) -> int:
-    config = _load(options.config)
-    if config.listen.tls:
-        from collector import tls  # noqa: PLC0415 - see _load
+def _load(path: str | None, *, make_directory: bool) -> Config:
+    """Read the configuration and try what a worker does not try by using it. Raises ConfigError."""
+    needs = Needs(path)
+    if make_directory:
+        needs.try_directory(make=True)
+    needs.try_rules()
+    needs.try_tls()
+    return needs.sound()
 
-        for trouble in tls.load(config.listen.tls).trouble():
-            _complain(f"WARNING {trouble}")
-    return EXIT_OK
+
+def _check(options: argparse.Namespace) -> int:
+    return check.run(options.config)
 
 
 def _top(options: argparse.Namespace) -> int:
@@ -151,48 +211,6 @@ def _top(options: argparse.Namespace) -> int:
     return top.run(admin, options.n)
 
 
-def _load(path: str | None, *, try_directory: bool = True) -> Config:
-    """Read the configuration and try what collecting needs and no configuration can promise.
-
-    Raises ConfigError, with the faults of both.
-    """
-    faults: list[str] = []
-    try:
-        config = load(path)
-    except ConfigError as error:
-        if error.config is None:
-            raise
-        config, faults = error.config, error.faults
-    if try_directory:
-        try:
-            _try_directory(config.files.directory)
-        except OSError as error:
-            faults.append(f"collector: {error}")
-    if config.rules:
-        faults += same_files(config, folding(os.path.realpath(config.files.directory)))
-    if config.listen.tls:
-        from collector import tls  # noqa: PLC0415 - the guardian takes 5 MB less without
-
-        try:
-            tls.load(config.listen.tls)
-        except OSError as error:
-            faults.append(f"collector: {error}")
-    if faults:
-        raise ConfigError(faults)
-    return config
-
-
-def _try_directory(directory: str) -> None:
-    """Make the directory if it is missing, and a file in it, as collecting would. Raises OSError."""
-    try:
-        make_directory(os.path.abspath(directory))
-        with tempfile.NamedTemporaryFile(prefix=".collector.check.", dir=directory):
-            pass
-    except OSError as error:
-        why = f"{error.strerror}; see [files] directory, and who owns it"
-        raise OSError(f"cannot write in the directory {directory!r}: {why}") from error
-
-
 def _tail(options: argparse.Namespace) -> int:
     from collector import tail  # noqa: PLC0415 - what collects needs no http.client
 
@@ -200,25 +218,9 @@ def _tail(options: argparse.Namespace) -> int:
 
 
 def _send(options: argparse.Namespace) -> int:
-    import logging.handlers  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
+    from collector import send  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
 
-    level = logging.getLevelName(options.level.upper())
-    if options.level.isdigit():
-        level = int(options.level)
-    if not isinstance(level, int):
-        _complain(f"collector send: --level {options.level}: must be DEBUG, INFO, ... CRITICAL or a number")
-        return EXIT_FAILED
-    handler = logging.handlers.SocketHandler(sockets.to_reach(options.host), options.port)
-    message = " ".join(options.message)
-    record = logging.LogRecord(options.logger, level, __file__, 0, message, None, None, "send")
-    try:
-        # Not emit(): it would hide that nobody listens.
-        with handler.makeSocket() as sock:
-            sock.sendall(handler.makePickle(record))
-    except OSError as error:
-        _complain(f"collector send: cannot reach {options.host}:{options.port}: {error.strerror or error}")
-        return EXIT_FAILED
-    return EXIT_OK
+    return send.run(options, load(options.config).listen)
 
 
 def _complain(text: str) -> None:

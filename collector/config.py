@@ -34,14 +34,20 @@ MAX_FILE_BYTES = MiB
 class ConfigError(ValueError):
     """The operator's settings cannot be used: `faults` says why, a line for each reason.
 
-    `config` has the settings, with defaults for the faulty ones, where the directory and the certificates in
-    it are the operator's own: so that these may be tried all the same.
+    `config` has the settings, with defaults for the faulty ones: the others may be tried all the same.
+    `unsure` has place and key of those, and of others that an unknown key may be meant for; "" is every key.
     """
 
-    def __init__(self, faults: list[str], config: "Config | None" = None) -> None:
+    def __init__(
+        self,
+        faults: list[str],
+        config: "Config | None" = None,
+        unsure: frozenset[tuple[str, str]] = frozenset(),
+    ) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
         self.config = config
+        self.unsure = unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,7 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     reader = _Reader(file)
     config = reader.config(given)
     if reader.faults:
-        raise ConfigError(reader.faults, config if reader.files_are_sound() else None)
+        raise ConfigError(reader.faults, config, reader.unsure())
     return config
 
 
@@ -230,6 +236,7 @@ class _Reader:
         self.faults: list[str] = []
         self._file = file
         self._faulty: set[tuple[str, str]] = set()  # place and key of each
+        self._unsure: set[tuple[str, str]] = set()  # of what an unknown one may have been meant for
 
     def config(self, given: dict[str, Any]) -> Config:
         values = self._table(Config, given)
@@ -254,12 +261,21 @@ class _Reader:
     def _sound(self, place: str, *keys: str) -> bool:
         return self._faulty.isdisjoint((place, key) for key in keys)
 
-    def files_are_sound(self) -> bool:
-        """Whether no fault is in, or may be meant for, a key that names a directory or a certificate."""
-        return not any(place in ("", "[files]") or key.startswith("tls") for place, key in self._faulty)
+    def unsure(self) -> frozenset[tuple[str, str]]:
+        """Return the keys with faults, as ConfigError has them."""
+        return frozenset(self._faulty | self._unsure)
+
+    def _doubt(self, kind: type, given: dict[str, Any], key: str, place: str, prefix: str) -> None:
+        """Be unsure of what the unknown *key* may have been meant for: whatever is not given itself."""
+        missing = _keys(kind).keys() - given.keys()
+        if place:
+            self._unsure |= {(place, prefix + other) for other in missing}
+        else:  # a table, or a key that belongs into one
+            self._unsure |= {(f"[{table}]", "") for table in missing}
+            self._unsure |= {(f"[{table}]", key) for table in _keys(kind)}
 
     def _fault(self, place: str, key: str, value: object, rule: str) -> None:
-        self._faulty.add((place, key))
+        self._faulty.add((place, key) if place else (f"[{key}]", ""))
         is_table = not place and isinstance(value, dict)
         what = f"[{key}]" if is_table else f"{place} {key} = {shown(value)}".strip()
         self.faults.append(f"{self._file}: {what}: {rule}")
@@ -270,6 +286,7 @@ class _Reader:
         for key, value in given.items():
             check = _keys(kind).get(key)
             if check is None:
+                self._doubt(kind, given, key, place, prefix)
                 self._fault(place, prefix + key, value, f"unknown; {_suggestion(key, kind, prefix)}")
             elif not isinstance(check, type):
                 try:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 
 NAME = ".collector.lock"
+# Who only looks whether there is a collector has the lock for a moment.
+_LOOK_SECONDS = 0.1
 
 
 class Lock:
@@ -46,23 +49,14 @@ class Lock:
                 os.close(fd)
 
     def _take(self) -> int:
-        path = os.path.join(self._directory, NAME)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = _open(self._directory, os.O_CREAT)
         try:
-            fd = os.open(path, flags, 0o640)
-        except OSError as error:
-            raise OSError(
-                f"the lock {path!r} cannot be opened: {error.strerror}; see what it is, and whose"
-            ) from error
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(f"the lock {path!r} is no regular file; move it away")  # noqa: TRY301 - closes it
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                first = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                whose = f"belongs to another collector, process {first}"
-                raise OSError(f"the directory {self._directory!r} {whose}") from None
+            deadline = time.monotonic() + _LOOK_SECONDS
+            while not _lock(fd, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    whose = f"belongs to another collector, process {_owner(fd)}"
+                    raise OSError(f"the directory {self._directory!r} {whose}")  # noqa: TRY301 - closes it
+                time.sleep(_LOOK_SECONDS / 10)
         except OSError:
             os.close(fd)
             raise
@@ -70,3 +64,43 @@ class Lock:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{self._owner}\n".encode(), 0)
         return fd
+
+
+def holder(directory: str) -> str:
+    """Return the process id of the collector that has *directory*, "" if none has it. Changes nothing.
+
+    Raises OSError where the lock cannot be opened, as it would be by one that starts.
+    """
+    if not os.path.lexists(os.path.join(directory, NAME)):
+        return ""
+    fd = _open(directory)
+    try:
+        return "" if _lock(fd, fcntl.LOCK_SH) else _owner(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(directory: str, how: int = 0) -> int:
+    """Open the lock of a directory. Raises OSError, with the remedy."""
+    path = os.path.join(directory, NAME)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o640)
+    except OSError as error:
+        raise OSError(
+            f"the lock {path!r} cannot be opened: {error.strerror}; see what it is, and whose"
+        ) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"the lock {path!r} is no regular file; move it away")
+    return fd
+
+
+def _lock(fd: int, how: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _owner(fd: int) -> str:
+    return os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"

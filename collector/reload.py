@@ -18,7 +18,7 @@ from gevent.ssl import SSLContext
 from collector.config import ConfigError
 from collector.greenlets import tell
 from collector.periods import read_zone_again
-from collector.tls import load
+from collector.tls import TlsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,7 @@ class Running:
         self._reading = False
         self._again = False
         stats.faults_total["reload"] += 0  # from zero on, as those of what keeps running
+        _warn(config)
 
     def reload(self) -> None:
         """Read the configuration again and go by it; one with faults is reported, and nothing is changed.
@@ -118,6 +119,7 @@ class Running:
         self._retention.set_up(wanted)
         if self._admin_port and wanted.admin:
             self._admin_port.set_up(wanted.admin)
+        _warn(wanted)
         self._stats.count_up()
         self._stats.count_up = router.count_up
         self.config, self._router = wanted, router
@@ -131,7 +133,7 @@ class Running:
         try:
             config = self._read_again()
             tls = load(config.listen.tls, SSLContext) if config.listen.tls else None
-        except ConfigError as error:
+        except (ConfigError, TlsError) as error:
             return error.faults
         except OSError as error:
             return [str(error)]
@@ -158,6 +160,11 @@ class Running:
                     (left if key in fixed else changed).append(f"[{table}] {key}")
             config = replace(config, **{table: replace(new, **{key: getattr(old, key) for key in fixed})})
         return config, changed, left
+
+
+def _warn(config: Config) -> None:
+    for oddity in config.oddities():
+        log.warning("%s", oddity, extra={"of": oddity})
 
 
 def share_descriptors(config: Config) -> tuple[int, int]:

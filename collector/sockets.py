@@ -6,6 +6,7 @@ Says where they are in the words of log lines, and where to reach them. Knows no
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # How often another free port is tried: the kernel gives one that is free at the first address of a name.
 _TRIES = 10
+_IPV6 = 6
 # Names may have addresses of other machines, and ::1 where IPv6 is switched off.
 _NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
@@ -39,11 +41,18 @@ def host_port(address: object) -> tuple[str, str]:
 
 def to_reach(host: str) -> str:
     """Return the address or name by which this machine reaches what listens on *host*."""
-    if host == "::":
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host  # a name
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if not (mapped or address).is_unspecified:
+        return host
+    if address.version == _IPV6 and not mapped:
         with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))  # fails where IPv6 is switched off
             return "::1"
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - nothing listens there
+    return "127.0.0.1"
 
 
 def open_all(listen: Listen, admin: Admin | None) -> list[socket.socket]:
@@ -75,10 +84,29 @@ def open_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
     An address that this machine does not have is left out, with a warning, as long as there is another.
     Raises OSError, whose `strerror` names the address.
     """
+    opened, left_out = _open_tcp(host, port, backlog)
+    for fault in left_out:
+        log.warning("%s", fault)
+    return opened
+
+
+def try_host(host: str) -> list[str]:
+    """Return what there is to say of a *host* that can be listened on, found by any free port.
+
+    Raises OSError where it cannot.
+    """
+    opened, left_out = _open_tcp(host, 0, 1)
+    for sock in opened:
+        sock.close()
+    return left_out
+
+
+def _open_tcp(host: str, port: int, backlog: int) -> tuple[list[socket.socket], list[str]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        where = host_port((host, port))[1] if port else host
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
     for _ in range(_TRIES - 1):
         try:
@@ -89,7 +117,10 @@ def open_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
     return _open_addresses(host, addresses, backlog)
 
 
-def _open_addresses(name: str, addresses: Iterable[tuple[int, Any]], backlog: int) -> list[socket.socket]:
+def _open_addresses(
+    name: str, addresses: Iterable[tuple[int, Any]], backlog: int
+) -> tuple[list[socket.socket], list[str]]:
+    """Return listening sockets, and what to say of addresses that are left out. Raises OSError."""
     opened: list[socket.socket] = []
     left_out: list[OSError] = []
     try:
@@ -98,7 +129,7 @@ def _open_addresses(name: str, addresses: Iterable[tuple[int, Any]], backlog: in
             try:
                 opened.append(_open_address(family, (host, at, *rest), backlog))
             except OSError as error:
-                where = host_port((host, at))[1]
+                where = host_port((host, at))[1] if at else host
                 fault = OSError(error.errno, f"cannot listen on {where}: {error.strerror}")
                 if error.errno not in _NOT_OURS:
                     raise fault from error
@@ -109,9 +140,9 @@ def _open_addresses(name: str, addresses: Iterable[tuple[int, Any]], backlog: in
         for sock in opened:
             sock.close()
         raise
-    for fault in left_out:
-        log.warning("%s; until a restart the other addresses of %s have to do", fault.strerror, name)
-    return opened
+    return opened, [
+        f"{fault.strerror}; until a restart the other addresses of {name} have to do" for fault in left_out
+    ]
 
 
 def _open_address(family: int, address: Any, backlog: int) -> socket.socket:  # noqa: ANN401 - of any family

@@ -12,6 +12,8 @@ import ssl
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
+from collector.toml_text import shown
+
 if TYPE_CHECKING:
     from collector.config import Tls
 
@@ -19,6 +21,9 @@ log = logging.getLogger(__name__)
 
 # The names of what OpenSSL takes for a certificate.
 _PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]+)-----END ")
+_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
+# Certificates of ten thousand clients take as much.
+_MAX_FILE_BYTES = 16 * 1024 * 1024
 _VERSION, _UTC_TIME, _LONG_FORM = 0xA0, 0x17, 0x80
 _RENEW = "put a new one in its place and send SIGHUP"
 
@@ -88,48 +93,125 @@ def _troubles(
     ]
 
 
+class TlsError(OSError):
+    """Files of [listen.tls] cannot be used: `faults` says of each by name why."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 def load(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:
     """Return what the files make, with a context of a *kind*: the server's is gevent's, not loaded here.
 
-    Raises OSError, with the keys and the files that were at fault.
+    Raises TlsError.
     """
     context = kind(ssl.PROTOCOL_TLS_SERVER)
     # A client that only sends never reads the session tickets of TLS 1.3. Unread, they make its close() reset
     # the connection, and what we have not read by then is gone. No handler resumes a session anyway.
     context.num_tickets = 0
-    faults = []
-    chain: list[Certificate] = []
-    client_ca: list[Certificate] = []
-    try:
-        # A password, which none has: else a key that wants one is asked for on the terminal, and start waits.
-        context.load_cert_chain(tls.certificate, tls.private_key, password="")
-        chain = _certificates(tls.certificate)
-    except OSError as error:  # ssl.SSLError is one
-        what = f"certificate = {tls.certificate!r}, private_key = {tls.private_key!r}"
-        faults.append(f"[listen.tls] {what} cannot be loaded: {error}")
-    if tls.client_ca:
+    faults: list[str] = []
+    chain = _certificates("certificate", tls.certificate, faults)
+    has_key = _has_private_key(tls.private_key, faults)
+    if chain and has_key:
+        try:
+            # A password, which none has: else one is asked for on the terminal, and start waits.
+            context.load_cert_chain(tls.certificate, tls.private_key, password="")
+        except OSError as error:  # ssl.SSLError is one
+            faults.append(_mismatch(tls, error))
+    client_ca = _certificates("client_ca", tls.client_ca, faults) if tls.client_ca else []
+    if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
         # An intermediate authority that the operator has named is trusted by itself. Without this nobody whom
         # it has signed would be let in where its root is not in the file.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        try:
-            context.load_verify_locations(tls.client_ca)
-            client_ca = _certificates(tls.client_ca)
-        except OSError as error:
-            faults.append(f"[listen.tls] client_ca = {tls.client_ca!r} cannot be loaded: {error}")
+        context.load_verify_locations(tls.client_ca)
     if faults:
-        raise OSError("; ".join(faults))
+        raise TlsError(faults)
     return ServerTls(context, tls, chain, client_ca)
 
 
-def _certificates(path: str) -> list[Certificate]:
-    """Return the certificates in a PEM file that OpenSSL has loaded. Raises OSError."""
-    with open(path, "rb") as file:
-        texts = _PEM.findall(file.read())
+def client_context(tls: Tls) -> ssl.SSLContext:
+    """Return what a client on this machine needs, which knows no name of the server's but its files.
+
+    Raises TlsError.
+    """
+    faults: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if _certificates("certificate", tls.certificate, faults):
+        context.load_verify_locations(tls.certificate)
+    if tls.client_ca and not faults and _has_private_key(tls.private_key, faults):
+        # The server's own is the only one at hand, and a client's as well where the authority lets it be.
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
+    if faults:
+        raise TlsError(faults)
+    return context
+
+
+def _fault(key: str, path: str, why: object) -> str:
+    return f"[listen.tls] {key} = {shown(path)} cannot be loaded: {why}"
+
+
+def _read(key: str, path: str, faults: list[str]) -> bytes:
+    """Return what is in a file, as much as a PEM file can be meant to have; b"", with a fault, if nothing."""
     try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        faults.append(_fault(key, path, error.strerror))
+        return b""
+    if not data:
+        faults.append(_fault(key, path, "is empty"))
+    return data
+
+
+def _certificates(key: str, path: str, faults: list[str]) -> list[Certificate]:
+    """Return the certificates in a PEM file; none, with a fault, if one of them is not to be used."""
+    data = _read(key, path, faults)
+    texts = _PEM.findall(data)
+    if data and not texts:
+        faults.append(_fault(key, path, "has no certificate in PEM form, -----BEGIN CERTIFICATE-----"))
+    if not texts:
+        return []
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
         return [Certificate(der, *_validity(der)) for der in map(base64.b64decode, texts)]
+    except OSError as error:
+        faults.append(_fault(key, path, f"a certificate is damaged ({_reason(error)})"))
     except (IndexError, ValueError) as error:
-        raise OSError(f"the dates of a certificate cannot be read: {error}") from error
+        faults.append(_fault(key, path, f"the dates of a certificate cannot be read: {error}"))
+    return []
+
+
+def _has_private_key(path: str, faults: list[str]) -> bool:
+    data = _read("private_key", path, faults)
+    why = ""
+    if b"ENCRYPTED" in data:
+        why = (
+            "it has a password, and nobody is there to be asked; take it out: openssl pkey -in FILE -out FILE"
+        )
+    elif not _KEY.search(data):
+        why = "has no private key in PEM form, -----BEGIN PRIVATE KEY-----"
+    if data and why:
+        faults.append(_fault("private_key", path, why))
+    return bool(data) and not why
+
+
+def _mismatch(tls: Tls, error: OSError) -> str:
+    """Return the fault of a certificate and a key, each sound as far as it can be told by itself."""
+    reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        return _fault("private_key", tls.private_key, f"it is not the key of {shown(tls.certificate)}")
+    if reason:  # as for a key that is too short
+        return _fault("certificate", tls.certificate, _reason(error))
+    return _fault("private_key", tls.private_key, "the key is damaged")
+
+
+def _reason(error: OSError) -> str:
+    reason = getattr(error, "reason", None)
+    return reason.replace("_", " ").lower() if reason else "no base64, or cut"
 
 
 def _validity(der: bytes) -> tuple[datetime, datetime]:

@@ -32,7 +32,7 @@ _STATEMENT = re.compile(
     rf"[ \t]*(?:(?:\[\[[ \t]*(?P<array>{_KEY})[ \t]*\]\]|\[[ \t]*(?P<table>{_KEY})[ \t]*\]"
     rf"|(?P<key>{_KEY})[ \t]*=[ \t]*(?:{_VALUE}|{_LIST}|{_INLINE}))[ \t]*)?(?:{_COMMENT})?(?:\n|\Z)"
 )
-# A value of digits and letters; text in quotes up to a backslash that begins no escape, or is before the last quote.
+# A value of digits and letters; text in quotes up to a backslash that begins no escape, or takes the end.
 _UNQUOTED = re.compile(r"=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
 _ESCAPE = re.compile(
     r'[=,\[][ \t]*"(?:[^"\\]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*?\\(?:(?!["\\bfnrt]|u[0-9a-fA-F]{4})|"[^"]*\Z)'

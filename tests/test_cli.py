@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -49,6 +50,73 @@ def test_send_exits_with_1_if_nobody_listens() -> None:
     assert result.stderr.startswith("collector send: cannot reach 127.0.0.1:")
 
 
+@pytest.mark.parametrize("form", ["-c {}", "-c{}", "--config {}", "--config={}"])
+@pytest.mark.parametrize("command", ["", "run", "check", "tail", "top"])
+def test_the_configuration_may_be_named_before_the_command(command: str, form: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[files]\ndirectory = 5\n")
+    before = form.format(config).split()
+    expected = run(command or "run", *before)
+    actual = run(*before, *command.split())
+    assert (2, "") == (expected.returncode, expected.stdout)
+    assert (2, "", expected.stderr) == (actual.returncode, actual.stdout, actual.stderr)
+    assert f"{config}: [files] directory = 5" in actual.stderr
+
+
+def test_of_two_configurations_the_one_behind_the_command_holds(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[files]\ndirectory = 5\n")
+    result = run("-c", str(tmp_path / "missing.toml"), "check", "-c", str(tmp_path / "c.toml"))
+    assert "directory = 5" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "fault"),
+    [
+        (["tial"], "collector [-c FILE]", "tial: no such command; did you mean tail?"),
+        (
+            ["-c", "x", "chekc", "--json"],
+            "collector [-c FILE]",
+            "did you mean check?",
+        ),
+        (["xyz"], "collector [-c FILE]", "xyz: no such command; there are run, check, tail, top, send"),
+        (["tail", "--folow"], "collector tail", "unrecognized arguments: --folow; did you mean --follow?"),
+        (["tail", "--sinse=10m"], "collector tail", "did you mean --since?"),
+        (["tail", "--since", "soon"], "collector tail", "argument --since: soon: must be a number and s, m"),
+        (["tail", "--level", "eror"], "collector tail", "did you mean ERROR?"),
+        (["check", "x"], "collector check", "unrecognized arguments: x"),
+        (["top", "-n", "-1"], "collector top", "argument -n"),
+        (["top", "-n", "\u0663"], "collector top", "argument -n: \u0663: must be a whole number"),
+        (["send"], "collector send", "the following arguments are required: MESSAGE"),
+        (["--jsno"], "collector run", "unrecognized arguments: --jsno"),
+        (["-c"], "collector run", "argument -c/--config: expected one argument"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_the_usage_of_its_command_and_what_was_meant(
+    arguments: list[str], usage: str, fault: str
+) -> None:
+    result = run(*arguments)
+    assert (2, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith(f"usage: {usage}")
+    assert fault in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check", "tail", "top", "send"])
+def test_help_tells_the_default_of_every_option(command: str) -> None:
+    result = run(command, "--help")
+    assert 0 == result.returncode
+    options = result.stdout.partition("\noptions:\n")[2]
+    described = re.findall(r"(?m)^  (-.*(?:\n {10,}.*)*)", options)
+    without = ("-h,", "-f,", "--json")
+    assert [] == [
+        one for one in described if not one.startswith(without) and "(default: " not in " ".join(one.split())
+    ]
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_told_by_either_option(option: str) -> None:
+    assert f"collector {__version__}\n" == run(option).stdout
+
+
 def test_without_a_command_it_runs(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector()
     with collector.log.open("wb") as log:
@@ -72,7 +140,8 @@ def test_an_empty_variable_names_no_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "collector", "check"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (0, b"") == (result.returncode, result.stderr)
-    assert [tmp_path / "logs"] == list(tmp_path.iterdir())
+    assert f"ok: listens on 127.0.0.1:9020, writes to {tmp_path}/logs\n".encode() == result.stdout
+    assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["run", "check", "tail", "top"])

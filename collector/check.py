@@ -1,0 +1,49 @@
+"""The command `check`: tries a configuration and what it needs; says what would run, or all that is wrong.
+
+It may run beside a collector: it binds no configured port, makes nothing, and leaves the lock alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from collector.needs import Needs
+from collector.sockets import host_port
+
+if TYPE_CHECKING:
+    from collector.config import Admin, Listen
+
+EXIT_OK, EXIT_CANNOT_START = 0, 2
+
+
+def run(path: str | None) -> int:
+    """Run the command on the configuration at *path*; return its exit code.
+
+    Raises ConfigError where it cannot be read.
+    """
+    needs = Needs(path)
+    needs.try_directory(make=False)
+    needs.try_lock()
+    needs.try_rules()
+    needs.try_tls()
+    needs.try_addresses()
+    config = needs.config
+    for warning in [*config.oddities(), *needs.warnings]:
+        print(f"WARNING {warning}", file=sys.stderr)  # noqa: T201 - it is the command's answer
+    for fault in needs.faults:
+        print(fault, file=sys.stderr)  # noqa: T201 - the same
+    if needs.faults:
+        return EXIT_CANNOT_START
+    listens = _address(config.listen) + (f" and {config.listen.unix}" if config.listen.unix else "")
+    more = f"; admin on {_address(config.admin)}" if config.admin else ""
+    if needs.holder:
+        more += f"; the collector that has this directory now is process {needs.holder}"
+    directory = os.path.abspath(config.files.directory)
+    print(f"ok: listens on {listens}, writes to {directory}{more}")  # noqa: T201 - the same
+    return EXIT_OK
+
+
+def _address(table: Listen | Admin) -> str:
+    return host_port((table.host, table.port))[1] if table.port else f"any free port of {table.host}"
