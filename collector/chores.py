@@ -18,6 +18,7 @@ from gevent.threadpool import ThreadPool
 from collector import backups
 from collector.backups import Upkeep
 from collector.greenlets import tell
+from collector.log import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,7 +182,7 @@ class Chores:
                 self._stats.deleted_backups_total["backup_count"] += 1
                 self._stats.deleted_bytes_total += size
                 why = f"backup_count = {handler.rollover.backup_count}"
-                log.info("%s: deleted, which frees %d bytes: %s", path, size, why)
+                log.info("%s: deleted, which frees %s: %s", path, counted(size, "byte"), why)
         for path in tasks.compress:
             self._let_lines_go_first()
             fault = self._in_thread(backups.compress, path, handler.mode, self.sync)

@@ -21,6 +21,7 @@ from collector import directory
 from collector.checks import TEXT_FIELD
 from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.lines import escape
+from collector.log import counted
 from collector.readback import Source, open_regular
 from collector.sockets import host_port, to_reach
 
@@ -175,7 +176,8 @@ class Stream:
             if name == "event":
                 event = value
             elif name == "data" and event == "skipped":
-                say(f"{json.loads(value)['records']} records left out: this terminal or pipe is too slow")
+                records = counted(json.loads(value)["records"], "record")
+                say(f"{records} left out: this terminal or pipe is too slow")
             elif name == "data" and not event:
                 yield self._as_in_a_file(json.loads(value))
             elif not name:

@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 LISTEN_FDS_START = 3
 """The first descriptor that systemd's protocol passes."""
 PIPE = "COLLECTOR_GUARDIAN_FD"
-"""Names, in the worker's environment, the descriptor of a pipe that ends when the guardian does."""
+"""Names, in the worker's environment, the descriptor of a pipe that ends when the guardian does.
+
+The worker writes a byte to it once it listens.
+"""
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 AWAITED = (*_PASSED_ON, signal.SIGCHLD)
@@ -39,6 +42,7 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LAST_PAUSE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _STUCK_LOOKS = 2
+_PIPE_BYTES = 64
 
 
 def is_worker() -> bool:
@@ -55,12 +59,13 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
     bound = _status(unix)
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
-    read_end, write_end = os.pipe()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)  # noqa: FBT003 - its only parameter
     try:
-        return _keep_running(command, sockets, read_end)
+        return _keep_running(command, sockets, ours, theirs)
     finally:
-        os.close(read_end)
-        os.close(write_end)
+        ours.close()
+        theirs.close()
         # The path may have become another collector's. While this socket is open no other gets its inode.
         status = _status(unix)
         if bound and status and os.path.samestat(bound, status):
@@ -76,12 +81,14 @@ def _status(path: str) -> os.stat_result | None:
     return None
 
 
-def _keep_running(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:
+def _keep_running(
+    command: Sequence[str], sockets: Sequence[socket.socket], ours: socket.socket, theirs: socket.socket
+) -> int:
     pause = 0.0
     first = True
     while True:
         begun = time.monotonic()
-        worker = _start(command, sockets, read_end)
+        worker = _start(command, sockets, theirs)
         status, stopping = _wait(worker)
         code = os.waitstatus_to_exitcode(status)
         # A worker that cannot start is a matter for the operator only if none ever could: a later one may be
@@ -92,12 +99,27 @@ def _keep_running(command: Sequence[str], sockets: Sequence[socket.socket], read
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         settled = time.monotonic() - begun >= _SETTLED_SECONDS
         pause = 0.0 if settled else min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
-        log.error("the worker, process %d, %s; what it had not written is lost; another starts", worker, how)
+        lost = "; what it had not written is lost" if _has_listened(ours) else " before it listened"
+        log.error("the worker, process %d, %s%s; another starts", worker, how, lost)
         if _told_to_stop(pause):
             return EXIT_OK
 
 
-def _start(command: Sequence[str], sockets: Sequence[socket.socket], read_end: int) -> int:
+def listening(pipe: int) -> None:
+    """Tell the guardian, in the worker, that what it reads can be lost from now on."""
+    with suppress(OSError):  # the guardian has gone, and nobody is to be told
+        os.write(pipe, b"1")
+
+
+def _has_listened(ours: socket.socket) -> bool:
+    """Whether a worker that has ended had told that it listens."""
+    try:
+        return bool(ours.recv(_PIPE_BYTES))
+    except BlockingIOError:
+        return False
+
+
+def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: socket.socket) -> int:
     """Start a worker with the sockets from descriptor 3 on; return its process id."""
     worker = os.fork()
     if worker:
@@ -107,7 +129,7 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], read_end: i
         os.setpgid(0, 0)
         # First out of the way, for a descriptor that is still needed may stand where another one goes.
         last = LISTEN_FDS_START + len(sockets)
-        given = [*(sock.fileno() for sock in sockets), read_end]
+        given = [*(sock.fileno() for sock in sockets), theirs.fileno()]
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, last + 1) for fd in given]
         for number, fd in enumerate(moved, LISTEN_FDS_START):
             os.dup2(fd, number, inheritable=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from collector.log import counted
 from collector.log_directory import LogDirectory, device_of, folded, ignores_case
 from collector.quarantine import NEVER, Quarantine
 from collector.rotating import Lines, RotatingFile
@@ -266,8 +267,8 @@ class HandlerCache:
         handler = self.quarantine if path == self.quarantine_file.path else self._handlers[path]
         self._stats.dropped_records_total["file"] += records
         if not handler.dropped:
-            what = "%s: %d bytes wait for this file: until it can be written its further records are dropped"
-            log.error(what, path, handler.held, extra={"of": path})
+            what = "%s: %s for this file: until it can be written its further records are dropped"
+            log.error(what, path, counted(handler.held, "byte", "waits", "wait"), extra={"of": path})
         handler.dropped += records
 
     def set_up(self, files: Files, quarantine: QuarantineTable) -> int:

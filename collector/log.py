@@ -43,6 +43,12 @@ def set_up(level: int) -> None:
     ours.propagate = False
 
 
+def counted(number: int, noun: str, does: str = "", do: str = "") -> str:
+    """Return a number with its noun, and with the verb that goes with one or with several."""
+    verb = does if number == 1 else do
+    return f"{number} {noun}{'' if number == 1 else 's'}{verb and ' '}{verb}"
+
+
 def say(text: str) -> None:
     """Write a line that is no event, whatever the level."""
     _stderr.put(text)
@@ -52,8 +58,8 @@ def say_last(text: str) -> None:
     """Say what the limit has left out and nothing has told since, then *text*, at INFO: the last line."""
     ours = logging.getLogger("collector")
     with _stderr.lock:  # type: ignore[union-attr] # every handler has one; a thread may have something to say
-        for (level, kind, of), (count, whose) in _limit.left_out():
-            _stderr.put(_line(level, f"{count} more left out like: {kind}{of and ': '}{of}{whose}"))
+        for level, example, (count, whose) in _limit.left_out():
+            _stderr.put(_line(level, f"{count} more left out like: {example}{whose}"))
         if ours.isEnabledFor(logging.INFO):
             _stderr.put(_line(logging.INFO, text))
         _stderr.ended = True
@@ -121,7 +127,7 @@ class _ThreadedHandler(logging.Handler):
             thread.start()
             self._thread = thread  # where there was none to be had the next line tries again
         if self._left_out:
-            line += f" ({self._left_out} lines before it left out: nobody read them)"
+            line += f" ({counted(self._left_out, 'line')} before it left out: nobody read stderr)"
         try:
             self._waiting.put_nowait(line + "\n")
             self._left_out = 0
@@ -148,8 +154,10 @@ class _ThreadedHandler(logging.Handler):
 class _Window:
     """What became of one kind of event since a moment, by what has caused it; "" where that is not told."""
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, example: str) -> None:
         self.since = since
+        self.example = example
+        """The text of its first event."""
         self._written: dict[str, int] = {}
         self._further = 0
         """How many of those written were no first lines."""
@@ -195,11 +203,12 @@ class Limit(logging.Filter):
         kind = (record.levelno, record.msg, getattr(record, "of", ""))
         window = self._windows.get(kind)
         if window is None or now - window.since >= _WINDOW_SECONDS:
+            example = record.getMessage()
             count, whose = window.left_out() if window else (0, "")
             if count:
-                text = f"{record.getMessage()} ({count} more like it left out{whose})"
+                text = f"{example} ({count} more like it left out{whose})"
                 record.msg, record.args = text, None
-            window = self._windows[kind] = _Window(now)
+            window = self._windows[kind] = _Window(now, example)
         return window.take(record.levelno, getattr(record, "by", ""))
 
     def leave_out(self, kind: _Kind, by: str, number: int) -> None:
@@ -207,10 +216,11 @@ class Limit(logging.Filter):
         if kind in self._windows:  # else events of this level are not logged
             self._windows[kind].leave_out(by, number)
 
-    def left_out(self) -> list[tuple[_Kind, tuple[int, str]]]:
-        """Return the kinds of which some were not written and not yet told of, how many, and whose."""
-        left_out = [(kind, window.left_out()) for kind, window in list(self._windows.items())]
-        return [(kind, (count, whose)) for kind, (count, whose) in left_out if count]
+    def left_out(self) -> list[tuple[int, str, tuple[int, str]]]:
+        """Return the level and an example of what was left out and not yet told of, how many, and whose."""
+        windows = list(self._windows.items())
+        left_out = [(level, window.example, window.left_out()) for (level, _, _), window in windows]
+        return [(level, example, left) for level, example, left in left_out if left[0]]
 
 
 _stderr = _ThreadedHandler()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from collector.config import Rollover
 from collector.framing import HEADER_BYTES
+from collector.log import counted
 from collector.rotating import RotatingFile
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Quarantine(RotatingFile):
         if whole < size:
             os.ftruncate(fd, whole)
             self.trouble.append(
-                f"ended inside a frame (a kill can cut the last one): cut {size - whole} bytes"
+                f"ended inside a frame (a kill can cut the last one): cut {counted(size - whole, 'byte')}"
             )
         return whole
 

@@ -17,6 +17,7 @@ from gevent.ssl import SSLContext
 
 from collector.config import ConfigError
 from collector.greenlets import tell
+from collector.log import counted
 from collector.periods import read_zone_again
 from collector.tls import TlsError, load
 
@@ -93,7 +94,8 @@ class Running:
 
     def roll_over(self) -> None:
         """Make a backup of every log file that has lines."""
-        log.info("SIGUSR1: rolling over what has lines of %d files", self._handlers.roll_over())
+        files = counted(self._handlers.roll_over(), "file")
+        log.info("SIGUSR1: rolling over what has lines of %s", files)
 
     def _reload(self) -> None:
         prepared = gevent.get_hub().threadpool.apply(self._prepare)
@@ -123,7 +125,8 @@ class Running:
         self._stats.count_up()
         self._stats.count_up = router.count_up
         self.config, self._router = wanted, router
-        log.info("SIGHUP: changed: %s; reopened: %d files", ", ".join(changed) or "nothing", files)
+        reopened = counted(files, "file")
+        log.info("SIGHUP: changed: %s; reopened: %s", ", ".join(changed) or "nothing", reopened)
         if left:
             log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(left))
 
@@ -183,10 +186,10 @@ def share_descriptors(config: Config) -> tuple[int, int]:
     others = min(needed, hard // 2)
     if hard - others < wanted:
         log.warning(
-            "the limit on open files is %d: only %d clients are served at a time, not max_clients = %d; "
+            "the limit on open files is %d: only %s served at a time, not max_clients = %d; "
             "raise it with `ulimit -Hn` or lower max_clients",
             hard,
-            hard - others,
+            counted(hard - others, "client", "is", "are"),
             wanted,
         )
     return min(wanted, hard - others), config.files.max_open if others == needed else max(1, others // 2)

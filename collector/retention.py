@@ -21,6 +21,7 @@ from gevent.threadpool import ThreadPool
 from collector import backups, directory
 from collector.config import Retention as Limits
 from collector.greenlets import keep_running
+from collector.log import counted
 from collector.log_directory import refuse_links
 
 if TYPE_CHECKING:
@@ -158,8 +159,8 @@ class _Check:
             over = self._total - sum(one.size for one in self._gone) - limits.max_total_bytes
             if (over := over - self._delete(self._left, over, why)) > 0:
                 out_of_reach[why] = (
-                    f"{over} bytes over, and no backup is left to delete; files in use are never deleted: "
-                    "raise it, or set max_bytes in [rollover]"
+                    f"{counted(over, 'byte')} over, and no backup is left to delete; "
+                    "files in use are never deleted: raise it, or set max_bytes in [rollover]"
                 )
         if limits.min_free_bytes:
             for device, (path, free) in self._free.items():
@@ -169,7 +170,8 @@ class _Check:
                 own = [one for one in self._left if one.device == device]
                 if (short := short - self._delete(own, short, why, freed=True)) > 0:
                     out_of_reach[f"{why} at {path}"] = (
-                        f"{short} bytes short, and no backup is left to delete: make room, or lower it"
+                        f"{counted(short, 'byte')} short, and no backup is left to delete: "
+                        "make room, or lower it"
                     )
         return Done(len(self._gone), sum(one.size for one in self._gone), out_of_reach)
 
@@ -190,7 +192,8 @@ class _Check:
             self._left.remove(one)
             self._gone.append(one)
             gone += one.frees if freed else one.size
-            log.info("%s: deleted, which frees %d bytes: [retention] %s", one.path, one.size, why)
+            frees = counted(one.size, "byte")
+            log.info("%s: deleted, which frees %s: [retention] %s", one.path, frees, why)
         return gone
 
     def _delete_one(self, one: _Expendable) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from collector.fragments import RecordReader
 from collector.framing import HEADER_BYTES
 from collector.lines import escape, renderer
-from collector.log import error_each
+from collector.log import counted, error_each
 from collector.paths import OVERFLOW, file_name
 from collector.records import level_of, name_of
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_QUARANTINED = "client %s: frame of %d bytes quarantined: %s"
-_DROPPED = "client %s: frame of %d bytes dropped: %s"
+_QUARANTINED = "client %s: frame of %s quarantined: %s"
+_DROPPED = "client %s: frame of %s dropped: %s"
 
 # Past so many routes all are forgotten, and found anew; longer names are not remembered.
 _MAX_ROUTES = 32_768
@@ -140,7 +140,11 @@ class Router:
         for size, budget in in_part:
             cause = {"of": budget, "by": host}
             log.warning(
-                "client %s: record of %d bytes is written in part: %s", peer, size, budget, extra=cause
+                "client %s: record of %s is written in part: %s",
+                peer,
+                counted(size, "byte"),
+                budget,
+                extra=cause,
             )
         if below:
             self._stats.dropped_records_total["level"] += below
@@ -164,7 +168,8 @@ class Router:
             if kept:
                 handler.leave(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
             too_large += not fits
-            told.append((_QUARANTINED if kept else _DROPPED, fault.reason, (peer, len(payload), fault)))
+            what = (peer, counted(len(payload), "byte"), fault)
+            told.append((_QUARANTINED if kept else _DROPPED, fault.reason, what))
         self._stats.dropped_records_total["unreadable"] += too_large
         if full and too_large < len(unreadable):
             self._count_dropped(path, len(unreadable) - too_large, full_now)
@@ -175,7 +180,8 @@ class Router:
             self._handlers.drop(path, records)
             return
         self._stats.dropped_records_total["reserve full"] += records
-        log.error("%s: %d records dropped: the reserve is full", path, records, extra={"by": path})
+        what = counted(records, "record")
+        log.error("%s: %s dropped: the reserve is full", path, what, extra={"by": path})
 
     def _find(self, routes: dict[Fragment | str, Route], record: Record, host: str) -> Route:
         """Return the route of a record, from now on found by its head too."""
@@ -248,7 +254,7 @@ class Router:
         if name not in self.names:
             if len(self.names) >= files.max_files:
                 log.warning(
-                    "logger %s goes to %s.log: names from the wire have made max_files = %d files",
+                    "logger %s goes to %s.log: names from the wire have made as many files as max_files = %d",
                     escape(logger)[:200],
                     OVERFLOW,
                     files.max_files,

@@ -28,6 +28,7 @@ from gevent.ssl import SSLContext, SSLSocket
 from collector.acceptors import accept, accept_waiting
 from collector.framing import FrameError, FrameSplitter, is_of_an_application
 from collector.greenlets import keep_running
+from collector.log import counted
 from collector.proxy_header import ProxyHeader
 from collector.sockets import host_port
 from collector.stats import (
@@ -480,8 +481,8 @@ class Server:
             self._stats.received_records_total += 1
             self._stats.dropped_records_total["too large"] += 1
             limit = self._listen.max_frame_bytes
-            text, by = "client %s: frame of %d bytes dropped: max_frame_bytes = %d", {"by": client.host}
-            log.error(text, client.peer, size, limit, extra=by)
+            text, by = "client %s: frame of %s dropped: max_frame_bytes = %d", {"by": client.host}
+            log.error(text, client.peer, counted(size, "byte"), limit, extra=by)
         client.splitter.discarded.clear()
 
     def _sweep(self) -> None:
@@ -501,15 +502,16 @@ class Server:
             if not client.closing:
                 self._reserve.hold_partial(-client.splitter.partial)
             self._stats.cut_frames_total += 1
-            inside = f"inside a frame, of which {client.splitter.come} bytes had come"
+            inside = f"inside a frame, of which {counted(client.splitter.come, 'byte')} had come"
             how = f"{how}; {inside}" if how else f"went away {inside}"
         odd = client.splitter.fault or client.closing or client.refused or client.splitter.inside
         level = logging.ERROR if client.misled else logging.WARNING if odd else logging.INFO
-        went = "client %s disconnected after %d records, %d bytes%s"
+        went = "client %s disconnected after %s, %s%s"
         why = f": {how}" if how else ""
         # One reason, whatever the numbers in it: there are only so many.
         kind = {"of": client.misled or _NUMBER.sub("N", how), "by": client.host}
-        log.log(level, went, client.peer, client.records, client.bytes, why, extra=kind)
+        records, size = counted(client.records, "record"), counted(client.bytes, "byte")
+        log.log(level, went, client.peer, records, size, why, extra=kind)
 
 
 def _ended(client: Client) -> str:

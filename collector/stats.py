@@ -6,6 +6,8 @@ import errno
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from collector.log import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -123,7 +125,8 @@ class Stats:
             f"{count} dropped ({why})" for why, count in sorted(self.dropped_records_total.items()) if count
         )
         return (
-            f"{self.received_records_total} records received from {self.clients_total} clients, "
+            f"{counted(self.received_records_total, 'record')} received from "
+            f"{counted(self.clients_total, 'client')}, "
             f"{self.written_records_total} written, {self.quarantined_records_total} quarantined, "
             f"{dropped or '0 dropped'}"
         )

@@ -173,7 +173,8 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
         free, total = _bytes(volume["free_bytes"]), _bytes(volume["total_bytes"])
         yield f"disk       {free} free of {total}, {volume['directory']}"
     for failing in now["files"]["failing"]:
-        yield f"FAILING    {failing['records']:,} records wait: {failing['error']}: {failing['path']}"
+        wait = "record waits" if failing["records"] == 1 else "records wait"
+        yield f"FAILING    {failing['records']:,} {wait}: {failing['error']}: {failing['path']}"
 
 
 def _rates(

@@ -24,7 +24,7 @@ from collector.exits import end_at_once
 from collector.greenlets import keep_running, tell, tell_uncaught
 from collector.handlers import HandlerCache
 from collector.lock import Lock
-from collector.log import say, say_last
+from collector.log import counted, say, say_last
 from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
 from collector.retention import Retention
@@ -85,7 +85,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         if stop.is_set() and time.monotonic() - told_at < _SAME_SECONDS:
             return
         if stop.is_set():
-            log.error("%s again: stopping at once, %d bytes are not written", why, reserve.held)
+            log.error(
+                "%s again: stopping at once, %s not written", why, counted(reserve.held, "byte", "is", "are")
+            )
             _end(1, handlers, stats)
         told_at = time.monotonic()
         stop.set()
@@ -103,10 +105,8 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     gevent.signal_handler(signal.SIGHUP, running.reload)
     gevent.signal_handler(signal.SIGUSR1, running.roll_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
-    if guardian.PIPE in os.environ:
-        keep_running(
-            "guardian", partial(_follow_guardian, int(os.environ.pop(guardian.PIPE)), on_stop), stats
-        )
+    if pipe := int(os.environ.pop(guardian.PIPE, "0")):
+        keep_running("guardian", partial(_follow_guardian, pipe, on_stop), stats)
     for address in server.start():
         # Whatever the level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
@@ -176,6 +176,7 @@ class Follower:
 
 
 def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
+    guardian.listening(pipe)  # a greenlet begins when run() waits for the first time, and by then it does
     wait_read(pipe)
     on_stop("the guardian has ended")
 
@@ -199,7 +200,7 @@ def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:
     for handler in handlers.all():
         if handler.records:
             stats.dropped_records_total["not written in time"] += handler.records
-            lost = (handler.file.path, handler.records)
-            log.error("%s: %d records are lost, they could not be written in time", *lost)
+            lost = counted(handler.records, "record", "is lost, it", "are lost, they")
+            log.error("%s: %s could not be written in time", handler.file.path, lost)
     say_last(f"stopped: {stats.summary()}")
     end_at_once(code)

@@ -23,6 +23,7 @@ from gevent.threadpool import ThreadPool
 from collector.chores import Chores
 from collector.exits import EXIT_FAILED, end_at_once
 from collector.greenlets import keep_running, tell
+from collector.log import counted
 from collector.rotating import NOT_REGULAR
 from collector.writer_thread import WriterThread
 
@@ -259,7 +260,8 @@ class Writer:
                 try:
                     lines = handler.take() if handler.records else None
                 except MemoryError:
-                    log.error("%s: no memory to write, %d records wait", handler.file.path, handler.records)
+                    waits = counted(handler.records, "record", "waits", "wait")
+                    log.error("%s: no memory to write, %s", handler.file.path, waits)
                     handler.semaphore.release()
                     handler.retry_at = now + _LAST_PAUSE_SECONDS
                     continue
@@ -322,8 +324,9 @@ class Writer:
         # leaves most out.
         of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
         remedy = _remedy(error) if by_itself and not handler.pause else ""
-        why = (handler.file.path, handler.records, error, remedy)
-        log.error("%s: cannot be written, %d records wait: %s%s", *why, extra={"of": of})
+        waits = counted(handler.records, "record", "waits", "wait")
+        why = (handler.file.path, waits, error, remedy)
+        log.error("%s: cannot be written, %s: %s%s", *why, extra={"of": of})
         handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
         handler.retry_at = now + handler.pause
 
@@ -440,7 +443,8 @@ def _remedy(error: OSError) -> str:
 
 
 def _but_dropped(handler: Handler) -> str:
-    return f"; {handler.dropped} records were dropped meanwhile" if handler.dropped else ""
+    dropped = counted(handler.dropped, "record", "was", "were")
+    return f"; {dropped} dropped meanwhile" if handler.dropped else ""
 
 
 def _close(handler: Handler) -> None:

@@ -317,7 +317,7 @@ def test_no_cause_and_no_client_silences_another_at_the_handshake(
     with context.wrap_socket(collector.connect(), server_hostname="127.0.0.1"):  # and no certificate
         within(5, lambda: "peer did not return a certificate" in collector.stderr)
     assert collector.stop() == 0
-    assert "5 more left out like: client %s disconnected" in collector.stderr
+    assert re.search(r"5 more left out like: client \S+ disconnected", collector.stderr)
     assert "5 of them by 127.0.0.1" in collector.stderr
 
 

@@ -372,7 +372,7 @@ def test_a_frozen_volume_does_not_delay_the_end(volumes: Volumes, make_collector
     collector.process.send_signal(signal.SIGTERM)
     within(5, lambda: not collector.running, "the end")
     assert collector.process.returncode == 1
-    assert "stalled.log: 1 records are lost, they could not be written in time" in collector.stderr
+    assert "stalled.log: 1 record is lost, it could not be written in time" in collector.stderr
 
 
 def stalled_rules(count: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import within
+from tests.conftest import START_SECONDS, within
 from tests.test_server import make_frame, messages
 
 if TYPE_CHECKING:
@@ -37,6 +37,20 @@ def test_a_worker_that_dies_is_replaced_at_once_on_the_same_port(collector: Coll
     within(5, lambda: messages(collector) == ["sent to nobody yet"])
     assert before != collector.worker
     within(5, lambda: "was killed by signal 9" in collector.stderr)
+
+
+def test_only_a_worker_that_has_listened_is_said_to_have_lost_something(collector: Collector) -> None:
+    os.kill(collector.worker, signal.SIGKILL)
+    lost = "was killed by signal 9; what it had not written is lost; another starts"
+    within(5, lambda: lost in collector.stderr)
+    within(START_SECONDS, lambda: collector.stderr.count("listening on") == 2, "another worker")
+    good = collector.config.read_text()
+    collector.config.write_text("[fils]")  # so that the next ones do not start
+    os.kill(collector.worker, signal.SIGKILL)
+    within(START_SECONDS, lambda: " ended with 2 before it listened; another starts" in collector.stderr)
+    assert 2 == collector.stderr.count("what it had not written is lost; another starts")
+    collector.config.write_text(good)
+    within(START_SECONDS, lambda: collector.stderr.count("listening on") == 3, "another worker")
 
 
 def test_no_connection_is_refused_while_workers_die(collector: Collector) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.log import Limit
+from collector.log import Limit, counted
 from tests.conftest import within
 from tests.test_server import make_frame, messages
 
@@ -127,6 +128,43 @@ def test_of_a_flood_of_addresses_the_next_line_tells_how_many_were_left_out(
     assert later.getMessage() == "it broke: x (4800 more like it left out, 4800 of them by others)"
 
 
+def test_at_the_end_an_example_tells_what_was_left_out() -> None:
+    code = """
+import logging
+from collector import log
+log.set_up(logging.INFO)
+for number in range(30):
+    by = f"192.0.2.{number % 2}"
+    logging.getLogger("collector").error("client %s: %d bytes", by, number, extra={"of": "x", "by": by})
+    logging.getLogger("collector").error("the same %s for all", "word", extra={"of": str(number < 25)})
+log.say_last("the end")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    last = result.stderr.splitlines()[-2:]
+    assert "%" not in result.stderr
+    assert last[0].endswith(" ERROR 5 more left out like: the same word for all")
+    assert last[1].endswith(" INFO the end")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 records wait"), (1, "1 record waits"), (2, "2 records wait")]
+)
+def test_a_number_has_its_noun(number: int, text: str) -> None:
+    assert text == counted(number, "record", "waits", "wait")
+    assert text.rpartition(" ")[0] == counted(number, "record")
+
+
+def test_no_line_counts_one_as_many(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector().start()
+    collector.send(make_frame("one"))
+    collector.send(b"\0\0\0\1x")
+    within(5, lambda: "frame of 1 byte quarantined: " in collector.stderr)
+    within(5, lambda: "disconnected after 1 record, " in collector.stderr)
+    collector.stop(signal.SIGTERM)
+    assert "stopped: 2 records received from 2 clients, 1 written, 1 quarantined" in collector.stderr
+    assert [] == re.findall(r"(?<![\d.])1 (?:records|bytes|clients|files|lines)\b.*", collector.stderr)
+
+
 def test_several_faults_of_a_batch_are_limited_by_reason_and_client(collector: Collector) -> None:
     no_record = b"\0\0\0\2N."
     no_pickle = b"\0\0\0\1x"
@@ -135,11 +173,11 @@ def test_several_faults_of_a_batch_are_limited_by_reason_and_client(collector: C
     with socket.create_connection(("127.0.0.1", collector.port), source_address=("127.0.0.2", 0)) as other:
         other.sendall(no_pickle)
         within(5, lambda: "client 127.0.0.2:" in collector.stderr)
-        within(5, lambda: collector.stderr.count("frame of 1 bytes quarantined") == 21)
+        within(5, lambda: collector.stderr.count("frame of 1 byte quarantined") == 21)
     assert 1 == collector.stderr.count("frame of 2 bytes quarantined")
     assert collector.stop() == 0
-    assert "180 more left out like: client %s: frame of %d bytes quarantined" in collector.stderr
-    assert "not a pickle that can be read, 180 of them by 127.0.0.1" in collector.stderr
+    assert re.search(r"180 more left out like: client \S+: frame of 1 byte quarantined: ", collector.stderr)
+    assert ", 180 of them by 127.0.0.1\n" in collector.stderr
 
 
 def test_however_many_files_cannot_be_written_each_is_named(collector: Collector) -> None:
@@ -255,6 +293,6 @@ def test_stopped_twice_the_totals_come_last_with_what_is_lost(
 
     within(5, stopped, "one that comes at once is taken for the first")
     assert 1 == process.wait(10)
-    assert "app.log: 1 records are lost" in collector.stderr
+    assert "app.log: 1 record is lost" in collector.stderr
     last = collector.stderr.splitlines()[-1]
-    assert "stopped: 1 records received from 1 clients, 0 written, 0 quarantined, 1 dropped" in last
+    assert "stopped: 1 record received from 1 client, 0 written, 0 quarantined, 1 dropped" in last

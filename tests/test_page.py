@@ -339,7 +339,7 @@ def test_a_disk_that_fails_is_told_in_words(page: Page, watched: Collector, send
     (watched.directory / "broken.log").mkdir()
     send("cannot be written", logger="broken")
     within(15, lambda: "broken.log: " in page.text("disk"), page.text("disk"))
-    assert "1 record wait" in page.text("disk")
+    assert "1 record waits" in page.text("disk")
     within(5, lambda: "Not well: " in page.text("alarm-text"), page.text("alarm-text"))
 
 

@@ -389,7 +389,7 @@ def test_allow_after_sighup_goes_by_the_address_in_the_header(make_collector: Ma
         comes.sendall(TEXT[:20])
         within(5, lambda: sorted(messages(collector)) == ["one", "two"])
         hang_up(collector, f'{BEHIND}allow = ["192.0.2.0/24"]\n')
-        within(5, lambda: " client 198.51.100.7:4711 disconnected after 1 records" in collector.stderr)
+        within(5, lambda: " client 198.51.100.7:4711 disconnected after 1 record" in collector.stderr)
         comes.sendall(TEXT[20:] + make_frame("three"))
         stays.sendall(make_frame("four"))
         within(5, lambda: sorted(messages(collector)) == ["four", "one", "three", "two"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -61,8 +62,9 @@ def test_each_has_a_line_with_its_own_reason_up_to_the_limit_and_the_others_are_
     kept = [line for line in lines if line.startswith("frame of 2 bytes quarantined: ")]
     assert (20, 2) == (len(kept), len(set(kept)))
     assert 20 == len([line for line in lines if line.startswith("frame of 47 bytes dropped: ")])
-    assert "40 more left out like: client %s: frame of %d bytes quarantined" in collector.stderr
-    assert "10 more left out like: client %s: frame of %d bytes dropped" in collector.stderr
+    text = re.sub(r"client \S+:", "client N:", collector.stderr)
+    assert "40 more left out like: client N: frame of 2 bytes quarantined: " in text
+    assert "10 more left out like: client N: frame of 47 bytes dropped: " in text
 
 
 @pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
@@ -90,7 +92,7 @@ def test_with_max_bytes_0_they_are_dropped_and_counted(make_collector: Callable[
     collector.send(framed(b"N.") * 3)
     assert collector.stop() == 0
     assert (
-        "3 records received from 1 clients, 0 written, 0 quarantined, 3 dropped (unreadable)"
+        "3 records received from 1 client, 0 written, 0 quarantined, 3 dropped (unreadable)"
         in collector.stderr
     )
     assert not (collector.directory / ".quarantine").exists()

@@ -149,7 +149,7 @@ def test_the_level_of_the_log_changes(collector: Collector) -> None:
     hang_up(collector, "")
     before = len(collector.stderr)
     collector.send(make_frame("one more"))
-    within(5, lambda: " disconnected after 1 records" in collector.stderr[before:])
+    within(5, lambda: " disconnected after 1 record" in collector.stderr[before:])
 
 
 def test_who_is_taken_out_of_allow_is_read_to_the_end_and_closed(
@@ -566,7 +566,7 @@ def test_the_time_zone_is_read_again(make_collector: MakeCollector, tmp_path: Pa
 
     write_zone(zone, EAST)
     hang_up(collector)
-    assert "SIGHUP: changed: the time zone (+14 +1400); reopened: 1 files" in collector.stderr
+    assert "SIGHUP: changed: the time zone (+14 +1400); reopened: 1 file" in collector.stderr
     logs("after", EAST)
     west, east = stamps(collector, "SIGHUP: changed")
     assert (True, True) == (is_now(west, WEST), is_now(east, EAST))

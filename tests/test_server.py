@@ -82,7 +82,7 @@ def test_a_million_bad_payloads_do_not_flood_the_log(collector: Collector) -> No
     within(10, lambda: messages(collector) == ["after"])
     assert collector.stop() == 0
     # So many, and one that tells how many were left out.
-    assert 20 + 1 == collector.stderr.count("bytes quarantined")
+    assert 20 + 1 == collector.stderr.count("frame of 1 byte quarantined")
     assert collector.stderr.endswith("1 written, 100000 quarantined, 0 dropped\n")
 
 
@@ -191,7 +191,7 @@ def test_what_was_received_before_a_signal_is_on_disk_after_exit_0(collector: Co
         assert collector.stop(number) == 0
     assert 5000 == len(messages(collector))
     assert (
-        "stopped: 5000 records received from 1 clients, 5000 written, 0 quarantined, 0 dropped"
+        "stopped: 5000 records received from 1 client, 5000 written, 0 quarantined, 0 dropped"
         in collector.stderr
     )
 
