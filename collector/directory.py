@@ -13,12 +13,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector import backups
+from collector.backups import Backup
 from collector.paths import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.backups import Backup
     from collector.config import Config
 
 QUARANTINE = (".quarantine", ".quarantine.1")
@@ -26,6 +26,8 @@ QUARANTINE = (".quarantine", ".quarantine.1")
 _PART = r"[\w%~-]+"
 _LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
 _CLIENT = r"[\w.:%-]+"
+# What logrotate adds to a name: a number, or with dateext a date, maybe with an hour, or seconds since 1970.
+_ROTATED = re.compile(r"(?:\.[1-9]\d{0,3}|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?:\.gz)?\Z", re.ASCII)
 
 
 class Found(NamedTuple):
@@ -56,8 +58,20 @@ def log_name(config: Config) -> re.Pattern[str]:
     return re.compile("|".join([name, re.escape(f"{OVERFLOW}.log"), *fixed]))
 
 
-def find(config: Config) -> Iterator[Found]:
-    """Yield the log files and backups, in no order. Raises OSError where the directory cannot be listed."""
+def _split(path: str) -> tuple[str, Backup | None]:
+    """Return as backups.split() does the log file and the backup, which logrotate may have made."""
+    base, backup = backups.split(path)
+    if not backup and (match := _ROTATED.search(path)):
+        return path[: match.start()], Backup("", 0, os.path.basename(path))
+    return base, backup
+
+
+def find(config: Config, *, rotated: bool = False) -> Iterator[Found]:
+    """Yield the log files and backups, in no order. Raises OSError where the directory cannot be listed.
+
+    With *rotated* also what logrotate has made of them, as backups without a label: to be read, for they are
+    neither counted nor deleted here.
+    """
     is_log = log_name(config).fullmatch
     root = os.path.realpath(config.files.directory)
     waiting = [""]
@@ -76,7 +90,7 @@ def find(config: Config) -> Iterator[Found]:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
                 continue
-            base, backup = backups.split(name)
+            base, backup = _split(name) if rotated and not is_log(name) else backups.split(name)
             if not is_log(base):
                 continue
             try:

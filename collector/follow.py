@@ -92,11 +92,15 @@ class Follower:
         """Find files made, renamed and removed."""
         there = set()
         # The oldest first, for two of one file may have records of the same second.
-        for found in sorted(directory.find(self._config), key=_age):
+        for found in sorted(directory.find(self._config, rotated=True), key=_age):
             number = directory.number(found)
             there.add(number)
+            by_logrotate = found.backup is not None and not found.backup.label
             if followed := self._seen.get(number):
-                followed.live = found.backup is None
+                # What logrotate has moved is written to until the collector hears of it.
+                followed.live = by_logrotate or found.backup is None
+            elif by_logrotate:
+                self._seen[number] = None  # a copy, or compressed: what is in it has been shown
             elif number not in self._seen or found.backup is None:
                 try:
                     compressed = found.path.endswith(".gz")

@@ -7,11 +7,13 @@ written in. Lines come without their newline. Knows no file.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
 import logging
 import re
 import time
+from contextlib import suppress
 from itertools import pairwise
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from collector.checks import TEXT_FIELD
 from collector.config import Format
 from collector.records import STANDARD
+from collector.toml_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,14 +50,28 @@ KEY_OF = {
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
-_EXPANDED = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%R": "%H:%M", "%D": "%m/%d/%y", "%e": "%d"}
+_EXPANDED = {
+    "%F": "%Y-%m-%d",
+    "%T": "%H:%M:%S",
+    "%R": "%H:%M",
+    "%D": "%m/%d/%y",
+    "%e": "%d",
+    "%h": "%b",
+    "%r": "%I:%M:%S %p",
+    "%P": "%p",
+    "%t": "\t",
+}
+_YEARS = {"%Y", "%y", "%G", "%c", "%x"}
 _WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "y": 2, "j": 3, "z": 5}
 _JSON_BEGINS = rb'\{"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)'
 _JSON_LEVEL = re.compile(rb',"level":"([^"]*)"')
 _JSON_SECOND = slice(0, 33)
 _JSON_FRACTION = slice(34, 40)
-# Distinct seconds remembered, and beginnings of lines that are no time.
+# Distinct seconds remembered, and beginnings of lines that are no time. For lines without a year there is a
+# memory for each day on which a file was written last.
 _MAX_TIMES = 100_000
+_MAX_TIMES_OF_A_DAY = 1000
+_DAY_SECONDS = 24 * 60 * 60
 # An instant whose every part is another number, to see what a datefmt tells of it.
 _PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
 
@@ -68,6 +85,12 @@ class Layout:
         self.names: list[str] = []
         """The attributes that stand in a line of text, in their order."""
         self.timed = True
+        self.untimed = ""
+        """Why the format does not tell when a record was logged, "" if it does."""
+        self._yearless = False
+        self._now = time.time()
+        """What a time without a year is nearest to."""
+        self._near: dict[int, Layout] = {}
         self._second: slice | None = _JSON_SECOND
         self._fraction: slice | None = _JSON_FRACTION
         self._begin_is_open = True
@@ -76,11 +99,13 @@ class Layout:
         self._begins = re.compile(_JSON_BEGINS)
         if not self.is_json:
             self._read(form)
-        self._times = _Times(self)
+        self._times = _Times(self, _MAX_TIMES)
 
     def _read(self, form: Format) -> None:
         """Find what stands where in a format of text."""
-        self._datefmt = re.sub("%[FTRDe]", lambda match: _EXPANDED[match[0]], form.datefmt)
+        self._datefmt = re.sub("%.", lambda match: _EXPANDED.get(match[0], match[0]), form.datefmt)
+        self._yearless = not _YEARS.intersection(re.findall("%.", self._datefmt))
+        self.untimed = _why_untimed(form, self._datefmt, yearless=self._yearless)
         stamp, width = _pattern_of_time(self._datefmt)
         self.timed = False
         self._second = self._fraction = None
@@ -93,7 +118,7 @@ class Layout:
             if self._begin_is_open and self.timed:
                 self._begin_is_open = False
                 self._find_fraction(literal, field)
-            elif name == "asctime" and field["precision"] is None and _tells_the_day(self._datefmt):
+            elif name == "asctime" and field["precision"] is None and not self.untimed:
                 self.timed = True
                 if width and not field["width"] and not self.names:
                     self._second = slice(0, len(literal.encode()) + width)
@@ -150,12 +175,37 @@ class Layout:
                 return None
             piece = match[1]
         try:
-            when = datetime.datetime.strptime(piece.decode(), self._datefmt)  # noqa: DTZ007 - see the next line
-            if not when.tzinfo and (self.is_json or self.form.utc):
-                when = when.replace(tzinfo=datetime.timezone.utc)
-            return time_key(when.timestamp())
+            text = piece.decode()
+            if not self._yearless:
+                return time_key(self._instant(text, self._datefmt))
+            year = time.gmtime(self._now).tm_year
+            instants = []
+            for one in (year - 1, year, year + 1):
+                with suppress(ValueError):  # February has no 29th in that year
+                    instants.append(self._instant(f"{one} {text}", f"%Y {self._datefmt}"))
+            return time_key(min(instants, key=lambda instant: abs(instant - self._now)))
         except (ValueError, OverflowError):
             return None
+
+    def _instant(self, text: str, datefmt: str) -> float:
+        when = datetime.datetime.strptime(text, datefmt)  # noqa: DTZ007 - see the next line
+        if not when.tzinfo and (self.is_json or self.form.utc):
+            when = when.replace(tzinfo=datetime.timezone.utc)
+        return when.timestamp()
+
+    def near(self, when: float) -> Layout:
+        """Return a layout of the same format for lines that were written up to *when*, by the day.
+
+        It tells by that which year is meant where the format does not.
+        """
+        if not self._yearless:
+            return self
+        day = int(when // _DAY_SECONDS)
+        if day not in self._near:
+            layout = self._near[day] = copy.copy(self)
+            layout._now = (day + 1) * _DAY_SECONDS  # noqa: SLF001 - its own class
+            layout._times = _Times(layout, _MAX_TIMES_OF_A_DAY)  # noqa: SLF001 - the same
+        return self._near[day]
 
     def fields(self, record: bytes) -> dict[str, Any]:
         """Return what *record* tells by the keys of a JSON line; {} where it is not of this format."""
@@ -195,11 +245,12 @@ class Layout:
 class _Times(dict[bytes, "bytes | None"]):
     """Times by their text. Records of one second follow each other, and a look-up costs next to nothing."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, most: int) -> None:
         self._second = layout.second
+        self._most = most
 
     def __missing__(self, piece: bytes) -> bytes | None:
-        if len(self) >= _MAX_TIMES:
+        if len(self) >= self._most:
             self.clear()
         found = self[piece] = self._second(piece)
         return found
@@ -257,11 +308,36 @@ def _pattern_of_time(datefmt: str) -> tuple[str, int]:
     return pattern, width if fixed else 0
 
 
-def _tells_the_day(datefmt: str) -> bool:
+def _why_untimed(form: Format, datefmt: str, *, yearless: bool) -> str:
+    """Return why lines of a text format do not tell when a record was logged; "" if they do."""
+    times = [field for _, field in _pieces(form.text) if field and field["name"] == "asctime"]
+    if not times:
+        return f"[format] text = {shown(form.text)} has no %(asctime)s"
+    if all(field["precision"] is not None for field in times):
+        return f"[format] text = {shown(form.text)} cuts %(asctime)s"
+    place = f"[format] datefmt = {shown(form.datefmt)}"
+    text, datefmt = (f"2019 {_PROBE.strftime(datefmt)}", f"%Y {datefmt}") if yearless else ("", datefmt)
     try:
-        return datetime.datetime.strptime(_PROBE.strftime(datefmt), datefmt).date() == _PROBE.date()  # noqa: DTZ007
-    except ValueError:
-        return False
+        found = datetime.datetime.strptime(text or _PROBE.strftime(datefmt), datefmt)  # noqa: DTZ007 - a probe
+    except (ValueError, re.error):
+        conversions = re.findall("%[-_0^#EO]*[0-9]*.", form.datefmt)
+        unknown = [one for one in conversions if not _is_readable(one)]
+        unknown += [f"{one} twice" for one in dict.fromkeys(conversions) if conversions.count(one) > 1]
+        return f"{place} has {' and '.join(unknown) or 'a part twice'}, which cannot be read back"
+    if found.date() != _PROBE.date():
+        return f"{place} tells no date"
+    if found.hour not in (0, _PROBE.hour):
+        return f"{place} has hours up to 12 without %p"
+    return ""
+
+
+def _is_readable(conversion: str) -> bool:
+    conversion = _EXPANDED.get(conversion, conversion)
+    try:
+        datetime.datetime.strptime(f"2019 {_PROBE.strftime(conversion)}", f"%Y {conversion}")  # noqa: DTZ007 - a probe
+    except (ValueError, re.error):
+        return conversion in _YEARS
+    return True
 
 
 def _pieces(text: str) -> list[tuple[str, Any]]:

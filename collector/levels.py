@@ -17,14 +17,20 @@ def from_text(text: str) -> int:
     return from_name(text)
 
 
+def known(name: str) -> int | None:
+    """Return the level that is named so, in any case; None if it is no standard one."""
+    upper = name.upper()
+    return int(getattr(logging, upper)) if upper in _NAMES else None
+
+
 def from_name(name: str, number: str = "a whole number from 0 up") -> int:
     """Return the level that is named so, in any case.
 
     Raises ValueError, with the rule, in which *number* says what else it may be.
     """
-    upper = name.upper()
-    if upper in _NAMES:
-        return int(getattr(logging, upper))
-    near = difflib.get_close_matches(upper, _NAMES, 1)
+    level = known(name)
+    if level is not None:
+        return level
+    near = difflib.get_close_matches(name.upper(), _NAMES, 1)
     rule = f"must be one of {', '.join(_NAMES)}, or {number}"
     raise ValueError(f"{rule}; did you mean {near[0]}?" if near else rule)

@@ -60,13 +60,14 @@ class Source:
         A *live* file is opened at once, for it may be renamed by the time it is read.
         """
         self.found = found
-        self.layouts = layouts
+        self.layouts = [layout.near(found.status.st_mtime) for layout in layouts]
         self.first = b""
         """The time of its first record."""
         self.low = self.high = b""
         """The times of the first record that is left of the block, and of its last one."""
         self.trouble = ""
         self.timed = True
+        self._live = live
         self._file: BinaryIO | gzip.GzipFile | None = None
         self._compressed: BinaryIO | None = None
         self._select = select
@@ -79,9 +80,10 @@ class Source:
         self._records: tuple[list[bytes], list[bytes]] | None = None
         if live:
             with suppress(OSError):  # the reason shows when it is read
-                self._file = open_regular(found.path)
-                self.found = found._replace(status=os.fstat(self._file.fileno()))
-                self._left = self.found.status.st_size
+                file = self._take(open_regular(found.path), found.path)
+                self.found = found._replace(status=os.fstat(file.fileno()))
+                if not self._compressed:
+                    self._left = self.found.status.st_size
 
     @property
     def number(self) -> tuple[int, int]:
@@ -104,10 +106,10 @@ class Source:
         else:
             # Nobody knows when what is in it was; that it was before it was last written is sure.
             self.first = time_key(self.found.status.st_mtime)
-        if self.found.backup:
-            self.close()
-        else:
+        if self._live:
             self._rest = data
+        else:
+            self.close()
         return bool(data)
 
     def advance(self, size: int) -> bool:
@@ -246,8 +248,10 @@ class Source:
         return records[-number:], list(accumulate(keys, max))[-number:]
 
     def duplicate(self) -> BinaryIO | None:
-        """Return the file once more if it is open, to be read by os.pread."""
-        return None if self._file is None else open(os.dup(self._file.fileno()), "rb", buffering=0)
+        """Return the file once more if it is open and not compressed, to be read by os.pread."""
+        if self._file is None or self._compressed:
+            return None
+        return open(os.dup(self._file.fileno()), "rb", buffering=0)
 
     def layout_of(self, record: bytes) -> Layout:
         """Return the layout by which *record* was written."""
@@ -293,11 +297,15 @@ class Source:
             except FileNotFoundError:
                 path += ".gz"  # compressed meanwhile
                 file = open_regular(path)
-            if path.endswith(".gz"):
-                self._compressed = file
-                self._file = gzip.GzipFile(fileobj=file, mode="rb")
-            else:
-                self._file = file
+            return self._take(file, path)
+        return self._file
+
+    def _take(self, file: BinaryIO, path: str) -> BinaryIO | gzip.GzipFile:
+        if path.endswith(".gz"):
+            self._compressed = file
+            self._file = gzip.GzipFile(fileobj=file, mode="rb")
+        else:
+            self._file = file
         return self._file
 
     def _read(self, size: int) -> bytes:
@@ -337,11 +345,16 @@ def open_all(
     for _ in range(_TRIES):
         for source in sources.values():
             source.close()
-        listed = list(directory.find(config))
-        opened = [Source(found, layouts, select, search, live=not found.backup) for found in listed]
+        listed = list(directory.find(config, rotated=True))
+        # logrotate renames what it has made, and not only what is written to.
+        opened = [
+            Source(found, layouts, select, search, live=not (found.backup and found.backup.label))
+            for found in listed
+        ]
         sources = {source.number: source for source in opened}
         # Whatever was renamed while the directory was listed shows as a file that was not in the list.
-        if all(directory.number(found) in sources for found in [*listed, *directory.find(config)]):
+        again = directory.find(config, rotated=True)
+        if all(directory.number(found) in sources for found in [*listed, *again]):
             break
     # A backup that is being compressed has two forms.
     paths = {source.found.path for source in sources.values()}

@@ -7,7 +7,6 @@ characters that a record may hold are shown, not obeyed. Needs no running collec
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from collector import directory, follow, readback
+from collector import directory, follow, levels, readback
 from collector.layouts import layouts_of, time_key
 from collector.paths import file_name
 
@@ -37,7 +36,10 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Run the command; return its exit code."""
-    if options.level and (fault := _without_level(config)):
+    fault = _without_level(config) if options.level else ""
+    if options.since is not None:
+        fault = fault or _without_time(config)
+    if fault:
         _say(fault)
         return EXIT_USAGE
     try:
@@ -63,12 +65,19 @@ def _without_level(config: Config) -> str:
     return ""
 
 
+def _without_time(config: Config) -> str:
+    for layout in layouts_of(config):
+        if layout.untimed:
+            return f'--since: {layout.untimed}; set datefmt = "%Y-%m-%d %H:%M:%S", say, or use style = "json"'
+    return ""
+
+
 class _Tail:
     def __init__(self, options: argparse.Namespace, config: Config) -> None:
         self._options = options
         self._config = config
         self._is_log = directory.log_name(config).fullmatch
-        self._since = b"" if options.since is None else time_key(time.time() - options.since)
+        self._since = b"" if options.since is None else time_key(max(0, time.time() - options.since))
         self._on_terminal = sys.stdout.isatty()
         self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
         filters = options.level or options.logger or options.grep
@@ -86,7 +95,9 @@ class _Tail:
         sources = [source for source in opened if source.peek()]
         for source in sources:
             if not source.timed:
-                _say(f"{source.found.path}: no line begins with a time as in [format]; taken as a whole")
+                reasons = [layout.untimed for layout in source.layouts if not layout.is_json]
+                why = reasons[0] if all(reasons) and reasons else "no line begins with a time as in [format]"
+                _say(f"{source.found.path}: {why}; taken as a whole")
         self._read_back(sources)
         self._out.flush()
         troubles = [source.trouble for source in opened if source.trouble]
@@ -195,8 +206,8 @@ def _levelno(fields: dict[str, Any]) -> float:
     name = str(fields.get("level", ""))
     if name.startswith("Level ") and name[6:].isdecimal():
         return int(name[6:])
-    number = logging.getLevelName(name)
-    return number if isinstance(number, int) else float("inf")
+    number = levels.known(name)
+    return float("inf") if number is None else number
 
 
 def _say(text: str) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector import follow, readback
+from collector import directory, follow, readback
 from collector.config import Admin, Config, Format, load
 from tests.conftest import whole_lines, within
 from tests.test_server import make_frame
@@ -217,6 +217,139 @@ def test_local_times_and_json_are_merged_by_the_instant(tmp_path: Path) -> None:
     assert ["first", "second"] == re.findall("first|second", logs.tail(TZ="Europe/Berlin"))
 
 
+@pytest.mark.parametrize("datefmt", ["%m-%d %H:%M:%S", "%b %e %H:%M:%S", "%a %d %h %T", "%j %T"])
+def test_without_a_year_the_nearest_to_the_last_write_is_taken(tmp_path: Path, datefmt: str) -> None:
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '%(asctime)s %(message)s'\ndatefmt = '{datefmt}'")
+    # Over the end of a year, half a year and a leap year back.
+    days = [datetime(2024, 2, 29, 12, tzinfo=timezone.utc) + timedelta(days=60 * n) for n in range(18)]
+    expected = []
+    for number, when in enumerate(days):
+        before = when - timedelta(days=100 if number % 2 else 1)
+        contents = [f"{one.strftime(datefmt)} m{one:%Y-%m-%d}\n" for one in (before, when)]
+        logs.write(f"app{number}.log", "".join(contents), when + timedelta(seconds=1))
+        expected += [f"m{one:%Y-%m-%d}" for one in (before, when)]
+    assert sorted(expected) == [line.split()[-1] for line in logs.tail().splitlines()]
+    assert sorted(expected)[-5:] == [line.split()[-1] for line in logs.tail("-n", "5").splitlines()]
+
+
+def test_since_goes_by_the_nearest_year(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, "[format]\nutc = true\ntext = '%(asctime)s %(message)s'\ndatefmt = '%m-%d %T'")
+    now = datetime.now(timezone.utc)
+    times = [now - timedelta(days=days) for days in (170, 40, 1)]
+    logs.write("a.log", "".join(f"{one:%m-%d %H:%M:%S} m{n}\n" for n, one in enumerate(times)), now)
+    assert ["m1", "m2"] == [line.split()[-1] for line in logs.tail("--since", "50d").splitlines()]
+
+
+UNTIMED = {
+    "%H:%M:%S": 'datefmt = "%H:%M:%S" tells no date',
+    "%a %H:%M:%S": 'datefmt = "%a %H:%M:%S" tells no date',
+    "%d %H:%M": 'datefmt = "%d %H:%M" tells no date',
+    "%Y-%m %T": 'datefmt = "%Y-%m %T" tells no date',
+    "%s": "has %s, which cannot be read back",
+    "%-d.%m.%Y %k:%M": "has %-d and %k, which cannot be read back",
+    "%Y-%m-%d %I:%M": "has hours up to 12 without %p",
+    "%d.%m.%Y (%Y)": "has %Y twice, which cannot be read back",
+    "%D %m": "has a part twice, which cannot be read back",
+}
+
+
+@pytest.mark.parametrize(("datefmt", "why"), UNTIMED.items(), ids=UNTIMED)
+def test_a_time_that_cannot_be_used_is_said_as_what_it_is_and_there_is_no_since(
+    tmp_path: Path, datefmt: str, why: str
+) -> None:
+    text = "%(asctime)s %(levelname)s %(message)s"
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '{text}'\ndatefmt = '{datefmt}'")
+    logs.write("a.log", f"{BEGIN.strftime(datefmt)} INFO one\n")
+    result = logs.run()
+    assert (0, f"{BEGIN.strftime(datefmt)} INFO one\n") == (result.returncode, result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"collector tail: {logs.directory}/a.log: [format] datefmt = ")
+    assert line.endswith(f"{why}; taken as a whole")
+    result = logs.run("--since", "10m")
+    assert (2, "") == (result.returncode, result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("collector tail: --since: [format] datefmt = ")
+    assert why in line
+
+
+def test_since_needs_a_time_in_the_format(tmp_path: Path) -> None:
+    result = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"').run("--since", "10m")
+    assert (2, "") == (result.returncode, result.stdout)
+    assert '--since: [format] text = "%(name)s %(message)s" has no %(asctime)s; ' in result.stderr
+
+
+def test_a_span_longer_than_time_is_all_of_it(logs: Logs) -> None:
+    logs.write("a.log", line := text(BEGIN, "a", "INFO", "x"))
+    assert line == logs.tail("--since", "999999999w")
+
+
+def test_what_logrotate_has_made_is_read(logs: Logs) -> None:
+    names = ["app.log-20261120.gz", "app.log.3.gz", "app.log-2026112110", "app.log-20261121-1795478400"]
+    names += ["app.log-20261122", "app.log.2.gz", "app.log.1", "app.log.2026-11-22", "app.log"]
+    expected = ""
+    for number, name in enumerate(names):
+        when = BEGIN + timedelta(minutes=number)
+        logs.write(name, line := text(when, "app", "INFO", name), when)
+        expected += line
+    for name in ("app.log.0", "app.log.old", "app.log-2026", "app.log.1.bz2", "other.txt.1"):
+        logs.write(name, "no\n")
+    assert expected == logs.tail()
+    assert expected == logs.tail("--grep", "app")
+    assert "".join(expected.splitlines(keepends=True)[-4:]) == logs.tail("-n", "4")
+
+
+def test_what_logrotate_has_made_is_not_the_collectors_to_count_or_delete(logs: Logs) -> None:
+    for name in ("app.log", "app.log.1", "app.log-20261122.gz", "app.log.2026-11-22"):
+        logs.write(name, "x\n")
+    found = {os.path.basename(one.path) for one in directory.find(load(logs.config))}
+    assert {"app.log", "app.log.2026-11-22"} == found
+
+
+def test_files_that_logrotate_renames_while_they_are_read_are_read_once_and_whole(logs: Logs) -> None:
+    for number, name in enumerate(("app.log.2.gz", "app.log.1", "app.log")):
+        logs.write(name, text(BEGIN + timedelta(minutes=number), "app", "INFO", name))
+    opened = readback.open_all(load(logs.config))
+    for name, to in (("app.log.2.gz", "app.log.3.gz"), ("app.log.1", "app.log.2"), ("app.log", "app.log.1")):
+        (logs.directory / name).rename(logs.directory / to)
+    logs.write("app.log", text(BEGIN + timedelta(minutes=9), "app", "INFO", "new"))
+    pieces = [piece for records in readback.merge([one for one in opened if one.peek()]) for piece in records]
+    assert ["app.log.2.gz", "app.log.1", "app.log"] == [piece.decode().split()[-1] for piece in pieces]
+
+
+def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing_is_shown_twice(
+    logs: Logs,
+) -> None:
+    logs.write("app.log", text(BEGIN, "app", "INFO", "old"))
+    logs.write("app.log.1", text(BEGIN, "app", "INFO", "older"))
+    config = load(logs.config)
+    opened = readback.open_all(config)
+    with closing(follow.Follower(config, opened)) as follower:
+        for source in opened:
+            source.close()
+
+        def shown() -> list[str]:
+            return [record.decode().split()[-1] for _, record, _ in follower.poll()]
+
+        assert [] == shown()
+        (logs.directory / "app.log.1").rename(logs.directory / "app.log.2")
+        (logs.directory / "app.log").rename(logs.directory / "app.log.1")
+        assert [] == shown()
+        with (logs.directory / "app.log.1").open("a") as moved:
+            for word in ("late", "later"):
+                moved.write(text(BEGIN, "app", "INFO", word))
+                moved.flush()
+                assert [word] == shown()
+        logs.write("app.log", text(BEGIN, "app", "INFO", "new"))
+        assert ["new"] == shown()
+        (logs.directory / "app.log.2.gz").write_bytes(
+            gzip.compress((logs.directory / "app.log.2").read_bytes())
+        )
+        (logs.directory / "app.log.2").unlink()
+        # As copytruncate does it.
+        (logs.directory / "app.log.3").write_bytes((logs.directory / "app.log").read_bytes())
+        assert [] == shown()
+
+
 def test_without_a_time_in_the_format_each_file_is_taken_as_a_whole_and_that_is_said(tmp_path: Path) -> None:
     logs = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"')
     logs.write("b.log", "b 1\nb 2\n", BEGIN)
@@ -315,6 +448,12 @@ def test_levels_that_lines_do_not_tell_are_an_error_that_names_the_remedy(tmp_pa
     result = Logs(tmp_path, '[format]\ntext = "%(asctime)s %(message)s"').run("--level", "INFO")
     assert (2, "") == (result.returncode, result.stdout)
     assert "add %(levelname)s to it" in result.stderr
+
+
+def test_levels_in_lines_are_known_in_any_case(logs: Logs) -> None:
+    names = ("debug", "Info", "warn", "ERROR", "Fatal", "notice")
+    logs.write("a.log", "".join(text(BEGIN, "a", name, name) for name in names))
+    assert ["warn", "ERROR", "Fatal", "notice"] == last_words(logs.tail("--level", "Warning"))
 
 
 @pytest.mark.parametrize("wrong", ["--since=soon", "--grep=(", "--level=LOUD", "-n=-1"])
