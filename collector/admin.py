@@ -228,7 +228,8 @@ class AdminPort:
             ipaddress.ip_address(name.partition("%")[0])
         except ValueError:
             names = ("localhost", self._admin.host, socket.gethostname(), *self._admin.names)
-            return name in [one.rstrip(".").lower() for one in names]
+            # A browser asks for an international name as the name servers have it.
+            return name in [one.rstrip(".").encode("idna").decode().lower() for one in names]
         return True
 
     def _healthz(self, _environ: dict[str, Any]) -> _Answer:

@@ -6,6 +6,7 @@ Each raises ValueError with the rule and the remedy. Knows no table and no key.
 from __future__ import annotations
 
 import codecs
+import difflib
 import ipaddress
 import logging
 import os
@@ -105,6 +106,10 @@ def _is_host(value: str) -> bool:
         return False
 
 
+def _is_name(value: str) -> bool:
+    return _is_host(value) and not re.search("[*/:@]", value)
+
+
 def _is_encoding(value: str) -> bool:
     try:
         usable = is_line(value) and codecs.lookup(value).name not in _QUADRATIC_ENCODINGS
@@ -160,7 +165,7 @@ def networks(value: object) -> object:
 
 def names(value: object) -> object:
     """Check a list of host names."""
-    if isinstance(value, list) and all(isinstance(name, str) and _is_host(name) for name in value):
+    if isinstance(value, list) and all(isinstance(name, str) and _is_name(name) for name in value):
         return tuple(value)
     raise ValueError('must be a list of host names in quotes, without port, such as ["logs.example.org"]')
 
@@ -231,9 +236,13 @@ def text(value: object) -> object:
     return text
 
 
-def has_message(text: str) -> bool:
-    """Whether a text format that has been checked puts the message into a line."""
-    return any(field["name"] in _MESSAGE for field in TEXT_FIELD.finditer(text))
+def without_message(text: str) -> str:
+    """Return the remedy where a text format puts no message into a line, "" where it does."""
+    fields = [field["name"] for field in TEXT_FIELD.finditer(text) if field["name"]]
+    if any(name in _MESSAGE for name in fields):
+        return ""
+    near = difflib.get_close_matches("message", fields, 1)
+    return f"did you mean it by %({near[0]})s?" if near else "add it"
 
 
 def datefmt(value: object) -> object:

@@ -194,9 +194,9 @@ class Config:
         forms += [(f"{_place(rule.name)} format.text", rule.format) for rule in self.rules]
         places = {form.text: place for place, form in reversed(forms) if form.style == "text"}
         return [
-            f"{place} = {shown(text)}: has no %(message)s: no message will be in any file; add it"
+            f"{place} = {shown(text)}: has no %(message)s: no message will be in any file; {remedy}"
             for text, place in places.items()
-            if not checks.has_message(text)
+            if (remedy := checks.without_message(text))
         ]
 
 

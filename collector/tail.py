@@ -95,9 +95,7 @@ class _Tail:
         sources = [source for source in opened if source.peek()]
         for source in sources:
             if not source.timed:
-                reasons = [layout.untimed for layout in source.layouts if not layout.is_json]
-                why = reasons[0] if all(reasons) and reasons else "no line begins with a time as in [format]"
-                _say(f"{source.found.path}: {why}; taken as a whole")
+                _say(f"{source.found.path}: {self._why_untimed(source)}; taken as a whole")
         self._read_back(sources)
         self._out.flush()
         troubles = [source.trouble for source in opened if source.trouble]
@@ -106,6 +104,12 @@ class _Tail:
         if follower:
             self._follow(follower)
         return EXIT_FAILED if troubles else EXIT_OK
+
+    def _why_untimed(self, source: Source) -> str:
+        own = (rule.format for rule in self._config.rules if rule.file == source.found.base)
+        form = next(own, self._config.format)
+        layout = next(layout for layout in source.layouts if layout.form == form)
+        return layout.untimed or "no line begins with a time as in [format]"
 
     def _read_back(self, sources: list[Source]) -> None:
         number = self._options.number

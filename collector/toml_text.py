@@ -34,6 +34,7 @@ _STATEMENT = re.compile(
 )
 # A value of digits and letters; text in quotes up to a backslash that begins no escape, or takes the end.
 _UNQUOTED = re.compile(r"=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
+_LIKE_A_FLAG = re.compile(r"=[ \t]*(?:true|false|yes|no|on|off)[ \t]*(?:[,}#]|\Z)", re.IGNORECASE)
 _ESCAPE = re.compile(
     r'[=,\[][ \t]*"(?:[^"\\]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*?\\(?:(?!["\\bfnrt]|u[0-9a-fA-F]{4})|"[^"]*\Z)'
 )
@@ -119,6 +120,8 @@ def _remedy(line: str) -> str:
     for number in _UNQUOTED.findall(line):
         if remedy := without_unit(number):
             return remedy
+    if _LIKE_A_FLAG.search(line):
+        return "write true or false, in small letters"
     remedy = "close quotes and brackets, quote text"
     if _ESCAPE.search(line):
         remedy += """; in "quotes" a backslash begins an escape: write 'single quotes', or two backslashes"""

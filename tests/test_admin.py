@@ -231,18 +231,21 @@ def test_health_is_answered_under_any_host(admin: Collector, path: str, host: st
 
 
 def test_further_names_are_served_and_hold_from_sighup_on(make_collector: MakeCollector) -> None:
-    collector = make_collector(f'{ADMIN}names = ["Logs.Example.org", "collector"]\n').start()
+    collector = make_collector(
+        f'{ADMIN}names = ["Logs.Example.org", "collector", "bücher.example"]\n'
+    ).start()
 
     def status_by_host() -> dict[str, int]:
-        hosts = ("logs.example.org", "LOGS.example.org.:9021", "collector:9021", "example.org", "localhost")
+        hosts = ["logs.example.org", "LOGS.example.org.:9021", "collector:9021", "xn--bcher-kva.example"]
+        hosts += ["example.org", "localhost"]
         return {host: ask(collector, "/api/stats", Host=host)[0] for host in hosts}
 
-    assert [200, 200, 200, 421, 200] == list(status_by_host().values())
+    assert [200, 200, 200, 200, 421, 200] == list(status_by_host().values())
     collector.configure(f'{ADMIN}names = ["example.org"]\n')
     assert collector.process
     collector.process.send_signal(signal.SIGHUP)
     within(SECONDS, lambda: "SIGHUP: changed: [admin] names" in collector.stderr)
-    assert [421, 421, 421, 200, 200] == list(status_by_host().values())
+    assert [421, 421, 421, 421, 200, 200] == list(status_by_host().values())
 
 
 def test_every_answer_has_a_strict_policy(admin: Collector) -> None:

@@ -889,6 +889,26 @@ def test_a_text_format_without_the_message_is_odd_wherever_it_is(config: Load) -
     assert own.startswith('[[logger]] "a" format.text = "%(name)s": has no %(message)s')
 
 
+def test_a_misspelt_message_is_named(config: Load) -> None:
+    (line,) = config("[format]\ntext = '%(asctime)s %(mesage)s'").oddities()
+    assert line.endswith("; did you mean it by %(mesage)s?")
+
+
+@pytest.mark.parametrize(
+    "names",
+    ['"a"', "[1]", '[""]', '["a:1"]', '["*.example.org"]', '["http://a"]', '["a/b"]', '["a b"]', '["a..b"]'],
+)
+def test_what_are_no_names_is_refused(faults: Faults, names: str) -> None:
+    (fault,) = faults(f"[admin]\nnames = {names}")
+    assert ("must be a list of host names in quotes" in fault) == (names != "[1]")
+
+
+@pytest.mark.parametrize("flag", ["True", "FALSE", "yes", "off", "On  # a comment"])
+def test_what_is_almost_true_or_false_is_refused_with_the_remedy(faults: Faults, flag: str) -> None:
+    (fault,) = faults(f"[rollover]\ncompress = {flag}")
+    assert fault.endswith("; write true or false, in small letters")
+
+
 @pytest.mark.parametrize("form", ["", "style = 'json'\ntext = '%(name)s'", "text = '%(message).80s'"])
 def test_other_formats_are_not_odd(config: Load, form: str) -> None:
     assert [] == config(f"[format]\n{form}").oddities()

@@ -272,6 +272,16 @@ def test_a_time_that_cannot_be_used_is_said_as_what_it_is_and_there_is_no_since(
     assert why in line
 
 
+def test_a_file_of_a_rule_is_said_to_be_what_the_rule_makes_it(tmp_path: Path) -> None:
+    rule = "[[logger]]\nname = 'b'\nfile = 'b.log'\nformat.text = '%(message)s'\n"
+    logs = Logs(tmp_path, f"{UTC}\n{rule}")
+    logs.write("a.log", "no time\n")
+    logs.write("b.log", "one\n")
+    lines = sorted(logs.run().stderr.splitlines())
+    assert "a.log: no line begins with a time as in [format]; taken as a whole" in lines[0]
+    assert 'b.log: [format] text = "%(message)s" has no %(asctime)s; taken as a whole' in lines[1]
+
+
 def test_since_needs_a_time_in_the_format(tmp_path: Path) -> None:
     result = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"').run("--since", "10m")
     assert (2, "") == (result.returncode, result.stdout)
