@@ -22,7 +22,7 @@ from collector.needs import Needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
+EXIT_CANNOT_START = 2
 _MAX_PORT = 65_535
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

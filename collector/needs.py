@@ -11,16 +11,12 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from collector.config import Config, ConfigError, load, same_files
 from collector.lock import holder
 from collector.log_directory import folding
 from collector.rotating import make_directory
 from collector.sockets import try_host
-
-if TYPE_CHECKING:
-    from collector.tls import ServerTls
 
 
 class Needs:
@@ -32,7 +28,6 @@ class Needs:
         self.warnings: list[str] = []
         self.holder = ""
         """The process id of a collector that has the directory."""
-        self.tls: ServerTls | None = None
         self._unsure: frozenset[tuple[str, str]] = frozenset()
         try:
             self.config = load(path)
@@ -85,8 +80,7 @@ class Needs:
             from collector import tls  # noqa: PLC0415 - the guardian takes 5 MB less without
 
             try:
-                self.tls = tls.load(files)
-                self.warnings += self.tls.trouble()
+                self.warnings += tls.load(files).trouble()
             except tls.TlsError as error:
                 self.faults += [f"collector: {fault}" for fault in error.faults]
 

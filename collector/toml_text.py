@@ -120,9 +120,9 @@ def _remedy(line: str) -> str:
     for number in _UNQUOTED.findall(line):
         if remedy := without_unit(number):
             return remedy
-    if _LIKE_A_FLAG.search(line):
-        return "write true or false, in small letters"
     remedy = "close quotes and brackets, quote text"
+    if _LIKE_A_FLAG.search(line):
+        remedy += "; write true or false, in small letters"
     if _ESCAPE.search(line):
         remedy += """; in "quotes" a backslash begins an escape: write 'single quotes', or two backslashes"""
     return remedy
