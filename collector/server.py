@@ -230,7 +230,8 @@ class Server:
             log.error("clients that wait were not accepted before drain_seconds were over: %s", fault)
         if self._clients:
             left = len(self._clients)
-            log.error("%d clients were not read to the end before drain_seconds were over", left)
+            clients = counted(left, "client", "was", "were")
+            log.error("%s not read to the end before drain_seconds were over", clients)
         return not (fault or self._clients)
 
     def _accept_waiting(self) -> OSError | None:
