@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from collector import directory
 from collector.checks import TEXT_FIELD
 from collector.layouts import KEY_OF, layouts_of, split, time_key
-from collector.lines import escape
+from collector.lines import escape, unbroken
 from collector.log import counted
 from collector.readback import Source, open_regular
 from collector.sockets import host_port, to_reach
@@ -233,7 +233,9 @@ def _text(record: dict[str, Any], levelno: object, form: Format) -> str:
         except (TypeError, ValueError, OverflowError):
             text = "-" if value is None else str(value)
         text = "-" if value is None else text
-        return text if keep and match["name"] in ("message", "msg") else escape(text)
+        if keep:
+            return text if match["name"] in ("message", "msg") else unbroken(text)
+        return escape(text)
 
     line = TEXT_FIELD.sub(convert, form.text)
     for text in below:

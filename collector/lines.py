@@ -16,8 +16,9 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.checks import TEXT_FIELD
-from collector.pickles import brief
+from collector.meanings import scalar_of
 from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
+from collector.values import brief, jsonable_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ABSENT = "-"
 _MICROS = 1_000_000
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 # bytes.translate() is the fastest way to find out that a text is harmless: twice as fast as isprintable().
 _NEWLINE = ord("\n")
@@ -37,6 +39,7 @@ _HARMLESS = bytes(
     byte if chr(byte).isascii() and chr(byte).isprintable() and chr(byte) != "\\" else _NEWLINE
     for byte in range(256)
 )
+_UNBROKEN = bytes(byte if chr(byte) == "\\" else _HARMLESS[byte] for byte in range(256))
 _HARMLESS_IN_JSON = _HARMLESS.replace(b'"', b"\n")
 _NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
 
@@ -57,6 +60,16 @@ def escape(text: str) -> str:
     elif text.isprintable() and "\\" not in text:
         return text
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def unbroken(text: str) -> str:
+    r"""Write C0 and C1 controls, U+2028 and U+2029 as Python would; `C:\new` stays as it is."""
+    if text.isascii():
+        if _NEWLINE not in text.encode().translate(_UNBROKEN):
+            return text
+    elif text.isprintable():
+        return text
+    return _BREAKING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class _Clock:
@@ -98,6 +111,7 @@ class _Conversion(NamedTuple):
 
     def apply(self, value: object) -> str:
         """Return *value* converted, or as text where it does not fit."""
+        value = scalar_of(value)
         if value is None and self.name in STANDARD:
             value = ABSENT
         if self.spec[-1] not in "sra" and isinstance(value, (int, float)):
@@ -120,7 +134,7 @@ class _Conversion(NamedTuple):
 
 def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Conversion]]:
     """Return the runs of a text format that are constant for a call site, and what is between each two."""
-    free_text = escape if form.newlines == "escape" else str
+    free_text, other = (escape, escape) if form.newlines == "escape" else (str, unbroken)
     runs: list[list[str | _Conversion]] = [[]]
     changing: list[_Conversion] = []
     done = 0
@@ -134,7 +148,7 @@ def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Convers
         precision = "" if match["precision"] is None else f".{match['precision']}"
         spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
         is_free = name in ("message", "msg", "exc_text", "stack_info")
-        conversion = _Conversion(name, spec, free_text if is_free else escape)
+        conversion = _Conversion(name, spec, free_text if is_free else other)
         if name in SITE:
             runs[-1].append(conversion)
         else:
@@ -229,12 +243,6 @@ def _changing(conversion: _Conversion, clock: _Clock) -> Render:
 
 # --- JSON ---------------------------------------------------------------------------------------------------
 
-# A few references can stand for gigabytes (2**60 leaves in 200 bytes): past these an extra is brief text.
-# The numbers are those of the largest value a frame can hold without references.
-_MAX_JSON_NODES = 100_000
-_MAX_JSON_CHARACTERS = 16 * 1024 * 1024
-_MAX_JSON_DEPTH = 100
-
 # Members that stand together in a line: key, attribute.
 _JSON_LEVEL = (("level", "levelname"),)
 _JSON_LOGGER = (("logger", "name"),)
@@ -307,39 +315,4 @@ def _one_line(text: str) -> str:
 
 
 def _extra(extras: Mapping[object, object]) -> str:
-    return _one_line(_encode({_key(key): jsonable(value) for key, value in extras.items()}))
-
-
-def jsonable(value: object) -> object:
-    """Return *value* as JSON can hold it: its own containers and scalars, and text for everything else."""
-    budget = [_MAX_JSON_NODES, _MAX_JSON_CHARACTERS]
-    try:
-        return _jsonable(value, budget, _MAX_JSON_DEPTH)
-    except _TooMuchError:
-        return brief(value)
-
-
-class _TooMuchError(Exception):
-    """A value would take more than its budget."""
-
-
-def _jsonable(value: object, budget: list[int], depth: int) -> object:
-    budget[0] -= 1
-    if budget[0] < 0 or budget[1] < 0 or not depth:
-        raise _TooMuchError
-    if isinstance(value, str):
-        budget[1] -= len(value)
-        return value
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item, budget, depth - 1) for item in value]
-    if isinstance(value, dict):
-        return {_key(key): _jsonable(item, budget, depth - 1) for key, item in value.items()}
-    if isinstance(value, float) and value - value == 0:  # NaN and the infinities differ from themselves
-        return value
-    return _jsonable(brief(value), budget, depth)
-
-
-def _key(key: object) -> str:
-    return key if isinstance(key, str) else brief(key)
+    return _one_line(_encode(jsonable_values(extras)))

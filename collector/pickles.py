@@ -3,7 +3,7 @@
 Contract: `read` returns a Reading or raises RecordError, whatever the bytes, in a time and a memory that the
 budgets below bound. No class or function is looked up on a pickle's behalf: `classes` says what becomes of
 those it names. A value may contain itself, or one list in so many places that no walk through it would end:
-make text of it with `brief`, or bound the walk.
+make text of it with `values.brief`, or bound the walk.
 
 Refuses to know what a LogRecord, a socket or a file is, and the module `pickle`: with every global refused,
 its unpickler still takes gigabytes, hangs or crashes on frames of a few hundred bytes.
@@ -17,12 +17,12 @@ import codecs
 import math
 import re
 import struct
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from collector.classes import KEY_TYPES, Placeholder, as_key, brief, is_key, rebuild, with_state
-
-__all__ = ["Placeholder", "Reading", "RecordError", "brief", "read", "read_items"]
+from collector.classes import KEY_TYPES, as_key, is_key, rebuild
+from collector.placeholder import Placeholder
 
 MAX_STRUCTURE = 1024 * 1024
 """Bytes other than the contents of strings: 1500 extras have 20 kB; 1 MiB costs up to 0.2 s and 40 MB."""
@@ -79,6 +79,11 @@ _BOOLEANS = {b"00": False, b"01": True}
 _ESCAPE = re.compile(rb"""\\(x[0-9A-Fa-f]{2}|[0-3]?[0-7]{1,2}|[\\'"abfnrtv])""")
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _NEW = Placeholder("copyreg", "__newobj__")
+
+_OF_PYTHON_2 = frozenset(IMPORT_MAPPING) | {module for module, _ in NAME_MAPPING}
+"""Modules of which Python 3 has other names."""
+# As a dict with a memo slot begins if its first key is a byte string.
+_FROM_PYTHON_2 = re.compile(rb"(?:\x80\x02)?(?:\}q.\(|\(dp\d+\n)[UTS]", re.DOTALL)
 
 _Kind = TypeVar("_Kind", list[object], dict[object, object])
 
@@ -580,32 +585,26 @@ class _Machine:
 
     def named(self) -> Placeholder:
         """Return what stands for the class or function whose module and name follow."""
-        module, self.pos = _line(self.payload, self.pos)
-        name, self.pos = _line(self.payload, self.pos)
-        return Placeholder(module.decode(), name.decode())
+        line, self.pos = _line(self.payload, self.pos)
+        module = line.decode()
+        line, self.pos = _line(self.payload, self.pos)
+        name = line.decode()
+        if module in _OF_PYTHON_2 and not _FROM_PYTHON_2.match(self.payload):
+            # Below protocol 3, Python 3 sends these by the names that they have in Python 2.
+            module, name = NAME_MAPPING.get((module, name)) or (IMPORT_MAPPING.get(module, module), name)
+        return Placeholder(module, name)
 
     def call(self, called: object, args: object) -> None:
         if type(called) is not Placeholder or type(args) is not tuple:
             raise RecordError("calls no class or function")
         self.spend(1)  # once more: it takes twice as long as making a container
-        made = rebuild(called, args, self.spend)
-        self.stack.append(made)
-        if type(made) is Placeholder:
-            # What is wrong with the next opcode is said when it is its turn.
-            with suppress(IndexError, ValueError, struct.error):
-                op = self.payload[self.pos]
-                if op in _PUTS:
-                    made.slot = _slot(self.payload, self.pos)[0]
-                elif op == _MEMOIZE:
-                    made.slot = len(self.memo)
+        self.stack.append(rebuild(called, args, self.spend))
 
     def build(self, state: object) -> None:
         instance = self.stack[-1]
         if type(instance) is not Placeholder or instance.args is None:
             raise RecordError("gives a state to no instance")  # to a class, as an attack, or to a dict
-        self.stack[-1] = built = with_state(instance, state)
-        if built is not instance and self.memo.get(instance.slot) is instance:
-            self.memo[instance.slot] = built  # to which other values refer
+        instance.state = state
 
     def filled(self, kind: type[_Kind]) -> _Kind:
         """Return the list or dict that opcodes fill: the value on top, or what a placeholder there holds."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from collector.pickles import RecordError, brief
+from collector.pickles import RecordError
+from collector.values import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.config import Format
-from collector.lines import escape, jsonable, renderer
+from collector.lines import escape, renderer, unbroken
 from collector.records import Record, checked
+from collector.values import jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,6 +172,20 @@ def test_escape_makes_one_record_one_line_that_cannot_forge_another() -> None:
 @pytest.mark.parametrize("newlines", ["keep", "escape"])
 def test_whatever_is_not_message_or_traceback_is_always_escaped(field: str, newlines: str) -> None:
     assert text(f"%({field})s", newlines=newlines, **{field: "x\nFAKE \x1b[2J"}) == "x\\nFAKE \\x1b[2J\n"
+
+
+@pytest.mark.parametrize("field", ["name", "levelname", "pathname", "threadName", "x"])
+def test_a_backslash_is_doubled_only_where_newlines_are_escaped(field: str) -> None:
+    path = "C:\\new\x85\u2029é"
+    assert text(f"%({field})s", newlines="keep", **{field: path}) == "C:\\new\\x85\\u2029é\n"
+    assert text(f"%({field})s", newlines="escape", **{field: path}) == "C:\\\\new\\x85\\u2029é\n"
+
+
+@given(st.text())
+def test_an_unbroken_text_is_one_line_with_its_backslashes_as_they_were(original: str) -> None:
+    found = unbroken(original)
+    assert len(f"{found}x".splitlines()) == 1
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in found)
 
 
 @given(st.text())

@@ -29,11 +29,11 @@ from collector.pickles import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_STRUCTURE,
-    Placeholder,
     RecordError,
-    brief,
     read,
 )
+from collector.placeholder import Placeholder
+from collector.values import brief
 from tests.corpus import STREAMS, frame, frames, hostile
 
 MiB = 1024 * 1024
@@ -123,9 +123,6 @@ def test_a_record_without_containers_in_it_is_plain() -> None:
         ("extra_time", time(12, 34, 56, 789012)),
         ("extra_timedelta", timedelta(1, 2, 3)),
         ("extra_decimal", Decimal("12.50")),
-        ("extra_uuid", "12345678-1234-5678-1234-567812345678"),
-        ("extra_path", "/var/log/app.log"),
-        ("extra_purepath", "a/b"),
         ("extra_ordereddict", {"z": 1, "a": 2}),
         ("extra_shared", [["s"], ["s"]]),
     ],
@@ -144,7 +141,6 @@ def test_harmless_values_arrive_as_they_were_sent(stream: str, case: str, value:
         ("extra_date", date(2024, 2, 29)),
         ("extra_time", time(12, 34, 56, 789012)),
         ("extra_ordereddict", {"z": 1, "a": 2}),
-        ("extra_uuid", "12345678-1234-5678-1234-567812345678"),
     ],
 )
 def test_harmless_values_of_python_2_arrive_too(case: str, value: object) -> None:
@@ -154,29 +150,29 @@ def test_harmless_values_of_python_2_arrive_too(case: str, value: object) -> Non
 @pytest.mark.parametrize(
     ("case", "shown"),
     [
-        ("extra_set", "set([1, 2, 3])"),
-        ("extra_set_empty", "set([])"),
-        ("extra_range", "xrange(0, 3, 1)"),
-        ("extra_ellipsis", "<__builtin__.Ellipsis>"),
-        (
-            "extra_datetime_zoneinfo",
-            "datetime(2024-02-29 12:34:56.789012, ZoneInfo._unpickle('Europe/Paris', 1))",
-        ),
-        ("extra_fraction", "Fraction(1, 3)"),
-        ("extra_ipaddress", "IPv4Address(3221225985)"),
-        ("extra_namedtuple", "Point((1, 2))"),
-        ("extra_enum", "Color(1)"),
-        ("extra_enum_str", "Color('b')"),
-        ("extra_dataclass", "DC() {'a': 1, 'b': 'x'}"),
-        ("extra_custom", "Custom() {'a': 1, 'b': {'k': [1, 2]}}"),
-        ("extra_str_subclass", "StrSub('sub')"),
-        ("extra_dict_subclass", "DictSub({'a': 1})"),
-        ("extra_defaultdict", "defaultdict(<__builtin__.long>) {'a': 1}"),
-        ("extra_counter", "Counter({'a': 2, 'b': 1})"),
-        ("extra_deque", "deque((), 5) [1, 2]"),
+        ("extra_set", "{1, 2, 3}"),
+        ("extra_set_empty", "set()"),
+        ("extra_range", "range(0, 3)"),
+        ("extra_ellipsis", "Ellipsis"),
+        ("extra_datetime_zoneinfo", "2024-02-29 12:34:56.789012 Europe/Paris"),
+        ("extra_uuid", "12345678-1234-5678-1234-567812345678"),
+        ("extra_path", "/var/log/app.log"),
+        ("extra_purepath", "a/b"),
+        ("extra_fraction", "1/3"),
+        ("extra_ipaddress", "192.0.2.1"),
+        ("extra_namedtuple", "Point(1, 2)"),
+        ("extra_enum", "1"),
+        ("extra_enum_str", "b"),
+        ("extra_dataclass", "DC(a=1, b='x')"),
+        ("extra_custom", "Custom(a=1, b={'k': [1, 2]})"),
+        ("extra_str_subclass", "sub"),
+        ("extra_dict_subclass", "{'a': 1}"),
+        ("extra_defaultdict", "{'a': 1}"),
+        ("extra_counter", "{'a': 2, 'b': 1}"),
+        ("extra_deque", "deque([1, 2], maxlen=5)"),
         ("extra_exception", "ValueError('bad', 3)"),
         ("extra_exception_os", "OSError(2, 'No such file', 'f.txt')"),
-        ("extra_exception_custom", "MyError(5, 'why') {'code': 5, 'why': 'why'}"),
+        ("extra_exception_custom", "MyError(5, 'why', code=5, why='why')"),
         ("extra_type_custom", "<__main__.Custom>"),
         ("extra_function_module", "<posixpath.join>"),
     ],
@@ -184,13 +180,13 @@ def test_harmless_values_of_python_2_arrive_too(case: str, value: object) -> Non
 def test_instances_of_other_classes_are_placeholders_with_legible_text(case: str, shown: str) -> None:
     value = corpus_extra("3.11", case)
     assert isinstance(value, Placeholder)
-    assert shown == brief(value) == repr(value)
+    assert shown == brief(value)
 
 
 def test_a_classic_instance_of_python_2_is_a_placeholder() -> None:
     fields = read(frame("2.7", "py2_extra_classic_instance")[PREFIX:]).value
     assert isinstance(fields, dict)
-    assert brief(fields["old"]) == "Old() {'a': 1}"
+    assert brief(fields["old"]) == "Old(a=1)"
 
 
 # --- hostile frames ---
@@ -243,7 +239,8 @@ def test_a_hostile_message_arrives_unchanged(case: dict[str, Any]) -> None:
 COST = """
 import resource, sys, time
 from pathlib import Path
-from collector.pickles import RecordError, brief, read
+from collector.pickles import RecordError, read
+from collector.values import brief
 
 def seconds(payload):
     began = time.process_time()
@@ -690,7 +687,7 @@ def test_what_stood_ahead_of_the_end_of_a_budget_is_kept(protocol: int) -> None:
             id="a list in a dict",
         ),
         pytest.param(b"ca\nPoint\n(K\1", "Point(1, ...)", id="arguments"),
-        pytest.param(b"ca\nDeque\n)R(K\1", "Deque([1, ...])", id="items"),
+        pytest.param(b"ca\nDeque\n)R(K\1", "[1, ...]", id="items"),
     ],
 )
 def test_containers_under_construction_are_kept_as_far_as_they_got(code: bytes, value: str) -> None:
@@ -956,8 +953,6 @@ def test_octal_and_letter_escapes_are_known(escape: str, char: str) -> None:
             call("datetime.timezone", call("datetime.timedelta", b"K\0", b"K\1", b"K\0")),
             timezone(timedelta(seconds=1)),
         ),
-        (call("pathlib._local.PosixPath", text("/a"), text("b")), "/a/b"),
-        (call("pathlib.PosixPath"), "."),
         (call("collections.OrderedDict", b"]]K\1aK\2aa"), {1: 2}),
     ],
 )
@@ -991,8 +986,8 @@ def test_a_known_class_with_fitting_arguments_is_rebuilt(code: bytes, value: obj
             call("datetime.timezone", call("datetime.timedelta", b"K\2", b"K\0", b"K\0")),
             "timezone(2 days, 0:00:00)",
         ),
-        (call("decimal.Decimal", text("x")), "Decimal('x')"),
-        (call("decimal.Decimal", text("1" * 201)), f"Decimal('{'1' * 201}')"),
+        (call("decimal.Decimal", text("x")), "x"),
+        (call("decimal.Decimal", text("1" * 201)), "1" * 201),
         (call("pathlib.PosixPath", b"K\1"), "PosixPath(1)"),
         (call("collections.OrderedDict", b"](" + text("ab") + b"e"), "OrderedDict(['ab'])"),
         (call("collections.OrderedDict", b"K\1"), "OrderedDict(1)"),
@@ -1008,15 +1003,15 @@ def test_a_known_class_with_fitting_arguments_is_rebuilt(code: bytes, value: obj
         ),
         (call("os.system", text("touch /tmp/PWNED")), "system('touch /tmp/PWNED')"),
         (b"ca\nB\n)R(K\1tR", "__call__(B(), 1)"),
-        (b"ca\nB\nK\1\x85\x81", "B(1)"),
+        (b"ca\nB\nK\1\x85\x81", "1"),
         (b"ca\nB\nK\1\x85}" + text("k") + b"K\2s\x92", "B(1, {'k': 2})"),
         (text("a") + text("B.C") + b"\x93)R", "B.C()"),
-        (b"(ca\nB\nK\1o", "B(1)"),
-        (b"(K\1ia\nB\n", "B(1)"),
-        (b"\x8f(K\1K\2\x90", "set([1, 2])"),
-        (b"(K\1\x91", "frozenset([1])"),
-        (b"ca\nB\n)\x81(K\1K\2eNb", "B([1, 2])"),
-        (b"ca\nB\n)\x81K\1a}" + text("k") + b"K\2sb", "B([1]) {'k': 2}"),
+        (b"(ca\nB\nK\1o", "1"),
+        (b"(K\1ia\nB\n", "1"),
+        (b"\x8f(K\1K\2\x90", "{1, 2}"),
+        (b"(K\1\x91", "frozenset({1})"),
+        (b"ca\nB\n)\x81(K\1K\2eNb", "[1, 2]"),
+        (b"ca\nB\n)\x81K\1a}" + text("k") + b"K\2sb", "[1]"),
         (b"ca\rb\n\x1b[2Jc\n", r"<a\rb.\x1b[2Jc>"),
         (call("a." + "n" * 300), "n" * 197 + "...()"),
     ],
@@ -1031,16 +1026,6 @@ def test_a_decimal_with_an_immense_exponent_is_shown_as_it_was_sent() -> None:
     assert brief(extra(call("decimal.Decimal", text("1E+999999999")))) == "1E+999999999"
 
 
-def test_a_slot_that_an_object_is_put_into_late_keeps_it_whatever_was_there_before() -> None:
-    """Else the answer would depend on whether the second object has the place in memory of the first."""
-    told = []
-    for first in (5, 6):
-        uuid = b"cuuid\nUUID\nq\x400"
-        code = b"h\x40)Rq%c0Nq%c0h\x40)RN0q\5}" % (first, first) + text("int") + b"K\7sb0h\5"
-        told.append(brief(read(b"(" + uuid + code + b"t.").value))
-    assert ["(UUID(),)"] * 2 == told
-
-
 def test_what_is_cut_off_behind_a_call_says_so() -> None:
     for code in (b"cm\nf\n)R", b"cm\nf\n)Rq", b"cm\nf\n)Rp-1\n."):
         with pytest.raises(RecordError, match=f"byte {code.index(b'R') + 1}"):
@@ -1050,11 +1035,8 @@ def test_what_is_cut_off_behind_a_call_says_so() -> None:
 def test_a_uuid_that_occurs_twice_is_text_in_both_places() -> None:
     one = UUID(int=1)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert read(pickle.dumps([one, one, {"k": one}], protocol)).value == [
-            str(one),
-            str(one),
-            {"k": str(one)},
-        ]
+        value = read(pickle.dumps([one, {"k": one}], protocol)).value
+        assert brief(value) == f"[{one}, {{'k': {one}}}]"
 
 
 def test_a_call_at_the_top_level_is_no_dict() -> None:
@@ -1065,7 +1047,7 @@ def test_a_call_at_the_top_level_is_no_dict() -> None:
 def test_no_state_reaches_anything_but_the_placeholder_of_an_instance() -> None:
     """BUILD sets attributes: on a class that would hold for the whole process."""
     read(record(b"ca\nB\n)R}" + text("__class__") + b"Nsb"))
-    assert Placeholder.__slots__ == ("args", "items", "module", "name", "slot", "state")
+    assert Placeholder.__slots__ == ("args", "base", "items", "module", "name", "state")
     assert not hasattr(Placeholder("a", "b"), "__dict__")
 
 
@@ -1115,9 +1097,7 @@ def test_text_at_the_top_is_returned_whole() -> None:
         pytest.param(dict.fromkeys(range(10_000)), id="a wide dict"),
         pytest.param({"k" * 10_000: 1}, id="a long key"),
         pytest.param([["a" * 3_990], ["b"], ["c"]], id="just short of the end"),
-        pytest.param(
-            extra(b"ca\nB\n" + text("a" * 5_000) + b"\x85\x81Nb]b"), id="long arguments and a state"
-        ),
+        pytest.param(extra(b"ca\nB\n" + text("a" * 5_000) + b"K\1\x86R]b"), id="long arguments and a state"),
         pytest.param(10**5000, id="a long integer"),
         pytest.param([-(10**5000)], id="a long integer in a list"),
     ],
@@ -1141,7 +1121,7 @@ def test_a_value_that_holds_itself_is_shown_once() -> None:
     mapping["self"] = mapping
     assert (brief(endless), brief(mapping)) == ("[1, ...]", "{'self': ...}")
     instance = extra(b"ca\nB\n)Rq\0}" + text("me") + b"h\0sb")
-    assert brief(instance) == "B() {'me': ...}"
+    assert brief(instance) == "B(me=...)"
 
 
 def test_a_value_of_2_to_the_60_leaves_has_a_text() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from collector.fragments import RecordReader
 from collector.pickles import RecordError, read
+from collector.placeholder import Placeholder
 from collector.records import Fragment, Record, checked, fields_of, level_of, name_of
 from tests.corpus import STREAMS, frames
 
@@ -50,8 +51,22 @@ def read_with_budget(reader: RecordReader, payload: bytes) -> tuple[Record, str]
 def told(record: Record, over: str) -> tuple[object, ...]:
     """Return all that a record says, so that two can be compared: nan is itself here, 1 is not 1.0."""
     _, _, _, message, created, *_ = record
-    fields = {key: (type(value), repr(value)) for key, value in fields_of(record).items()}
+    fields = {key: shown(value) for key, value in fields_of(record).items()}
     return (name_of(record), message, level_of(record), created, fields, over)
+
+
+def shown(value: object, depth: int = 8) -> object:
+    kind = type(value).__name__
+    parts: object = value
+    if not depth:
+        return kind
+    if isinstance(value, Placeholder):
+        parts = [getattr(value, name) for name in value.__slots__]
+    if isinstance(parts, dict):
+        return kind, [(shown(key, depth - 1), shown(item, depth - 1)) for key, item in parts.items()]
+    if isinstance(parts, (list, tuple)):
+        return kind, [shown(item, depth - 1) for item in parts]
+    return kind, repr(value)
 
 
 def by_reader_alone(payload: bytes) -> object:

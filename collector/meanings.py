@@ -1,0 +1,118 @@
+"""What an object in a pickle stands for: a scalar, a container, or fields by their names.
+
+Contract: nothing is looked up and nothing called. A table of well-known classes, and a few general forms for
+all others; what fits none stays a Placeholder. One look at an object takes a bounded time: it goes into
+what that holds only as far as a scalar may be wrapped in others.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from types import NoneType
+from typing import Any
+
+from collector.moments import of_class
+from collector.placeholder import Placeholder, Shape, Text
+from collector.well_known import CONSTANTS, KNOWN
+
+MASK = Text("**********")
+
+_SCALARS = frozenset(
+    (
+        *(str, int, float, bool, NoneType, bytes, bytearray, complex, Text),
+        *(Decimal, datetime, date, time, timedelta, timezone),
+    )
+)
+_MAX_WRAPPINGS = 4
+_MAX_NAME = 200
+_MAX_ARGUMENTS = 256
+_MAX_FIELDS = 1000
+_MASKED = ("Secret", "SecretValue", "SecretStr", "SecretBytes", "Password", "Token")
+
+
+def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
+    """Return what *value* stands for: a scalar, a list, a dict, a Shape, or itself if that is not known."""
+    if value.args is None:
+        return CONSTANTS.get(value.known_as, value)
+    if _masks_itself(value):
+        return MASK
+    # What is known of a class and does not fit this one.
+    with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+        read = KNOWN.get(value.known_as)
+        args = value.args[:_MAX_ARGUMENTS]
+        if len(args) == 1:  # of several, those inside could be many times as many
+            args = (scalar_of(args[0], wrappings),)
+        made = read(value, args) if read else of_class(value.known_as[1], args)
+        if made is not None:
+            return made
+    if value.known_as in KNOWN:
+        return value
+    return _by_its_form(value, wrappings)
+
+
+def scalar_of(value: object, wrappings: int = _MAX_WRAPPINGS) -> object:
+    """Return the scalar that *value* stands for, if it does, else *value*."""
+    if type(value) is Placeholder and wrappings:
+        found = meaning(value, wrappings - 1)
+        if type(found) in _SCALARS:
+            return found
+    return value
+
+
+def fields_of(value: object) -> dict[Any, object] | None:
+    """Return the attributes of an object, if its state tells them by their names."""
+    state = value.state if type(value) is Placeholder else None
+    match state:
+        case (None, dict(fields)):  # in slots
+            pass
+        case (dict(first), dict(slots)) if len(first) + len(slots) <= _MAX_FIELDS:
+            fields = {**first, **slots}
+        case {"__dict__": dict(fields)}:  # pydantic has more beside it
+            pass
+        case dict(fields):
+            pass
+        case _:
+            return None
+    known = 0 < len(fields) <= _MAX_FIELDS and all(isinstance(key, str) for key in fields)
+    return fields if known else None
+
+
+def _masks_itself(value: Placeholder) -> bool:
+    name = value.name[-_MAX_NAME:].rpartition(".")[2].partition("[")[0]
+    of_text = value.base in ("str", "unicode") or (
+        value.base == "object" and len(value.args or ()) == 1 and isinstance(value.args[0], str)  # type: ignore[index] # it has one
+    )
+    return name.endswith(_MASKED) and not of_text
+
+
+def _by_its_form(value: Placeholder, wrappings: int) -> object:  # noqa: PLR0911 - a form each
+    args, state = value.args or (), value.state
+    name = shown_name(value)
+    if type(value.items) is dict or type(value.items) is list:
+        return value.items
+    if value.base and len(args) == 1:
+        if type(args[0]) is tuple:
+            return Shape(f"{name}(", args[0], ")")
+        if value.base in ("list", "dict") and type(args[0]) in (list, dict):
+            return args[0]
+    is_class = value.base or name[:1].isupper() or name == "istr"
+    if len(args) == 1 and is_class and (value.base or not state):
+        found = scalar_of(args[0], wrappings)
+        if type(found) in _SCALARS:
+            return found
+        if value.name.lower().endswith("dict") and type(found) is dict:
+            return found
+    fields = fields_of(value)
+    if fields:
+        return Shape(f"{name}(", args, ")", fields)
+    if value.base and len(args) > 1 and not state:
+        return Shape(f"{name}(", args, ")")
+    return value
+
+
+def shown_name(value: Placeholder) -> str:
+    """Return the name of a class on one line, cut at 200 characters."""
+    name = value.name
+    return repr(name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}...")[1:-1]
