@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 
@@ -51,7 +51,7 @@ class _Kind:
     """What a dtype says of each element."""
 
     kind: str
-    """Its letter: b i u f c M m S U O."""
+    """Its letter: b i u f c M m S U O; T is S of Python 2."""
     size: int
     """In bytes."""
     order: str
@@ -65,7 +65,7 @@ class _Kind:
 def scalar(args: tuple[object, ...]) -> object:
     """Return the value of a call of numpy's `scalar`."""
     dtype, data = args
-    kind = _kind(dtype)
+    kind = _of_text(_kind(dtype), data)
     return _element(kind, raw_bytes(data, kind.size))
 
 
@@ -110,24 +110,33 @@ def _kind(dtype: object) -> _Kind:
 def _nested(shape: tuple[object, ...], kind: _Kind, data: object, *, fortran: bool) -> object:
     sizes = [size for size in shape if type(size) is int and 0 <= size <= MAX_ELEMENTS]
     count = math.prod(sizes)
-    if len(sizes) != len(shape) or len(sizes) > _MAX_DIMENSIONS or count > MAX_ELEMENTS:
+    if len(sizes) != len(shape) or len(sizes) > _MAX_DIMENSIONS:
+        raise ValueError
+    if math.prod(size or 1 for size in sizes) > MAX_ELEMENTS:  # lists of nothing are as many lists
         raise ValueError
     if kind.kind == "O":
         if type(data) is not list or len(data) != count:
             raise TypeError
         flat: list[object] = list(data)
     else:
+        kind = _of_text(kind, data)
         data = raw_bytes(data, count * kind.size)
         flat = [_element(kind, data[at * kind.size : (at + 1) * kind.size]) for at in range(count)]
-    if not sizes:
-        return flat[0]
     if fortran:
         flat = [flat[_fortran(at, sizes)] for at in range(count)]
-    for size in reversed(sizes[1:]):
-        rows = math.prod(sizes) // size if size else 0
-        flat = [flat[at * size : (at + 1) * size] for at in range(rows)] if size else []
-        sizes = sizes[:-1]
-    return flat
+    return _rows(flat, sizes) if sizes else flat[0]
+
+
+def _rows(flat: list[object], sizes: list[int]) -> list[object]:
+    if len(sizes) == 1:
+        return flat
+    width = math.prod(sizes[1:])
+    return [_rows(flat[at * width : (at + 1) * width], sizes[1:]) for at in range(sizes[0])]
+
+
+def _of_text(kind: _Kind, data: object) -> _Kind:
+    """Return the kind of what has the byte strings of Python 2, which are text."""
+    return replace(kind, kind="T") if kind.kind == "S" and isinstance(data, str) else kind
 
 
 def _fortran(at: int, sizes: list[int]) -> int:
@@ -159,6 +168,8 @@ def _element(kind: _Kind, data: bytes) -> object:  # noqa: PLR0911 - a kind each
             return data.decode(f"utf-32-{'be' if big else 'le'}", "surrogatepass").rstrip("\0")
         case "S":
             return data.rstrip(b"\0")
+        case "T":
+            return data.rstrip(b"\0").decode("utf-8", "backslashreplace")
         case _:
             number = int.from_bytes(data, "big" if big else "little", signed=True)
             if number == _NOT_A_TIME:

@@ -24,7 +24,7 @@ from collector.records import (
     Fragment,
     NoRecordError,
     checked,
-    fit_for,
+    fitted,
 )
 
 if TYPE_CHECKING:
@@ -333,13 +333,15 @@ class RecordReader:
         if len(site) < len(b"q\x04") + _TO_CREATED_3 or site[:1] != b"q" or site[-1:] != b"G":
             return None
         fields = self._plain(site[2:-_TO_CREATED_3])
-        if fields is None or not fit_for(fields, SITE):
+        fit = None if fields is None else fitted(fields, SITE)
+        if fit is None:
             return None
-        return Fragment(fields, shared=len(site) <= _MAX_FRAGMENT_BYTES)
+        return Fragment(fit, shared=len(site) <= _MAX_FRAGMENT_BYTES)
 
     def _tail(self, key: tuple[bytes, bytes, bytes]) -> Fragment | None:
         fields = self._plain(key[-1])
-        return Fragment(fields) if fields is not None and fit_for(fields, TAIL) else None
+        fit = None if fields is None else fitted(fields, TAIL)
+        return None if fit is None else Fragment(fit)
 
     def _plain(self, fragment: bytes) -> dict[str, object] | None:
         """Return the fields in *fragment* if it says the same in every frame, else None."""
@@ -415,17 +417,18 @@ class RecordReader:
             head = Fragment({"name": name}, shared=shared)
             if shared:
                 self._heads.remember(name, head)
-        fits = fit_for(fields, SITE) and fit_for({"processName": process_name}, TAIL)
-        return (head, Fragment(fields, shared=shared), process_name) if fits else None
+        fit = fitted(fields, SITE)
+        if fit is None or fitted({"processName": process_name}, TAIL) != {"processName": process_name}:
+            return None
+        return head, Fragment(fit, shared=shared), process_name
 
     def _tail_of_python_2(self, key: tuple[str | None, tuple[bytes, bytes, bytes]]) -> Fragment | None:
         process_name, (process, thread, thread_name) = key
         if thread[-1:] != b"G" or thread_name[-1:] != b"G":
             return None
         fields = self._plain_pieces(process, thread[:-_TO_CREATED_2], thread_name[:-_TO_MSECS_2])
-        if fields is None or "processName" in fields or not fit_for(fields, TAIL):
-            return None
-        return Fragment({**fields, "processName": process_name})
+        fit = None if fields is None or "processName" in fields else fitted(fields, TAIL)
+        return None if fit is None else Fragment({**fit, "processName": process_name})
 
     def _plain_pieces(self, *pieces: bytes) -> dict[str, object] | None:
         """Return the fields of all *pieces* if each says the same in every frame, else None."""

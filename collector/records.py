@@ -6,10 +6,14 @@ on. No LogRecord is built from the wire: a key named like a method is only a key
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from collector.meanings import scalar_of
+from collector.merging import merged
 from collector.pickles import RecordError
+from collector.placeholder import Placeholder
 from collector.values import brief
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ _TEXTS = frozenset(
         *("threadName", "processName", "taskName"),
     )
 )
+_BELOW = ("exc_text", "stack_info")
 _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
 
 
@@ -96,21 +101,14 @@ NO_EXTRA: Mapping[object, object] = {}
 
 def checked(fields: dict[Any, object]) -> Record:
     """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
-    if not ("msg" in fields or "name" in fields):
+    if not ("msg" in fields or "name" in fields or "message" in fields):
         raise NoRecordError(fields)
     name = fields.get("name")
-    if not isinstance(name, str):
-        name = "root" if name is None else brief(name)
-    message = fields.get("msg")
-    if not isinstance(message, str):
-        message = brief(message)
-    if fields.get("args") is not None:
-        # Stock clients have merged them in. Formatting somebody's text with somebody's values can take a GB.
-        message += f" {brief(fields['args'])}"
-    created, msecs = fields.get("created"), fields.get("msecs")
+    created, msecs = scalar_of(fields.get("created")), scalar_of(fields.get("msecs"))
     if type(created) not in (float, int) or not 0 <= created < END_OF_TIME:  # type: ignore[operator]
-        created = time.time()
-        msecs = created % 1 * 1000
+        created, msecs = time.time(), None
+    if type(msecs) not in (float, int):
+        msecs = min(round(created % 1 * 1000, 3), 999.999)  # type: ignore[operator] # a number by now
     site, tail, extra = {}, {}, {}
     for key, value in fields.items():
         if key in SITE:
@@ -119,21 +117,50 @@ def checked(fields: dict[Any, object]) -> Record:
             tail[key] = _fit(key, value)
         elif key not in STANDARD:
             extra[key] = value
+    _complete(site)
     relative = fields.get("relativeCreated")
-    head = Fragment({"name": name})
+    head = Fragment({"name": "root" if name is None else brief(name)})
+    message = _message(fields)
     return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra  # type: ignore[return-value]
 
 
+def _message(fields: Mapping[Any, object]) -> str:
+    """Return the text of a record. Stock clients have merged the arguments into it."""
+    message, args = fields.get("msg"), fields.get("args")
+    if message is None:
+        message, args = fields.get("message", ""), None
+    text = brief(message)
+    if args is None or args in ((), [], {}):
+        return text
+    with_args = merged(text, args)
+    return f"{text} {brief(args)}" if with_args is None else with_args
+
+
 def _fit(key: str, value: object) -> object:
-    """Return *value* if it is what the field should hold, else text of it."""
-    if value is None or (
-        isinstance(value, str) if key in _TEXTS else type(value) is int or key not in _INTEGERS
-    ):
+    """Return *value* if it is what the field should hold, else text of it; None if it says nothing."""
+    if type(value) is Placeholder:
+        value = scalar_of(value)
+    if key in _BELOW and (value is False or (isinstance(value, str) and (not value or value.isspace()))):
+        return None  # picologging's, and loguru's, of a record without any
+    if value is None or (type(value) is str if key in _TEXTS else type(value) is int or key not in _INTEGERS):
         return value
     return brief(value)
 
 
-def fit_for(fields: Mapping[str, object], keys: frozenset[str]) -> bool:
-    """Whether *fields* need no check again: only keys that belong there, and values as they should be."""
-    known = fields.keys() <= keys and fields.get("args") is None
-    return known and all(_fit(key, value) is value for key, value in fields.items())
+def _complete(site: dict[str, object]) -> None:
+    """Add what a client left out of a call site that it has sent in another form."""
+    number = site.get("levelno")
+    if site.get("levelname") is None and type(number) is int:
+        site["levelname"] = logging.getLevelName(number)
+    if site.get("exc_text") is None and isinstance(site.get("exc_info"), str):
+        site["exc_text"] = _fit("exc_text", site["exc_info"])
+
+
+def fitted(fields: Mapping[str, object], keys: frozenset[str]) -> dict[str, object] | None:
+    """Return *fields* as checked() has them; None if not all belong there, or some to the message."""
+    if not fields.keys() <= keys or fields.get("args") is not None:
+        return None
+    made = {key: _fit(key, value) for key, value in fields.items()}
+    if keys is SITE:
+        _complete(made)
+    return made

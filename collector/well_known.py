@@ -82,9 +82,9 @@ def _data(value: Placeholder, _: Args) -> object:
     raise TypeError
 
 
-def _range(_: Placeholder, args: Args) -> Text:
+def _range(value: Placeholder, args: Args) -> Text:
     start, stop, step = map(int, args)
-    return Text(f"range({start}, {stop})" if step == 1 else f"range({start}, {stop}, {step})")
+    return Text(f"{value.name}({start}, {stop}{'' if step == 1 else f', {step}'})")
 
 
 def _fraction(_: Placeholder, args: Args) -> Text:
@@ -203,6 +203,7 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("builtins", "set"): _set,
     ("builtins", "frozenset"): _set,
     ("builtins", "range"): _range,
+    ("builtins", "xrange"): _range,
     ("collections", "deque"): _deque,
     ("collections", "Counter"): _dict,
     ("collections", "defaultdict"): _dict,

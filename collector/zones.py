@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,10 @@ def offset_of(zone: Placeholder, moment: datetime | None, *, in_utc: bool = Fals
         return standard if isinstance(standard, timedelta) else None
     if moment is not None:
         second = (moment - EPOCH) // timedelta(seconds=1)
-        offset = _by_transitions(zone, second, moment.fold, in_utc=in_utc)
-        if offset is not None:
-            return timedelta(seconds=offset)
+        with suppress(LookupError):  # before its history begins
+            offset = _by_transitions(zone, second, moment.fold, in_utc=in_utc)
+            if offset is not None:
+                return timedelta(seconds=offset)
     return _told_by(name_of(zone))
 
 
@@ -101,7 +103,11 @@ def _by_transitions(zone: Placeholder, second: int, fold: int, *, in_utc: bool) 
     match zone.known_as, zone.args, _of_state(zone):
         case (("dateutil", "tzfile"), _, {"_trans_list_utc": tuple(at), "_trans_idx": tuple(infos)}):
             offset_from: Callable[[int], Any] = lambda index: _of_state(infos[index])["offset"]  # noqa: E731 - one of three
-        case (("dateutil", "_unpickle"), (_, _, _, tuple(indices), list(at), list(offsets), *_), _):
+        case (
+            ("dateutil", "_unpickle"),
+            (_, _, _, (tuple(indices), tuple(at), list() | tuple() as offsets, *_)),
+            _,
+        ):
             offset_from = lambda index: offsets[indices[index]]  # noqa: E731 - as above
             if not at or second > at[-1]:  # a rule holds from then on
                 return None
@@ -112,9 +118,10 @@ def _by_transitions(zone: Placeholder, second: int, fold: int, *, in_utc: bool) 
     instant_of = (lambda one: _of_state(one)["_at"]) if zone.known_as[0] == "pendulum" else None
 
     def offset_at(instant: int) -> int:
-        found = offset_from(max(bisect_right(at, instant, key=instant_of) - 1, 0))
+        change = bisect_right(at, instant, key=instant_of) - 1
+        found = offset_from(change) if change >= 0 else None
         if type(found) is not int:
-            raise TypeError
+            raise LookupError
         return found
 
     if in_utc:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import logging
 import math
 import pickle
@@ -135,8 +136,101 @@ def test_a_level_that_is_no_integer_is_none(levelno: object, expected: object) -
     assert expected == level_of(checked({"msg": "m", "levelno": levelno}))
 
 
-def test_a_message_is_never_formatted_and_arguments_are_shown_behind_it() -> None:
-    assert fields_of(checked({"msg": "%*d", "args": (999999999, 5)}))["message"] == "%*d (999999999, 5)"
+class Name(str, enum.Enum):
+    SHOP = "apps.shop"
+
+
+class Level(enum.IntEnum):
+    NOTICE = 25
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_subclass_of_text_or_integer_in_any_field_is_that_text_or_integer(protocol: int) -> None:
+    fields = {
+        "name": Name.SHOP,
+        "msg": Name.SHOP,
+        "levelno": Level.NOTICE,
+        "levelname": Name.SHOP,
+        "lineno": Level.NOTICE,
+        "pathname": Name.SHOP,
+        "threadName": Name.SHOP,
+        "process": Level.NOTICE,
+        "exc_text": Name.SHOP,
+        "created": Ratio(1.25),
+    }
+    reader = RecordReader()
+    record = read_one(reader, pickle.dumps(fields, protocol))
+    found = fields_of(record)
+    assert ("apps.shop", 25, "apps.shop") == (name_of(record), level_of(record), record[3])
+    assert {"apps.shop"} == {found[key] for key in ("levelname", "pathname", "threadName", "exc_text")}
+    assert [25, 25, 1.25] == [found[key] for key in ("lineno", "process", "created")]
+    assert type(found["pathname"]) is str
+    assert type(found["lineno"]) is int
+
+
+class Ratio(float):
+    """A number of an application."""
+
+
+@pytest.mark.parametrize("blank", [False, "", "\n", " \t"], ids=repr)
+@pytest.mark.parametrize("key", ["exc_text", "stack_info"])
+def test_a_traceback_or_stack_that_says_nothing_is_absent(key: str, blank: object) -> None:
+    """picologging sends False, loguru a newline; both in every record, so it is found by its fragments."""
+    reader = RecordReader()
+    payload = make_payload("m", "app", **{key: blank})
+    for _ in range(3):
+        assert fields_of(read_one(reader, payload))[key] is None
+    assert reader._sites  # noqa: SLF001 - it costs no more than others
+    assert fields_of(checked({"msg": "m", key: blank}))[key] is None
+
+
+@pytest.mark.parametrize(("levelno", "name"), [(20, "INFO"), (35, "Level 35"), ("x", None)])
+def test_a_level_without_a_name_has_the_one_of_logging(levelno: object, name: str | None) -> None:
+    record = checked({"msg": "m", "levelno": levelno})
+    assert name == fields_of(record).get("levelname")
+    payload = make_payload(levelno=levelno, levelname=None)
+    reader = RecordReader()
+    for _ in range(3):
+        assert name == fields_of(read_one(reader, payload)).get("levelname")
+
+
+@pytest.mark.parametrize(
+    ("created", "msecs"), [(1.25, 250.0), (1_700_000_000.123456, 123.456), (5, 0.0), (0.9999999, 999.999)]
+)
+def test_a_time_without_milliseconds_has_its_own(created: float, msecs: float) -> None:
+    for absent in ({}, {"msecs": None}, {"msecs": "x"}):
+        assert msecs == fields_of(checked({"msg": "m", "created": created, **absent}))["msecs"]
+    assert fields_of(checked({"msg": "m", "created": created, "msecs": 7}))["msecs"] == 7
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"message": "hello"}, "hello"),
+        ({"message": "hello", "args": (1,)}, "hello"),
+        ({"msg": None, "message": "hello"}, "hello"),
+        ({"name": "app"}, ""),
+        ({"msg": "", "message": "other"}, ""),
+    ],
+    ids=repr,
+)
+def test_a_message_without_msg_is_the_message(fields: dict[str, object], message: str) -> None:
+    assert message == checked(fields)[3]
+
+
+def test_a_traceback_where_exc_info_should_be_is_the_traceback() -> None:
+    assert fields_of(checked({"msg": "m", "exc_info": "Traceback"}))["exc_text"] == "Traceback"
+    assert fields_of(checked({"msg": "m", "exc_info": "T", "exc_text": "own"}))["exc_text"] == "own"
+
+
+@pytest.mark.parametrize("args", [(), [], {}, None], ids=repr)
+def test_no_arguments_add_nothing(args: object) -> None:
+    assert checked({"msg": "100% done", "args": args})[3] == "100% done"
+
+
+def test_arguments_are_merged_or_shown_behind_the_message() -> None:
+    assert checked({"msg": "%s of %d", "args": ("a", 2)})[3] == "a of 2"
+    assert checked({"msg": "%*d", "args": (999999999, 5)})[3] == "%*d (999999999, 5)"
 
 
 def test_the_message_is_authoritative_over_what_a_formatter_left() -> None:

@@ -1,0 +1,76 @@
+"""A message and its arguments become one text, as `message % args` would, within bounds.
+
+Contract: `merged` returns the text, or None where anything does not fit: then both are shown as they are. No
+width or precision has more than three digits or comes from an argument, and no text grows by more than a
+megabyte: the real operator, with somebody's format and somebody's values, could take gigabytes.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from collector.meanings import scalar_of
+from collector.values import brief
+
+MAX_CONVERSIONS = 10_000
+MAX_GROWTH = 1024 * 1024
+"""Characters beside those of message and arguments: widths, escapes, an argument that is named again and again."""
+
+_CONVERSION = re.compile(
+    r"%(?:\((?P<key>[^()]*)\))?(?P<flags>[-#0 +]{0,5})(?P<width>\d{0,3})"
+    r"(?P<precision>(?:\.\d{0,3})?)[hlL]?(?P<type>[srdiufFeEgGxXoc%])"
+)
+_MAX_BITS = 2126  # of an integer, as in values
+_EXACT = 2**53
+
+
+def merged(message: str, args: object) -> str | None:
+    """Return *message* with *args*: a tuple or a list, a dict of what is named, or one value."""
+    if message.count("%") > 2 * MAX_CONVERSIONS:
+        return None
+    values: list[object] = list(args) if isinstance(args, (tuple, list)) else [args]
+    named = values[0] if len(values) == 1 and isinstance(values[0], dict) else None
+    room = MAX_GROWTH + len(message)
+    room += sum(len(value) for value in (named.values() if named else values) if isinstance(value, str))
+    pieces: list[str] = []
+    used = done = 0
+    while (start := message.find("%", done)) >= 0:
+        match = _CONVERSION.match(message, start)
+        if match is None:
+            return None
+        pieces.append(message[done:start])
+        done = match.end()
+        if match["type"] == "%":
+            text: str | None = "%"
+        elif match["key"] is not None:
+            text = _converted(match, named[match["key"]]) if named and match["key"] in named else None
+            used = len(values)
+        else:
+            text = _converted(match, values[used]) if used < len(values) else None
+            used += 1
+        if text is None or (room := room - len(text)) < 0:
+            return None
+        pieces.append(text)
+    whole = used == len(values) or (not used and isinstance(args, dict))  # nothing of a dict has to be named
+    return "".join([*pieces, message[done:]]) if whole else None
+
+
+def _converted(match: re.Match[str], value: object) -> str | None:
+    kind, value = match["type"], scalar_of(value)
+    spec = f"%{match['flags']}{match['width']}{match['precision']}{kind}"
+    if kind in "sr":
+        text = brief(value) if kind == "s" or not isinstance(value, str) else repr(value)
+        return f"{spec[:-1]}s" % text
+    if isinstance(value, Decimal):
+        value = float(value)
+        if kind not in "feg" and not abs(value) < _EXACT:
+            return None
+    if kind == "c" and isinstance(value, str):
+        return spec % value if len(value) == 1 else None
+    if not isinstance(value, (int, float)) or (isinstance(value, int) and value.bit_length() > _MAX_BITS):
+        return None
+    try:
+        return spec % value
+    except (TypeError, ValueError, OverflowError):  # %x of 1.5, %d of infinity, %c of -1
+        return None

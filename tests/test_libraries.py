@@ -1,0 +1,64 @@
+"""Values of real libraries, pickled in every protocol: shown as the libraries themselves would show them.
+
+The values are those of the program `tests/clients/values.py`; the environments are installed from PyPI.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from collector.pickles import read
+from collector.values import brief, jsonable
+from tests.environments import environment
+from tests.test_clients import find_python, run
+
+pytestmark = pytest.mark.slow
+
+CLIENT = Path(__file__).parent / "clients/values.py"
+CLIENT_SECONDS = 100
+ANYWHERE = ("attrs", "pymongo", "python-dateutil", "pytz", "tzdata", "markupsafe", "pandas")
+LIBRARIES = {
+    "3.12": (
+        *ANYWHERE,
+        *("numpy>=2", "pendulum", "django", "pydantic>=2", "starlette", "httpx", "yarl", "multidict"),
+        "frozendict",
+    ),
+    "3.9": (*ANYWHERE, "numpy<2", "pandas<3", "pendulum<3", "django<5", "pydantic<2", "frozendict", "yarl"),
+    "2.7": (*ANYWHERE, "numpy", "django<2", "ipaddress", "enum34"),
+}
+LEAST = {"3.12": 1500, "3.9": 1300, "2.7": 500}
+"""Pickles that each environment makes, so that none passes for having made nothing."""
+
+
+@pytest.mark.parametrize("version", LIBRARIES)
+def test_values_of_libraries_are_shown_as_they_show_themselves(
+    version: str, pytestconfig: pytest.Config
+) -> None:
+    python = environment(pytestconfig, version, LIBRARIES[version])
+    ended = run(python, CLIENT, seconds=CLIENT_SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    wrong = []
+    lines = ended.stdout.splitlines()
+    for case in map(json.loads, lines):
+        fields = read(base64.b64decode(case["payload"])).value
+        assert isinstance(fields, dict)
+        text, found = brief(fields["x"]), jsonable(fields["x"])
+        if case["text"] not in (None, text) or case.get("json", found) != found:
+            wrong.append((case["name"], case["protocol"], case["text"], text, found))
+    assert not wrong
+    assert len(lines) > LEAST[version]
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.10", "3.11", "3.13"])
+def test_values_of_the_standard_library_are_shown_as_they_show_themselves(version: str) -> None:
+    ended = run(find_python(version), CLIENT, seconds=CLIENT_SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    for case in map(json.loads, ended.stdout.splitlines()):
+        fields = read(base64.b64decode(case["payload"])).value
+        assert isinstance(fields, dict)
+        assert case["text"] in (None, brief(fields["x"])), case["name"]
+        assert case.get("json", found := jsonable(fields["x"])) == found
