@@ -3,7 +3,7 @@
 In the frame of a stock client everything but the message, the three times and the extras is constant: the
 logger's name (the head of the frame), the call site, the thread and process (the tail). Each of these
 fragments is found again by its exact bytes, in a bounded memory. What has another form is read whole by
-`pickles`, and a record is the same either way. Knows no socket and no file.
+`payloads`, and a record is the same either way. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from collector.payloads import read_fields
 from collector.pickles import RecordError, read, read_items
 from collector.records import (
     END_OF_TIME,
@@ -22,7 +23,6 @@ from collector.records import (
     STANDARD,
     TAIL,
     Fragment,
-    NoRecordError,
     checked,
     fitted,
 )
@@ -243,10 +243,8 @@ class RecordReader:
 
     def _whole(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
         """Do what read() does for one payload, without fragments. Raises RecordError."""
-        value, over, *_ = read(payload, self._encoding)
-        if not isinstance(value, dict):
-            raise NoRecordError(value)
-        record = checked(value)
+        fields, over = read_fields(payload, self._encoding)
+        record = checked(fields)
         if over:
             in_part.append((len(payload), over))
         return record

@@ -26,14 +26,16 @@ than the one. What claims more is hardly a frame."""
 
 # What a PROXY header reads as, if it is taken for a length: 1,347,571,544 and 218,762,506.
 _LIKE_PROXY = frozenset(_length_at(begin)[0] for begin in (b"PROX", b"\r\n\r\n"))
-# As pickles begin: one of protocol 2 and above; without it a mark, a dict, a list, or the name of a class.
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(}\]c]")
+# As pickles begin: one of protocol 2 and above; without it a mark, a dict, a list, or the name of a class. Or
+# as objects of JSON do.
+_RECORD = re.compile(rb"\x80[\x02-\x05]|[(}\]c{]")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)")
 _FORMS = {
     HTTP: re.compile(b"GET |POST|PUT |HEAD|OPTI|DELE|PATC|CONN|PRI "),
     TLS: re.compile(b"\x16\x03"),
     "SSH": re.compile(b"SSH-"),
     "JSON": re.compile(rb"[{\[]"),
-    NO_LENGTH: re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)"),
+    NO_LENGTH: _PICKLE,
     "RDP": re.compile(rb"\x03\0(?!\0\0)"),  # a TPKT, RFC 1006
 }
 _REMEDIES = {TLS: "; see [listen.tls]"}
@@ -93,8 +95,9 @@ class FrameSplitter:
         """Return the payloads that *data* completes, oldest first; an empty frame has none.
 
         The payload of a frame larger than max_frame_bytes is never held. One of up to DISCARD_FACTOR times
-        that, which begins as a pickle does, is thrown away as it comes, and noted in `discarded`. All else
-        is no frame: `fault` says so, and what follows is ignored. Nor is a PROXY header, whatever the limit.
+        that, which begins as a pickle or JSON does, is thrown away as it comes, and noted in `discarded`.
+        All else is no frame: `fault` says so, and what follows is ignored. Nor is a PROXY header, whatever
+        the limit.
         """
         if self.fault:
             return []
@@ -163,7 +166,7 @@ class FrameSplitter:
             self.fault = self._too_large(length, begin)
         elif payload in (b"", b"\x80"):
             return len(begin) + 1
-        elif not _PICKLE.match(payload):
+        elif not _RECORD.match(payload):
             self.fault = self._too_large(length, begin)
         return 0
 
@@ -191,10 +194,16 @@ def _looks_like(header: bytes, max_frame_bytes: int) -> str:
             return what
     if 0 < int.from_bytes(header, "little") <= max_frame_bytes:
         return "a length in little-endian order"
-    return "text" if _is_text(header) else ""
+    return "text" if is_text(header) else ""
 
 
-def _is_text(begin: bytes) -> bool:
+def begins_as_pickle(payload: bytes) -> bool:
+    """Whether *payload* begins as the pickle of a record does, more surely than by its first byte."""
+    return _PICKLE.match(payload) is not None
+
+
+def is_text(begin: bytes) -> bool:
+    """Whether *begin* is the beginning of a text."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(begin)  # its last character may be cut
     except UnicodeDecodeError:

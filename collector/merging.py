@@ -15,11 +15,12 @@ from collector.values import brief
 
 MAX_CONVERSIONS = 10_000
 MAX_GROWTH = 1024 * 1024
-"""Characters beside those of message and arguments: widths, escapes, an argument that is named again and again."""
+"""Characters beside those of message and arguments: widths, escapes, what is named again and again."""
 
 _CONVERSION = re.compile(
-    r"%(?:\((?P<key>[^()]*)\))?(?P<flags>[-#0 +]{0,5})(?P<width>\d{0,3})"
-    r"(?P<precision>(?:\.\d{0,3})?)[hlL]?(?P<type>[srdiufFeEgGxXoc%])"
+    r"""% (?:\((?P<key>[^()]*)\))? (?P<flags>[-#0\ +]{0,5}) (?P<width>\d{0,3})
+        (?P<precision>(?:\.\d{0,3})?) [hlL]? (?P<type>[srdiufFeEgGxXoc%])""",
+    re.VERBOSE,
 )
 _MAX_BITS = 2126  # of an integer, as in values
 _EXACT = 2**53

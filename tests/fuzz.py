@@ -9,32 +9,39 @@ with --keep found to reach new code: tests/data/fuzz.bin, a frame each.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
+import json
 import os
 import random
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from collector.config import load
 from collector.fragments import RecordReader
 from collector.framing import FrameSplitter
 from collector.lines import renderer
-from collector.pickles import RecordError, read
+from collector.payloads import read_fields
+from collector.pickles import RecordError
 from collector.proxy_header import ProxyHeader
 from collector.records import checked, name_of
 from tests.corpus import STREAMS, frames, hostile
 from tests.test_proxy_header import BROKEN, HEADERS
 
+VALUES = Path(__file__).parent / "data" / "values" / "values.json"
 KEPT = Path(__file__).parent / "data" / "fuzz.bin"
 DEFAULT_SECONDS = 60
 MAX_CASE_SECONDS = 1
 MAX_FRAME_BYTES = 1 << 20
 MAX_SEED_BYTES = 2000
+STYLES = (("json", ""), ("text", "%(name)s %(x)s %(x_val)s %(message)s"))
 
-_render = renderer(load(None).format)
+_form = load(None).format
+_renders = [renderer(replace(_form, text=text, style=style)) for style, text in STYLES]
 _reader = RecordReader()
 
 
@@ -48,15 +55,14 @@ def check(data: bytes) -> None:
     for payload in splitter.feed(data) or [data]:
         expected: object = None
         with contextlib.suppress(RecordError):
-            value, over, *_ = read(payload)
-            if isinstance(value, dict):
-                record = checked(value)
-                expected = name_of(record), record[3], over
+            fields, over = read_fields(payload)
+            record = checked(fields)
+            expected = name_of(record), record[3], over
         actual: object = None
         in_part: list[tuple[int, str]] = []
         for record in _reader.read([payload], [], in_part):
             actual = name_of(record), record[3], in_part[0][1] if in_part else ""
-            assert _render(record, "peer").endswith("\n")
+            assert all(render(record, "peer").endswith("\n") for render in _renders)
         assert expected == actual
     assert time.process_time() - begun < MAX_CASE_SECONDS
 
@@ -65,10 +71,11 @@ def seeds() -> list[bytes]:
     """Return short recorded frames and hostile input, and what former runs have found."""
     recorded = [data for stream in STREAMS for _, data in frames(stream)]
     found = FrameSplitter(MAX_FRAME_BYTES).feed(KEPT.read_bytes())
+    values = [base64.b64decode(case["payload"]) for case in json.loads(VALUES.read_text())]
     headers = [*BROKEN.values(), *(data for data, _ in HEADERS.values())]
     return [
         data
-        for data in (*recorded, *(case["data"] for case in hostile()), *found, *headers)
+        for data in (*recorded, *(case["data"] for case in hostile()), *found, *headers, *values)
         if len(data) < MAX_SEED_BYTES
     ]
 
