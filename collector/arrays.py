@@ -41,9 +41,11 @@ _UNITS = {
 }
 _SECONDS = {"W": 604_800, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DIGITS = {"ms": 3, "us": 6, "μs": 6, "ns": 9, "ps": 12, "fs": 15, "as": 18}
+_FLOATS = {2: ("e", 5), 4: ("f", 9), 8: ("d", 17)}
+_FLOAT_SIZES = frozenset({*_FLOATS, 12, 16})
+_COMPLEX_SIZES = frozenset(2 * size for size in _FLOAT_SIZES)
 _LONG_BIAS, _LONG_SPECIAL, _ALL_BITS = 16383 + 63, 0x7FFF, 2**64 - 1
 _LEAST_SHIFT = -1000  # of what a double holds with all of its bits
-_FLOATS = {2: ("e", 5), 4: ("f", 9), 8: ("d", 17)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ def _kind(dtype: object) -> _Kind:
         size = state[5]
     elif kind == "O":
         size = 1
+    of_floats = {"f": _FLOAT_SIZES, "c": _COMPLEX_SIZES}.get(kind)
+    if of_floats and size not in of_floats:
+        raise ValueError
     if kind not in "biufcMmSUO" or type(size) is not int or not 0 <= size <= _MAX_ITEM_BYTES:
         raise TypeError
     unit, count = "", 1

@@ -38,18 +38,16 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
         return CONSTANTS.get(value.known_as, value)
     if _masks_itself(value):
         return MASK
+    args = value.args[:_MAX_ARGUMENTS]
+    if len(args) == 1:  # of several, those inside could be many times as many
+        args = (scalar_of(args[0], wrappings),)
     # What is known of a class and does not fit this one.
     with suppress(ArithmeticError, LookupError, TypeError, ValueError):
         read = KNOWN.get(value.known_as)
-        args = value.args[:_MAX_ARGUMENTS]
-        if len(args) == 1:  # of several, those inside could be many times as many
-            args = (scalar_of(args[0], wrappings),)
         made = read(value, args) if read else of_class(value.known_as[1], args)
         if made is not None:
             return made
-    if value.known_as in KNOWN:
-        return value
-    return _by_its_form(value, wrappings)
+    return value if value.known_as in KNOWN else _by_its_form(value, args[0] if len(args) == 1 else value)
 
 
 def scalar_of(value: object, wrappings: int = _MAX_WRAPPINGS) -> object:
@@ -87,23 +85,21 @@ def _masks_itself(value: Placeholder) -> bool:
     return name.endswith(_MASKED) and not of_text
 
 
-def _by_its_form(value: Placeholder, wrappings: int) -> object:  # noqa: PLR0911 - a form each
+def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 - a form each
+    """Return what an object of an unknown class stands for; *only* is its one argument, else itself."""
     args, state = value.args or (), value.state
     name = shown_name(value)
     if type(value.items) is dict or type(value.items) is list:
         return value.items
-    if value.base and len(args) == 1:
-        if type(args[0]) is tuple:
-            return Shape(f"{name}(", args[0], ")")
-        if value.base in ("list", "dict") and type(args[0]) in (list, dict):
-            return args[0]
-    is_class = value.base or name[:1].isupper() or name == "istr"
-    if len(args) == 1 and is_class and (value.base or not state):
-        found = scalar_of(args[0], wrappings)
-        if type(found) in _SCALARS:
-            return found
-        if value.name.lower().endswith("dict") and type(found) is dict:
-            return found
+    if value.base and type(only) is tuple:
+        return Shape(f"{name}(", only, ")")
+    if value.base in ("list", "dict") and type(only) in (list, dict):
+        return only
+    if value.base or (name[:1].isupper() and not state):
+        if type(only) in _SCALARS:
+            return only
+        if value.name.lower().endswith("dict") and type(only) is dict:
+            return only
     fields = fields_of(value)
     if fields:
         return Shape(f"{name}(", args, ")", fields)

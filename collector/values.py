@@ -159,6 +159,8 @@ def _one_line(name: str) -> str:
 _MAX_JSON_NODES = 100_000
 _MAX_JSON_CHARACTERS = 16 * 1024 * 1024
 _MAX_JSON_DEPTH = 100
+# A character of the text of an object, which is looked into for it, takes as long as so many of a text.
+_BRIEF_WEIGHT = 16
 
 
 def jsonable(value: object) -> object:
@@ -177,7 +179,7 @@ def jsonable_values(values: Mapping[object, object]) -> dict[str, object]:
                 shown = _jsonable(value, budget, _MAX_JSON_DEPTH)
             except _TooMuchError:
                 shown = brief(value) if budget[1] > 0 else "..."
-                budget[1] -= len(shown)
+                budget[1] -= _BRIEF_WEIGHT * len(shown)
         found[key_in_json(key)] = shown
     return found
 
@@ -194,6 +196,7 @@ def _jsonable(value: object, budget: list[int], depth: int) -> object:  # noqa: 
         found = meaning(value)
         if type(found) is Placeholder or (type(found) is Shape and found.fields and found.values):
             value = brief(value)  # neither an array nor an object
+            budget[1] -= _BRIEF_WEIGHT * len(value)
         else:
             value = found
     if isinstance(value, str):

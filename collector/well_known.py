@@ -216,6 +216,7 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("collections", "UserString"): _data,
     ("UserString", "UserString"): _data,
     ("frozendict", "frozendict"): _dict,
+    ("multidict", "istr"): lambda _, args: args[0],
     ("multidict", "MultiDict"): _pairs,
     ("multidict", "CIMultiDict"): _pairs,
     ("fractions", "Fraction"): _fraction,

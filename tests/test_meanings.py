@@ -1,0 +1,317 @@
+"""What objects stand for, of pickles by hand: of well-known classes, of unknown ones, and of hostile ones."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.config import Format
+from collector.lines import renderer
+from collector.meanings import scalar_of
+from collector.placeholder import Placeholder, Text
+from collector.records import checked
+from collector.values import brief, jsonable
+from collector.well_known import KNOWN
+
+
+def made(name: str, *args: object, state: object = None, items: Any = None, base: str = "") -> Placeholder:
+    module, _, kind = name.rpartition(".")
+    value = Placeholder(module, kind, args, base)
+    value.state = state
+    value.items = items
+    return value
+
+
+def dtype(name: str, order: str = "<", *rest: object) -> Placeholder:
+    state = (3, order, None, None, None, -1, -1, 0, *rest)
+    return made("numpy.dtype", name, 0, 1, state=state)
+
+
+CLASS = Placeholder("a", "B")
+
+# --- general forms ---
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "found"),
+    [
+        pytest.param(made("a.Color", 1), "1", 1, id="an enum"),
+        pytest.param(made("a.B.Color", "x"), "x", "x", id="an enum inside a class"),
+        pytest.param(made("a.Color", None), "None", None, id="an enum of None"),
+        pytest.param(made("a.color", 1), "color(1)", "color(1)", id="a function"),
+        pytest.param(made("a.color", 1, base="object"), "1", 1, id="a class in small letters"),
+        pytest.param(made("a.Color", made("a.Level", made("b.Istr", "x"))), "x", "x", id="wrapped"),
+        pytest.param(made("a.Color", (1, 2)), "Color((1, 2))", "Color((1, 2))", id="an enum of a tuple"),
+        pytest.param(made("a.Pair", (1, 2), base="tuple"), "Pair(1, 2)", [1, 2], id="a tuple"),
+        pytest.param(made("a.Pair", 1, 2, base="object"), "Pair(1, 2)", [1, 2], id="a named tuple"),
+        pytest.param(made("a.Call", 1, 2), "Call(1, 2)", "Call(1, 2)", id="a call"),
+        pytest.param(made("a.Name", "x", state={"a": 1}, base="str"), "x", "x", id="a str with attributes"),
+        pytest.param(made("a.P", state={"x": 1}), "P(x=1)", {"x": 1}, id="attributes"),
+        pytest.param(made("a.P", state=(None, {"x": 1})), "P(x=1)", {"x": 1}, id="slots"),
+        pytest.param(
+            made("a.P", state=({"a": 0}, {"x": 1})), "P(a=0, x=1)", {"a": 0, "x": 1}, id="both of them"
+        ),
+        pytest.param(made("a.P", state={1: 2}), "P() {1: 2}", "P() {1: 2}", id="keys that are no text"),
+        pytest.param(made("a.P", state=[1]), "P() [1]", "P() [1]", id="another state"),
+        pytest.param(made("a.P", state={}), "P() {}", "P() {}", id="no attributes"),
+        pytest.param(
+            made("a.E", "x", 5, state={"y": 1}), "E('x', 5, y=1)", "E('x', 5, y=1)", id="an exception"
+        ),
+        pytest.param(made("a.D", items={"a": 1}), "{'a': 1}", {"a": 1}, id="a dict"),
+        pytest.param(made("a.D", {"a": 1}, base="dict"), "{'a': 1}", {"a": 1}, id="a dict of protocol 1"),
+        pytest.param(made("a.FrozenDict", {"a": 1}), "{'a': 1}", {"a": 1}, id="a dict by its name"),
+        pytest.param(made("a.L", items=[1]), "[1]", [1], id="a list"),
+        pytest.param(
+            [made("uuid.UUID", state={"int": 7}), "x"],
+            "[00000000-0000-0000-0000-000000000007, 'x']",
+            ["00000000-0000-0000-0000-000000000007", "x"],
+            id="text that is no str",
+        ),
+        pytest.param(CLASS, "<a.B>", "<a.B>", id="a class"),
+        pytest.param(Placeholder("builtins", "int"), "<int>", "<int>", id="a class of Python"),
+    ],
+)
+def test_an_unknown_class_stands_for_what_its_form_tells(value: object, text: str, found: object) -> None:
+    assert (text, found) == (brief(value), jsonable(value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Secret",
+        "SecretStr",
+        "SecretBytes",
+        "ApiSecret",
+        "SecretValue",
+        "Password",
+        "DbPassword",
+        "Token",
+        "a.Token",
+        "Secret[int]",
+    ],
+)
+def test_what_masks_itself_is_masked_wherever_it_stands(name: str) -> None:
+    values = [
+        made(f"m.{name}", "hunter2"),
+        made(f"m.{name}", state={"value": "hunter2"}),
+        made(f"m.{name}", state="hunter2"),
+    ]
+    for value in [
+        *values,
+        made(f"m.{name}", 1, 2, items=["hunter2"]),
+        made(f"m.{name}", ("hunter2",), base="tuple"),
+    ]:
+        for shown in (
+            value,
+            [value],
+            {"password": value},
+            made("a.P", state={"x": value}),
+            made("a.C", value),
+        ):
+            assert "hunter2" not in brief(shown) + json.dumps(jsonable(shown))
+            assert "**********" in brief(shown)
+
+
+@pytest.mark.parametrize("name", ["Secrets", "Tokens", "Tokenizer", "PasswordField", "secret"])
+def test_other_names_and_keys_are_left_alone(name: str) -> None:
+    assert brief(made(f"a.{name}", state={"password": "x"})) == f"{name}(password='x')"
+    assert brief({"password": "x", "token": "y"}) == "{'password': 'x', 'token': 'y'}"
+
+
+def test_a_subclass_of_str_masks_nothing() -> None:
+    assert brief(made("a.CsrfToken", "x", base="str")) == "x"
+    assert brief(made("a.CsrfToken", "x", base="object")) == "x"
+
+
+def test_datetimes_are_iso_8601_in_json() -> None:
+    moment = datetime.datetime(2024, 2, 29, 12, 34, 56, tzinfo=datetime.timezone.utc)
+    assert jsonable([moment, moment.date(), moment.time()]) == [
+        "2024-02-29T12:34:56+00:00",
+        "2024-02-29",
+        "12:34:56",
+    ]
+
+
+def test_a_conversion_to_a_number_takes_what_stands_for_one() -> None:
+    form = Format("text", "%(x)05.1f|%(y)03d", "%H", utc=True, newlines="keep")
+    number = made("numpy._core.multiarray.scalar", dtype("f8"), b"\0\0\0\0\0\0\xe0?")
+    assert renderer(form)(checked({"msg": "m", "x": number, "y": made("a.Level", 7)}), "") == "000.5|007\n"
+
+
+# --- paths, as pathlib has them ---
+
+names = st.text("abc./\\: ", max_size=6)
+
+
+@given(st.lists(names, max_size=4))
+def test_paths_of_posix_are_spelled_as_pathlib_does(parts: list[str]) -> None:
+    assert str(pathlib.PurePosixPath(*parts)) == brief(made("pathlib.PurePosixPath", *parts))
+
+
+@given(st.text("abc/\\", max_size=6), st.sampled_from(["", "c:", "c:/", "//h/s/", "\\\\h\\s"]))
+def test_paths_of_windows_are_spelled_as_pathlib_does(rest: str, start: str) -> None:
+    path = pathlib.PureWindowsPath(start, rest)
+    assert str(path) == brief(made("pathlib.PureWindowsPath", str(path)))
+    assert str(path) == brief(made("pathlib.PureWindowsPath", *path.parts))
+
+
+# --- whatever is sent ---
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=16)
+)
+packed = st.sampled_from(
+    [b"\x07\xe8\x02\x1d\x0c\x22\x38\0\0\0", b"\x07\xe8\x02\x1d", b"\0" * 16, b"\xff" * 12, "\\xff" * 8]
+)
+kinds = st.sampled_from(
+    ["f8", "f2", "f3", "f16", "c8", "c3", "i8", "i0", "U2", "S2", "O8", "M8", "m8", "V2", "b1", "", "x"]
+)
+units = st.sampled_from(
+    [(None, (b"s", 1, 1, 1)), (None, ("as", 10**30, 1, 1)), (None, ("Y", -5, 1, 1)), None, (1,)]
+)
+dtypes = st.builds(dtype, kinds, st.sampled_from(["<", ">", "|"]), units)
+known = st.sampled_from(
+    [
+        *(f"{root}.{name}" for root, name in KNOWN),
+        *(
+            "a.DateTime",
+            "a.Date",
+            "a.Time",
+            "datetime.datetime",
+            "datetime.time",
+            "a.Color",
+            "a.MyDict",
+            "a.Token",
+        ),
+        *(
+            "pytz._p",
+            "pytz.UTC",
+            "bson.FixedOffset",
+            "dateutil.tzoffset",
+            "dateutil.tzlocal",
+            "dateutil.tzfile",
+        ),
+        *("dateutil._unpickle", "pendulum.Timezone", "zoneinfo.ZoneInfo._unpickle", "pendulum.FixedTimezone"),
+    ]
+)
+KEYS = (
+    "int",
+    "data",
+    "_url",
+    "_val",
+    "_uri_reference",
+    "_offset",
+    "_hasdst",
+    "_std_offset",
+    "_tznames",
+    "_ObjectId__id",
+    "_trans_list_utc",
+    "_trans_idx",
+    "_transitions",
+    "offset",
+    "_at",
+    "_ttype",
+    "__dict__",
+)
+
+
+def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    args = st.lists(inner, max_size=8)
+    state = st.none() | inner | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4) | args.map(tuple)
+    items = st.none() | args | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    bases = st.sampled_from(["", "", "object", "tuple", "str", "dict"])
+    thing = st.builds(
+        lambda n, a, s, i, b: made(n, *a, state=s, items=i, base=b), known, args, state, items, bases
+    )
+    moment = st.sampled_from([datetime.datetime(1, 1, 1), datetime.time(1), datetime.timedelta(5)])  # noqa: DTZ001 - as sent
+    zone = st.builds(lambda m, z: made("datetime.datetime", m, z), moment, thing)
+    return (
+        thing
+        | thing
+        | zone
+        | args
+        | args.map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    )
+
+
+@given(st.recursive(scalars | packed | dtypes, objects, max_leaves=30))
+@settings(deadline=None, max_examples=500)
+def test_any_arguments_and_state_have_a_text_and_json(value: object) -> None:
+    assert len(brief([value])) <= 4000
+    assert json.loads(json.dumps(jsonable(value))) is not Ellipsis
+    scalar_of(value)
+
+
+# --- what it costs ---
+
+
+def many(value: object) -> Any:
+    return [value] * 30_000
+
+
+def nest(depth: int, width: int) -> Any:
+    value: object = "x"
+    for _ in range(depth):
+        value = made("pathlib.PosixPath", *[value] * width)
+    return value
+
+
+HISTORY = tuple(range(90_000))
+EXPENSIVE = {
+    "paths in paths": nest(20, 256),
+    "calls in calls": nest(20_000, 1),
+    "an array of long doubles": made(
+        "numpy._frombuffer", (b"\xab" * 8 + b"\xfd?" + b"\0" * 6) * 100, dtype("f16"), (100,), "C"
+    ),
+    "an array of half floats": made("numpy._frombuffer", b"\x01\x3c" * 100, dtype("f2"), (100,), "C"),
+    "lists of nothing": made("numpy._frombuffer", b"", dtype("f8"), (*[100] * 20, 0), "C"),
+    "a long history": made(
+        "datetime.datetime",
+        datetime.datetime(2024, 1, 1),  # noqa: DTZ001 - as it is sent
+        made("dateutil._unpickle", CLASS, "k", "f", (HISTORY, HISTORY, HISTORY)),
+    ),
+    "many attributes": made("a.P", state=dict.fromkeys(map(str, range(90_000)), 1)),
+    "attributes that are none": made("a.P", state=dict.fromkeys([*map(str, range(999)), 1], 1)),
+    "a decimal": made("bson.Decimal128", state=(0x5FFE << 48, 2**64 - 1)),
+    "a huge decimal": Decimal("1E+999999999"),
+    "a wide character": made(
+        "numpy.scalar",
+        made("numpy.dtype", "U16000", state=(3, "<", None, None, None, 64_000, 4, 8)),
+        b"a\0\0\0" * 16_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPENSIVE)
+def test_no_object_costs_much_however_often_it_stands_somewhere(name: str) -> None:
+    value = EXPENSIVE[name]
+    begun = time.process_time()
+    brief(many(value))
+    jsonable(many(value))
+    form = Format("json", "", "", utc=True, newlines="keep")
+    renderer(form)(checked({"msg": "m", **{str(n): value for n in range(2000)}}), "")
+    assert time.process_time() - begun < 5
+
+
+def test_extras_share_the_budget_of_a_line() -> None:
+    bomb: Any = ()
+    for _ in range(16):
+        bomb = (bomb, bomb)
+    form = Format("json", "", "", utc=True, newlines="keep")
+    line = renderer(form)(checked({"msg": "m", **{str(n): bomb for n in range(2000)}, "last": 5}), "")
+    assert len(line) < 32 * 1024 * 1024
+    assert json.loads(line)["extra"]["last"] == 5
+
+
+def test_a_text_has_no_quotes_and_json_of_its_own() -> None:
+    value = Text("2024 Paris", "2024[Paris]")
+    assert (brief([value]), jsonable([value])) == ("[2024 Paris]", ["2024[Paris]"])
