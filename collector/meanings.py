@@ -36,7 +36,7 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
     """Return what *value* stands for: a scalar, a list, a dict, a Shape, or itself if that is not known."""
     if value.args is None:
         return CONSTANTS.get(value.known_as, value)
-    if _masks_itself(value):
+    if masks_itself(value):
         return MASK
     args = value.args[:_MAX_ARGUMENTS]
     if len(args) == 1:  # of several, those inside could be many times as many
@@ -77,7 +77,8 @@ def fields_of(value: object) -> dict[Any, object] | None:
     return fields if known else None
 
 
-def _masks_itself(value: Placeholder) -> bool:
+def masks_itself(value: Placeholder) -> bool:
+    """Whether a class is one of secrets, or an object of such a class."""
     name = value.name[-_MAX_NAME:].rpartition(".")[2].partition("[")[0]
     of_text = value.base in ("str", "unicode") or (
         value.base == "object" and len(value.args or ()) == 1 and isinstance(value.args[0], str)  # type: ignore[index] # it has one

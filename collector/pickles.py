@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from collector.classes import KEY_TYPES, as_key, is_key, rebuild
+from collector.meanings import masks_itself
 from collector.placeholder import Placeholder
 
 MAX_STRUCTURE = 1024 * 1024
@@ -78,6 +79,9 @@ _SLOTS = frozenset({_BINGET, _LONG_BINGET, _GET, _PUT})
 _BOOLEANS = {b"00": False, b"01": True}
 _ESCAPE = re.compile(rb"""\\(x[0-9A-Fa-f]{2}|[0-3]?[0-7]{1,2}|[\\'"abfnrtv])""")
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_MAX_PARTS = (
+    4  # on the stack, of an object that is not finished: itself, its state, and a key and value of that
+)
 _NEW = Placeholder("copyreg", "__newobj__")
 
 _OF_PYTHON_2 = frozenset(IMPORT_MAPPING) | {module for module, _ in NAME_MAPPING}
@@ -635,6 +639,7 @@ class _Machine:
 
 def _salvaged(stack: list[object], below: list[list[object]]) -> object:
     """Return what was under construction when a budget ran out, finished as far as it got."""
+    below, stack = _without_secrets([*below, stack])
     while below:
         items, stack = stack, below.pop()
         match stack[-1:]:
@@ -655,6 +660,19 @@ def _salvaged(stack: list[object], below: list[list[object]]) -> object:
         case [value, *_]:
             return value
     return None
+
+
+def _without_secrets(levels: list[list[object]]) -> tuple[list[list[object]], list[object]]:
+    """Take away what would have become the state or the arguments of an object that masks itself."""
+    for number, items in enumerate(levels):
+        for at in range(max(len(items) - _MAX_PARTS, 0), len(items)):
+            item = items[at]
+            if type(item) is tuple and item:  # arguments
+                item, at = item[0], at - 1  # noqa: PLW2901 - they go too
+            if type(item) is Placeholder and masks_itself(item):
+                del items[at + 1 :]
+                return levels[:number], items
+    return levels[:-1], levels[-1]
 
 
 def _folded(items: list[object]) -> list[object]:

@@ -107,7 +107,7 @@ def checked(fields: dict[Any, object]) -> Record:
     created, msecs = scalar_of(fields.get("created")), scalar_of(fields.get("msecs"))
     if type(created) not in (float, int) or not 0 <= created < END_OF_TIME:  # type: ignore[operator]
         created, msecs = time.time(), None
-    if type(msecs) not in (float, int):
+    if type(msecs) is not float and not (type(msecs) is int and 0 <= msecs < 1000):  # noqa: PLR2004 - of a second
         msecs = min(round(created % 1 * 1000, 3), 999.999)  # type: ignore[operator] # a number by now
     site, tail, extra = {}, {}, {}
     for key, value in fields.items():

@@ -674,6 +674,41 @@ def test_what_stood_ahead_of_the_end_of_a_budget_is_kept(protocol: int) -> None:
     assert len(fields["x"]["many"]) > MAX_CONTAINERS / 3
 
 
+class Password:
+    """A secret of an application."""
+
+    def __init__(self) -> None:
+        self.value = "hunter2"
+
+
+class Token(tuple[str, ...]):
+    """Another one."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"k": Password()},
+        [1, Password(), 2],
+        (1, Password()),
+        [Password(), Password()],
+        {"k": Token(["hunter2"])},
+    ],
+    ids=["dict", "list", "tuple", "two", "arguments"],
+)
+def test_a_secret_stays_masked_wherever_the_budget_ends(
+    monkeypatch: pytest.MonkeyPatch, protocol: int, secret: object
+) -> None:
+    monkeypatch.setattr("collector.pickles.MAX_CONTAINERS", 60)
+    for count in range(60):
+        payload = pickle.dumps({"name": "app", "msg": "hello", "x": [[()] * count, secret]}, protocol)
+        assert b"hunter2" in payload
+        assert "hunter2" not in brief(read(payload).value)
+
+
 @pytest.mark.parametrize(
     ("code", "value"),
     [

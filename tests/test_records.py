@@ -197,7 +197,7 @@ def test_a_level_without_a_name_has_the_one_of_logging(levelno: object, name: st
     ("created", "msecs"), [(1.25, 250.0), (1_700_000_000.123456, 123.456), (5, 0.0), (0.9999999, 999.999)]
 )
 def test_a_time_without_milliseconds_has_its_own(created: float, msecs: float) -> None:
-    for absent in ({}, {"msecs": None}, {"msecs": "x"}):
+    for absent in ({}, {"msecs": None}, {"msecs": "x"}, {"msecs": 1_795_659_470_537}):  # picologging's
         assert msecs == fields_of(checked({"msg": "m", "created": created, **absent}))["msecs"]
     assert fields_of(checked({"msg": "m", "created": created, "msecs": 7}))["msecs"] == 7
 
