@@ -1,4 +1,4 @@
-"""Values of real libraries, pickled in every protocol: shown as the libraries themselves would show them.
+"""Real libraries: their values, pickled in every protocol, and what other packages for logging send.
 
 The values are those of the program `tests/clients/values.py`; the environments are installed from PyPI.
 """
@@ -8,13 +8,20 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from collector.pickles import read
 from collector.values import brief, jsonable
+from tests.conftest import within
 from tests.environments import environment
 from tests.test_clients import find_python, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
 
 pytestmark = pytest.mark.slow
 
@@ -62,3 +69,30 @@ def test_values_of_the_standard_library_are_shown_as_they_show_themselves(versio
         assert isinstance(fields, dict)
         assert case["text"] in (None, brief(fields["x"])), case["name"]
         assert case.get("json", found := jsonable(fields["x"])) == found
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_records_of_picologging_loguru_and_structlog_say_no_more_than_they_were_told(
+    style: str, make_collector: Callable[..., Collector], pytestconfig: pytest.Config
+) -> None:
+    python = environment(pytestconfig, "3.12", ("picologging", "loguru", "structlog"))
+    collector = make_collector(
+        f'[format]\nstyle = "{style}"\ntext = "%(levelname)s %(message)s %(user)s"\n'
+    ).start()
+    ended = run(python, CLIENT.with_name("other_loggers.py"), str(collector.port))
+    assert (0, "") == (ended.returncode, ended.stderr)
+    files = ("pico.log", "__main__.log", "struct.log")
+    within(5, lambda: sum("bad" in line for name in files for line in collector.lines(name)) == 3)
+    for name in files:
+        first, second, *below = collector.lines(name)
+        if style == "text":
+            assert first == f"INFO hello {'ann' if name == 'struct.log' else '-'}"
+            assert "ValueError: 5" in below
+            assert "False" not in below
+        else:
+            assert not {"exception", "stack"} & json.loads(first).keys()
+            line = json.loads(second)
+            assert line["level"] == "ERROR"
+            assert "ValueError: 5" in line.get("exception", line["message"])
+            assert "stack" not in line
+            assert json.loads(first).get("extra", {}).get("user", "ann") == "ann"

@@ -183,6 +183,28 @@ def test_instances_of_other_classes_are_placeholders_with_legible_text(case: str
     assert shown == brief(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(int, "<int>"), (str, "<str>"), (range, "<range>"), (OrderedDict, "<collections.OrderedDict>")],
+    ids=["int", "str", "range", "OrderedDict"],
+)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_classes_of_python_3_have_their_own_names_in_every_protocol(
+    value: type, shown: str, protocol: int
+) -> None:
+    fields = read(pickle.dumps({"name": "app", "msg": "hello", "x": value}, protocol)).value
+    assert isinstance(fields, dict)
+    assert shown == brief(fields["x"])
+
+
+@pytest.mark.parametrize("name", ["long", "unicode", "xrange"])
+def test_classes_of_python_2_have_theirs(name: str) -> None:
+    payload = b"}q\x01(U\x04nameU\x03appU\x01xc__builtin__\n" + name.encode() + b"\nu."
+    fields = read(payload).value
+    assert isinstance(fields, dict)
+    assert brief(fields["x"]) == f"<{name}>"
+
+
 def test_a_classic_instance_of_python_2_is_a_placeholder() -> None:
     fields = read(frame("2.7", "py2_extra_classic_instance")[PREFIX:]).value
     assert isinstance(fields, dict)

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import base64
+import enum
 import json
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,11 @@ from collector.lines import renderer
 from collector.pickles import read
 from collector.records import checked
 from tests.corpus import DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Collector
 
 CASES = json.loads((DATA / "values/values.json").read_text())
 
@@ -47,5 +53,23 @@ def test_a_value_of_a_client_is_shown_as_the_client_would_have(case: dict[str, A
         assert case["json"] == extra_of(payload)
 
 
-def dump(value: object, protocol: int) -> bytes:
-    return pickle.dumps({"name": "app", "msg": "hello", "x": value}, protocol)
+class Name(str, enum.Enum):
+    PAY = "payments.eu"
+
+
+class Level(enum.IntEnum):
+    INFO = 20
+    WARNING = 30
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_logger_and_a_level_of_enums_go_by_their_rule_and_into_their_file(
+    make_collector: Callable[..., Collector], protocol: int
+) -> None:
+    rule = '[[logger]]\nname = "payments"\nlevel = "WARNING"\n[format]\ntext = "%(name)s %(message)s"\n'
+    collector = make_collector(rule).start()
+    for level in Level:
+        payload = pickle.dumps({"name": Name.PAY, "msg": level.name, "levelno": level}, protocol)
+        collector.send(len(payload).to_bytes(4, "big") + payload)
+    assert collector.stop() == 0
+    assert collector.files() == {"payments_eu.log": b"payments.eu WARNING\n"}
