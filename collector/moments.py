@@ -14,6 +14,8 @@ from collector.zones import DAY, EPOCH, name_of, offset_of
 # How many of a unit a second has, by pandas' number for it.
 _PER_SECOND = {7: 1, 8: 10**3, 9: 10**6, 10: 10**9}
 _NANOSECONDS = 10
+_PACKED = 10  # bytes of a datetime, and characters of what becomes of them
+_PACKED_BY_PYTHON_2 = _PACKED * len(r"\xff")
 
 
 def packed_date(state: object) -> date:
@@ -57,6 +59,9 @@ def of_class(name: str, args: tuple[object, ...]) -> object:  # noqa: PLR0911 - 
             return date(year, month, day)
         case (int(hour), int(minute), int(second), int(micro), zone) if kind == "time":
             return zoned(time(hour, minute, second, micro), zone)
+        case (bytes() | str() as state, *zone) if _PACKED <= len(state) <= _PACKED_BY_PYTHON_2:
+            # Of any name: no text makes these bytes, and hardly anything else.
+            return zoned(packed_datetime(state), *zone)
     return None
 
 

@@ -41,8 +41,11 @@ _TEXTS = frozenset(
         *("threadName", "processName", "taskName"),
     )
 )
-_BELOW = ("exc_text", "stack_info")
+_BELOW = frozenset({"exc_text", "stack_info"})
 _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
+
+_USUAL = dict.fromkeys(_TEXTS - _BELOW, str) | dict.fromkeys(_INTEGERS, int)
+"""What needs no look whether it fits, by its type: a call for each field would be felt."""
 
 
 class NoRecordError(RecordError):
@@ -104,7 +107,9 @@ def checked(fields: dict[Any, object]) -> Record:
     if not ("msg" in fields or "name" in fields or "message" in fields):
         raise NoRecordError(fields)
     name = fields.get("name")
-    created, msecs = scalar_of(fields.get("created")), scalar_of(fields.get("msecs"))
+    created, msecs = fields.get("created"), fields.get("msecs")
+    if type(created) is Placeholder:
+        created = scalar_of(created)
     if type(created) not in (float, int) or not 0 <= created < END_OF_TIME:  # type: ignore[operator]
         created, msecs = time.time(), None
     if type(msecs) is not float and not (type(msecs) is int and 0 <= msecs < 1000):  # noqa: PLR2004 - of a second
@@ -112,9 +117,9 @@ def checked(fields: dict[Any, object]) -> Record:
     site, tail, extra = {}, {}, {}
     for key, value in fields.items():
         if key in SITE:
-            site[key] = _fit(key, value)
+            site[key] = value if value is None or type(value) is _USUAL.get(key) else _fit(key, value)
         elif key in TAIL:
-            tail[key] = _fit(key, value)
+            tail[key] = value if value is None or type(value) is _USUAL.get(key) else _fit(key, value)
         elif key not in STANDARD:
             extra[key] = value
     _complete(site)

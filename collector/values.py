@@ -188,27 +188,18 @@ class _TooMuchError(Exception):
     """A value would take more than its budget."""
 
 
-def _jsonable(value: object, budget: list[int], depth: int) -> object:  # noqa: C901, PLR0911 - one a kind
+def _jsonable(value: object, budget: list[int], depth: int) -> object:  # noqa: PLR0911 - one a kind
     budget[0] -= 1
     if budget[0] < 0 or budget[1] < 0 or not depth:
         raise _TooMuchError
-    if type(value) is Placeholder:
-        found = meaning(value)
-        if type(found) is Placeholder or (type(found) is Shape and found.fields and found.values):
-            value = brief(value)  # neither an array nor an object
-            budget[1] -= _BRIEF_WEIGHT * len(value)
-        else:
-            value = found
     if isinstance(value, str):
-        text = value.json if type(value) is Text else value
+        text = value if type(value) is str else value.json if type(value) is Text else str(value)
         budget[1] -= len(text)
         return text
     if value is None or isinstance(value, int):
         return value
-    if type(value) is Shape:
-        if value.fields:
-            return _object(value.fields, budget, depth)
-        return [_jsonable(item, budget, depth - 1) for item in value.values]
+    if type(value) is Placeholder:
+        return _object_in_json(value, budget, depth)
     if isinstance(value, (list, tuple)):
         return [_jsonable(item, budget, depth - 1) for item in value]
     if isinstance(value, dict):
@@ -218,6 +209,19 @@ def _jsonable(value: object, budget: list[int], depth: int) -> object:  # noqa: 
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     return _jsonable(brief(value), budget, depth)
+
+
+def _object_in_json(value: Placeholder, budget: list[int], depth: int) -> object:
+    found = meaning(value)
+    if type(found) is Placeholder or (type(found) is Shape and found.fields and found.values):
+        text = brief(value)  # neither an array nor an object
+        budget[1] -= _BRIEF_WEIGHT * len(text)
+        return text
+    if type(found) is not Shape:
+        return _jsonable(found, budget, depth)
+    if found.fields:
+        return _object(found.fields, budget, depth)
+    return [_jsonable(item, budget, depth - 1) for item in found.values]
 
 
 def _object(fields: Mapping[object, object] | Mapping[str, object], budget: list[int], depth: int) -> object:

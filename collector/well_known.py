@@ -142,6 +142,12 @@ def _decimal128(value: Placeholder, _: Args) -> Text:
     return Text(str(Decimal((high >> 63, tuple(map(int, str(digits))), exponent))))
 
 
+def _name(args: Args) -> Text:
+    if type(args[0]) is not str:
+        raise TypeError
+    return Text(args[0])
+
+
 def _parts(args: Args) -> Args:
     if not all(isinstance(part, str) for part in args) or sum(map(len, args)) > _MAX_PATH:
         raise TypeError
@@ -245,6 +251,10 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     **{
         ("pydantic", f"{name}Dsn"): _url for name in ("Postgres", "Redis", "MongoD", "Kafka", "MySQL", "Amqp")
     },
+    ("zoneinfo", "_unpickle"): lambda _, args: _name(args),
+    ("backports", "_unpickle"): lambda _, args: _name(args),
+    ("pytz", "_p"): lambda _, args: _name(args),
+    ("pytz", "_UTC"): lambda *_: Text("UTC"),
     ("numpy", "scalar"): lambda _, args: arrays.scalar(args),
     ("numpy", "_reconstruct"): lambda value, _: arrays.array(value),
     ("numpy", "_frombuffer"): lambda _, args: arrays.array_of_buffer(args),

@@ -160,6 +160,8 @@ zone("zoneinfo Paris", lambda: m("zoneinfo").ZoneInfo("Europe/Paris"), *NAMED)
 for key in ("UTC", "Etc/UTC", "Etc/GMT+5", "Etc/GMT-14", "GMT"):
     zone("zoneinfo " + key, lambda key=key: m("zoneinfo").ZoneInfo(key))
 zone("zoneinfo no cache", lambda: m("zoneinfo").ZoneInfo.no_cache("Europe/Paris"), *NAMED)
+case("zone alone", lambda: m("zoneinfo").ZoneInfo("Europe/Paris"), json="Europe/Paris")
+case("zone of pytz alone", lambda: m("pytz").timezone("Europe/Paris"), json="Europe/Paris")
 zone("pytz UTC", lambda: m("pytz").utc, json="2024-02-29T12:34:56.789012+00:00")
 zone("pytz fixed", lambda: m("pytz").FixedOffset(-90))
 zone("pytz static", lambda: m("pytz").timezone("Etc/GMT+5"))
@@ -384,6 +386,10 @@ class FakeDatetime(datetime.datetime):
     pass
 
 
+class Moment(datetime.datetime):
+    pass
+
+
 case("an object", Plain, "Plain(x=1, y='a')" if sys.version_info[0] > 2 else None, {"x": 1, "y": "a"})
 case("an object of an old class", Old, "Old(x=1)", {"x": 1})
 case("an object with slots", Slots, "Slots(x=1)", {"x": 1})
@@ -398,6 +404,8 @@ case("an int as a key", lambda: {Number(5): Ratio(0.5)}, "{5: 0.5}", {"5": 0.5})
 case("a float", lambda: Ratio(0.5), json=0.5)
 case("a dict", lambda: Box(a=1), "{'a': 1}", {"a": 1})
 case("a list", lambda: Row([1]), "[1]", [1])
+case("a datetime of any name", lambda: Moment(*MOMENT), json="2024-02-29T12:34:56.789012")
+case("a datetime of any name in a list", lambda: [Moment(*MOMENT)], "[2024-02-29 12:34:56.789012]")
 case("a datetime", lambda: FakeDatetime(*MOMENT), json="2024-02-29T12:34:56.789012")
 try:
     import enum
