@@ -19,6 +19,7 @@ MAX_ESCAPES = 256 * 1024
 """In the strings of JSON: each of them becomes a string for a while."""
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
+_JSON_BEGINS = frozenset((b"{", b" ", b"\t", b"\r", b"\n", b"\xef"))
 _STRING = re.compile(b'"[^"]*"')
 _TOO_LONG = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
 _BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
@@ -46,7 +47,7 @@ def read_fields(payload: bytes, encoding: str = "utf-8") -> tuple[dict[Any, obje
 
     A pickled LogRecord, or an object like it, is read as its `__dict__`. Raises RecordError.
     """
-    if _JSON.match(payload):
+    if payload[:1] in _JSON_BEGINS and _JSON.match(payload):
         return _of_json(payload), ""
     try:
         value, over, *_ = read(payload, encoding)

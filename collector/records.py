@@ -102,7 +102,7 @@ def fields_of(record: Record) -> dict[Any, object]:
 NO_EXTRA: Mapping[object, object] = {}
 
 
-def checked(fields: dict[Any, object]) -> Record:
+def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be felt
     """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
     if not ("msg" in fields or "name" in fields or "message" in fields):
         raise NoRecordError(fields)
@@ -124,13 +124,17 @@ def checked(fields: dict[Any, object]) -> Record:
             extra[key] = value
     _complete(site)
     relative = fields.get("relativeCreated")
-    head = Fragment({"name": "root" if name is None else brief(name)})
-    message = _message(fields)
+    if type(name) is not str:
+        name = "root" if name is None else brief(name)
+    message = fields.get("msg")
+    if type(message) is not str or fields.get("args") is not None:
+        message = _message(fields)
+    head = Fragment({"name": name})
     return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra  # type: ignore[return-value]
 
 
 def _message(fields: Mapping[Any, object]) -> str:
-    """Return the text of a record. Stock clients have merged the arguments into it."""
+    """Return the text of a record whose client has not left a message that is one, as stock clients do."""
     message, args = fields.get("msg"), fields.get("args")
     if message is None:
         message, args = fields.get("message", ""), None
