@@ -107,7 +107,7 @@ def _kind(dtype: object) -> _Kind:
     if kind in "Mm":
         _, (unit, count, *_) = state[8]
         unit = unit.decode() if isinstance(unit, bytes) else unit
-        if unit not in _UNITS or type(count) is not int:
+        if type(unit) is not str or unit not in _UNITS or type(count) is not int:
             raise TypeError
     return _Kind(kind, size, ">" if state[1] == ">" else "<", unit, count)
 
@@ -124,6 +124,8 @@ def _nested(shape: tuple[object, ...], kind: _Kind, data: object, *, fortran: bo
             raise TypeError
         flat: list[object] = list(data)
     else:
+        if count * kind.size > _MAX_ITEM_BYTES:
+            raise ValueError
         kind = _of_text(kind, data)
         data = raw_bytes(data, count * kind.size)
         flat = [_element(kind, data[at * kind.size : (at + 1) * kind.size]) for at in range(count)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import logging
 import os
 import re
@@ -42,6 +43,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command `collector` and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal cannot show
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     if options.command is not _run:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)  # nobody waits for them

@@ -42,7 +42,7 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
     if len(args) == 1:  # of several, those inside could be many times as many
         args = (scalar_of(args[0], wrappings),)
     # What is known of a class and does not fit this one.
-    with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+    with suppress(ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         read = KNOWN.get(value.known_as)
         made = read(value, args) if read else of_class(value.known_as[1], args)
         if made is not None:
@@ -101,6 +101,8 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 -
             return only
         if value.name.lower().endswith("dict") and type(only) is dict:
             return only
+        if value.name.lower().endswith("set") and type(only) is list and only:
+            return Shape("{", only, "}")
     fields = fields_of(value)
     if fields:
         return Shape(f"{name}(", args, ")", fields)

@@ -35,6 +35,7 @@ def merged(message: str, args: object) -> str | None:
     room = MAX_GROWTH + len(message)
     room += sum(len(value) for value in (named.values() if named else values) if isinstance(value, str))
     pieces: list[str] = []
+    texts: dict[tuple[str, int], str] = {}
     used = done = 0
     while (start := message.find("%", done)) >= 0:
         match = _CONVERSION.match(message, start)
@@ -45,10 +46,10 @@ def merged(message: str, args: object) -> str | None:
         if match["type"] == "%":
             text: str | None = "%"
         elif match["key"] is not None:
-            text = _converted(match, named[match["key"]]) if named and match["key"] in named else None
+            text = _converted(match, named[match["key"]], texts) if named and match["key"] in named else None
             used = len(values)
         else:
-            text = _converted(match, values[used]) if used < len(values) else None
+            text = _converted(match, values[used], texts) if used < len(values) else None
             used += 1
         if text is None or (room := room - len(text)) < 0:
             return None
@@ -57,12 +58,20 @@ def merged(message: str, args: object) -> str | None:
     return "".join([*pieces, message[done:]]) if whole else None
 
 
-def _converted(match: re.Match[str], value: object) -> str | None:
-    kind, value = match["type"], scalar_of(value)
+def _converted(match: re.Match[str], value: object, texts: dict[tuple[str, int], str]) -> str | None:
+    """Return *value* as *match* has it; *texts* are those made before, by their kind and the value's id.
+
+    A message may name one value ten thousand times, to show a letter of it.
+    """
+    kind = match["type"]
     spec = f"%{match['flags']}{match['width']}{match['precision']}{kind}"
     if kind in "sr":
-        text = brief(value) if kind == "s" or not isinstance(value, str) else repr(value)
-        return f"{spec[:-1]}s" % text
+        key = kind, id(value)
+        if key not in texts:
+            found = scalar_of(value)
+            texts[key] = brief(found) if kind == "s" or type(found) is not str else repr(found)
+        return f"{spec[:-1]}s" % texts[key]
+    value = scalar_of(value)
     if isinstance(value, Decimal):
         value = float(value)
         if kind not in "feg" and not abs(value) < _EXACT:

@@ -84,7 +84,7 @@ def zoned(moment: datetime | time, zone: object = None) -> object:
 def timestamp(args: tuple[object, ...]) -> object:
     """Return a Timestamp of pandas, which is pickled as a number since 1970 in UTC."""
     number, _, zone, reso = args if len(args) == 4 else (*args, _NANOSECONDS)  # noqa: PLR2004 - older ones have no unit
-    per_second = _PER_SECOND[reso]  # type: ignore[index] # or it raises
+    per_second = _per_second(reso)
     seconds, rest = divmod(number, per_second)  # type: ignore[operator] # as above
     micros, nanos = divmod(rest * 10**9 // per_second, 1000)
     moment = EPOCH + timedelta(seconds=seconds, microseconds=micros)
@@ -105,6 +105,13 @@ def timestamp(args: tuple[object, ...]) -> object:
     return Text(f"{shown} {name}", f"{iso.removesuffix('+00:00')}Z[{name}]") if name else Text(shown, iso)
 
 
+def _per_second(reso: object) -> int:
+    """Return how many of a unit, which pandas gives a number, are a second. Raises TypeError and KeyError."""
+    if type(reso) is not int:  # to hash what a sender has sent may take for ever
+        raise TypeError
+    return _PER_SECOND[reso]
+
+
 def _with_nanoseconds(text: str, nanos: int) -> str:
     if not nanos:
         return text
@@ -116,7 +123,7 @@ def _with_nanoseconds(text: str, nanos: int) -> str:
 def time_difference(args: tuple[object, ...]) -> Text:
     """Return a Timedelta of pandas."""
     number, reso = args if len(args) == 2 else (*args, _NANOSECONDS)  # noqa: PLR2004 - as above
-    per_second = _PER_SECOND[reso]  # type: ignore[index] # or it raises
+    per_second = _per_second(reso)
     seconds, rest = divmod(number, per_second)  # type: ignore[operator] # as above
     nanos = rest * 10**9 // per_second
     days, seconds = divmod(seconds, DAY)

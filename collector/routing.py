@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collector.fragments import RecordReader
 from collector.framing import HEADER_BYTES
+from collector.greenlets import tell
 from collector.lines import escape, renderer
 from collector.log import counted, error_each
 from collector.paths import OVERFLOW, file_name
@@ -128,7 +129,12 @@ class Router:
             if full and (writer in full or path in full):
                 dropped[path] = dropped.get(path, 0) + 1
                 continue
-            line = render(record, peer)
+            try:
+                line = render(record, peer)
+            except Exception as fault:  # noqa: BLE001 - of ours: it costs this record, and those behind it nothing
+                self._stats.dropped_records_total["unreadable"] += 1
+                tell("render", fault, self._stats, f"a record of {peer} is dropped")
+                continue
             # As Handler.leave() does it, which would be found and called for each record.
             if not lines:
                 self._handlers.get(path, rollover).begin()

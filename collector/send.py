@@ -89,7 +89,9 @@ def _wait_until_read(sock: socket.socket) -> None:
         sock.settimeout(_READ_SECONDS)
     else:
         sock.shutdown(socket.SHUT_WR)
-    sock.recv(1)
+    # Over TLS that it hangs up is said in several ways.
+    with suppress(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        sock.recv(1)
 
 
 def _say(text: str) -> None:

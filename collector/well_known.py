@@ -11,6 +11,7 @@ import ntpath
 import posixpath
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlunsplit
 
@@ -178,7 +179,10 @@ def _url(value: Placeholder, args: Args) -> Text:
             return _joined(scheme, host, path, query, fragment)
         case ({"_uri_reference": split}, _):
             scheme, user, host, port, path, query, fragment = _tuple_of(split)
-            name = f"[{host}]" if ":" in str(host) else host
+            # What a sender says is text may be a list that takes gigabytes to print.
+            if type(user) is not str or type(host) is not str or type(port) not in (int, NoneType):
+                raise TypeError
+            name = f"[{host}]" if ":" in host else host
             netloc = f"{user}@{name}" if user else name
             return _joined(
                 scheme, netloc if port is None else f"{netloc}:{port}", path, query or "", fragment or ""

@@ -85,8 +85,9 @@ def name_of(zone: Placeholder) -> str | None:
         found = next((value for value in args[:3] if isinstance(value, str)), None)
     elif kind == "tzlocal":
         names = _of_state(zone).get("_tznames")
-        if type(names) is tuple and len(names) == 2:  # noqa: PLR2004 - of winter and summer
-            found = "/".join(dict.fromkeys(map(str, names)))
+        # What a sender says is text may be a list that takes gigabytes to print.
+        if type(names) is tuple and len(names) == 2 and all(type(each) is str for each in names):  # noqa: PLR2004 - of winter and summer
+            found = "/".join(dict.fromkeys(names))
     elif kind in ("_p", "Timezone", "ZoneInfo", "_unpickle"):
         found = args[0] if args else None
     if not isinstance(found, str) or not 0 < len(found) <= _MAX_ZONE_NAME or not found.isprintable():

@@ -284,6 +284,19 @@ def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
 
 
 @pytest.mark.slow
+def test_a_record_whose_rendering_raises_costs_itself_alone(spoiled: Callable[[str], Spoiled]) -> None:
+    collector = spoiled("collector.lines:_Clock.move")
+    collector.send(b"".join(map(make_frame, ("one", "two", "three"))))
+    within(SECONDS, lambda: messages(collector) == ["two", "three"])
+    collector.told("render")
+    assert 0 == collector.stop()
+    assert (
+        "3 records received from 1 client, 2 written, 0 quarantined, 1 dropped (unreadable)"
+        in collector.stderr
+    )
+
+
+@pytest.mark.slow
 def test_a_client_whose_end_raises_is_not_waited_for(spoiled: Callable[[str], Spoiled]) -> None:
     collector = spoiled("collector.server:Server._forget")
     for message in ("one", "two"):

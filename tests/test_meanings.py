@@ -302,6 +302,68 @@ def test_no_object_costs_much_however_often_it_stands_somewhere(name: str) -> No
     assert time.process_time() - begun < 5
 
 
+def doubled(leaf: Any, kind: type, times: int) -> Any:
+    """Return what a few bytes of a pickle say: so often doubled that nobody ever comes to its end."""
+    for _ in range(times):
+        leaf = kind((leaf, leaf))
+    return leaf
+
+
+def deep(times: int) -> Any:
+    value: Any = ()
+    for _ in range(times):
+        value = (value,)
+    return value
+
+
+EVIL = {
+    "doubled tuples": doubled(1, tuple, 60),
+    "doubled lists": doubled(1, list, 60),
+    "deep tuples": deep(5000),
+    "text in doubled tuples": ("UTC", doubled("x", tuple, 60)),
+}
+
+
+@pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
+def test_no_known_class_follows_what_a_sender_put_where_text_or_a_number_belongs(evil: Any) -> None:
+    """To print, hash or compare it would take for ever, or more frames than Python has."""
+    begun = time.process_time()
+    moment = datetime.datetime(2024, 1, 1)  # noqa: DTZ001 - as it is sent
+    for root, kind in sorted(KNOWN):
+        name = f"{root}.{kind}"
+        found = [
+            made(name, *[1] * at, evil, *[1] * (count - at - 1)) for count in range(9) for at in range(count)
+        ]
+        found += [made(name, state={key: evil}) for key in KEYS]
+        found += [made(name, state=tuple([1] * at + [evil] + [1] * (6 - at))) for at in range(7)]
+        found += [
+            made(name, state={"_uri_reference": ("a", *[evil] * at, "b", *[evil] * (5 - at))})
+            for at in range(6)
+        ]
+        found += [made("datetime.datetime", moment, value) for value in found]
+        for value in found:
+            brief([value])
+            jsonable(value)
+            scalar_of(value)
+    for unit in (evil, (evil, 1), (evil, 1, 1, 1)):
+        kind_of = made("numpy.dtype", "M8", 0, 1, state=(4, "<", None, None, None, -1, -1, 0, ({}, unit)))
+        brief([made("numpy.scalar", kind_of, b"\0" * 8)])
+    assert time.process_time() - begun < 30
+
+
+def test_an_array_costs_no_more_than_is_shown_of_it() -> None:
+    wide = made("numpy.dtype", "U16000", state=(3, "<", None, None, None, 64_000, 4, 8))
+    escaped = made("numpy.dtype", "S40000", state=(3, "|", None, None, None, 40_000, 1, 0))
+    for kind, data in ((wide, b"\0" * 6_400_000), (escaped, "\\x00" * 4_000_000)):
+        array = made(
+            "numpy._core.multiarray._reconstruct", CLASS, (0,), b"b", state=(1, (100,), kind, False, data)
+        )
+        begun = time.process_time()
+        brief([array] * 200)
+        jsonable([array] * 200)
+        assert time.process_time() - begun < 1
+
+
 def test_extras_share_the_budget_of_a_line() -> None:
     bomb: Any = ()
     for _ in range(16):

@@ -100,3 +100,11 @@ def test_any_format_gives_what_the_operator_gives_or_nothing(message: str, args:
     found = merged(message, args)
     if found is not None and not any(arg is None or isinstance(arg, float) for arg in args):
         assert message % tuple(args) == found
+
+
+@pytest.mark.parametrize("conversion", ["%(a).1s", "%(a).1r"])
+def test_what_is_named_ten_thousand_times_is_made_once(conversion: str) -> None:
+    begun = time.process_time()
+    for value in ([[1] * 50] * 50, "x" * 8_000_000):
+        merged(conversion * MAX_CONVERSIONS, {"a": value})
+    assert time.process_time() - begun < 2
