@@ -221,7 +221,8 @@ def _long_double(data: bytes) -> float | Text:
             if abs(short - exact) < half:
                 break
     plain = 1e-4 <= abs(number) < 1e16  # noqa: PLR2004 - as numpy and Python print floats
-    return Text(f"{sign * short:f}" if plain else f"{sign * short:e}")
+    short = sign * short.normalize()
+    return Text(f"{short:f}" if plain else f"{short:e}")
 
 
 def _moment(number: int, unit: str) -> str:

@@ -100,6 +100,8 @@ def is_line(value: object) -> bool:
 def _is_host(value: str) -> bool:
     if not is_line(value) or len(value) > _HOST_LENGTH or value.split() != [value] or value.count(":") == 1:
         return False
+    if re.search("[*/@]", value):  # glibc takes "*" for every address
+        return False
     try:  # what idna refuses would be a UnicodeError when the port is opened, where OSError is expected
         return bool(value.encode("idna"))
     except UnicodeError:
@@ -107,7 +109,7 @@ def _is_host(value: str) -> bool:
 
 
 def _is_name(value: str) -> bool:
-    return _is_host(value) and not re.search("[*/:@]", value)
+    return _is_host(value) and ":" not in value
 
 
 def _is_encoding(value: str) -> bool:

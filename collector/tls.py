@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import re
 import ssl
+import stat
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -157,7 +159,11 @@ def _fault(key: str, path: str, why: object) -> str:
 def _read(key: str, path: str, faults: list[str]) -> bytes:
     """Return what is in a file, as much as a PEM file can be meant to have; b"", with a fault, if nothing."""
     try:
-        with open(path, "rb") as file:
+        # What is no file, a FIFO say, is not waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                faults.append(_fault(key, path, "is no regular file"))
+                return b""
             data = file.read(_MAX_FILE_BYTES)
     except OSError as error:
         faults.append(_fault(key, path, error.strerror))

@@ -267,3 +267,18 @@ def test_the_pem_file_at_fault_is_named_with_the_reason(
     (fault,) = result.stderr.splitlines()
     assert f'[listen.tls] {key} = "{certificates / name}" cannot be loaded: ' in fault
     assert why in fault
+
+
+def test_a_pem_file_that_is_none_is_named_and_not_waited_for(check: Check, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pem")
+    (tmp_path / "a.key").mkdir()
+    result = check('[listen]\nport = 0\n[listen.tls]\ncertificate = "a.pem"\nprivate_key = "a.key"\n')
+    assert 2 == result.returncode
+    assert 'certificate = "a.pem" cannot be loaded: is no regular file' in result.stderr
+    assert 'private_key = "a.key" cannot be loaded: ' in result.stderr
+
+
+@pytest.mark.parametrize("host", ["*", "a/b", "user@host"])
+def test_what_can_be_no_host_is_refused_and_not_looked_up(check: Check, host: str) -> None:
+    (fault,) = check(f'[listen]\nhost = "{host}"\n').stderr.splitlines()
+    assert "must be an IP address or a host name" in fault
