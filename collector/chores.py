@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 # A volume that always has lines waiting must not fill up with what nobody deletes.
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
-# Lines come with gaps. To list a directory of thousands in each would take more than all that there is to do.
+# Lines come with gaps. To list a directory of thousands in each would take more than all that there is to do:
+# a pause of this length is waited for, but not for long, in case no client ever makes one.
 _QUIET_SECONDS = 0.2
+_MOST_SECONDS = 1.0
 # What fails is tried again after a minute, then ever more seldom.
 _FIRST_PAUSE_SECONDS = 60.0
 _LAST_PAUSE_SECONDS = 3600.0
@@ -109,8 +111,10 @@ class Chores:
         while True:
             self._wake.wait(self._next_due())
             self._wake.clear()
-            self._patience_ends = time.monotonic() + self._patience_seconds
+            now = time.monotonic()
+            self._patience_ends = now + min(self._patience_seconds, _MOST_SECONDS)
             self._let_lines_go_first(_QUIET_SECONDS)
+            self._patience_ends = now + self._patience_seconds
             now = time.monotonic()
             self._at_work = {path: file for path, file in self._files.items() if file.due <= now}
             for path in self._at_work:

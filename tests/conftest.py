@@ -115,9 +115,13 @@ class Collector:
 
     @property
     def admin_port(self) -> int:
-        """The port of [admin], which is served a moment after the collector listens."""
-        within(START_SECONDS, lambda: "admin on" in self.stderr, "admin on")
-        return int(re.findall(r"admin on \S+:(\d+)", self.stderr)[-1])
+        """The port of [admin], which is served a moment after the collector listens, at each start."""
+
+        def ports() -> list[str]:
+            return re.findall(r"admin on \S+:(\d+)", self.stderr.rpartition("listening on")[2])
+
+        within(START_SECONDS, ports, "admin on")
+        return int(ports()[-1])
 
     @property
     def stderr(self) -> str:
