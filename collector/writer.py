@@ -104,6 +104,7 @@ class Writer:
         self._batch: dict[Handler, _Job] = {}
         """Those of the hop under way, each with its handler locked."""
         self._written_at = 0.0
+        self._written_before = 0.0  # in the last hop before that one that wrote anything
         """When something was written last, by the monotonic clock."""
         self.failing: set[Handler] = set()
         """Those whose files have failed by themselves."""
@@ -210,7 +211,7 @@ class Writer:
             self._hand_over(handler)
         now = time.monotonic()
         if any(job.lines and not job.error for job in batch):
-            self._written_at = now
+            self._written_before, self._written_at = self._written_at, now
         for job in batch:
             try:
                 self._settle(job, now)
@@ -338,8 +339,11 @@ class Writer:
         # nothing was may be because of what waits for this file: nobody is read.
         if isinstance(error, NoRoomError):
             return False  # the others write into what they have left of their last blocks
-        if error.errno not in _OF_THE_VOLUME or self._written_at == now:
+        if error.errno not in _OF_THE_VOLUME:
             return True
+        if self._written_at == now:
+            # Nothing was written since its last try: the volume may have come back in the middle of this hop.
+            return handler in self.failing or handler.failed_at <= self._written_before
         known = handler in self.failing or self._written_at >= (handler.failed_at or now)
         return known and not any(other.of_the_volume for other in self._ready if other is not handler)
 
