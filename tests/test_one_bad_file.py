@@ -330,6 +330,8 @@ def test_a_volume_on_which_nothing_can_be_written_drops_nothing_where_clients_ar
                 sent += client.send(rest[sent : sent + 100_000])
         assert rest[sent:], "reading has stopped"
         assert 0 == sum(sample(collector)["records"]["dropped"].values())
+        odd_volume.set(refuse={"write app0.log": error})  # it comes back between two files
+        within(SECONDS, lambda: collector.lines("app1.log"), "the other file is written")
         odd_volume.set()
         client.settimeout(SECONDS)
         send_to_the_end(client, rest[sent:])
