@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,19 @@ pytest_plugins = ["tests.clock", "tests.odd_volume"]
 
 START_SECONDS = 20
 STOP_SECONDS = 30
+
+
+@contextmanager
+def no_descriptor_free() -> Iterator[None]:
+    """Let this process open nothing more meanwhile."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def within(seconds: float, condition: Callable[[], object], what: str = "") -> None:

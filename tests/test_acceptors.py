@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from gevent.socket import socket as gevent_socket
 from collector.acceptors import accept, accept_waiting
 from collector.greenlets import tell_uncaught
 from collector.stats import Stats
+from tests.conftest import no_descriptor_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,15 +103,9 @@ def test_without_a_descriptor_it_waits_for_one(
     listener: gevent_socket, start: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     start(Served())
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with connect(listener) as client:
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-        try:
+        with no_descriptor_free():
             soon(lambda: "cannot accept a client, trying again: [Errno 24] Too many open" in caplog.text)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert b"x" == client.recv(1)
 
 
@@ -163,15 +157,9 @@ def test_who_waits_is_accepted_however_many_and_no_more(listener: gevent_socket)
 
 def test_who_waits_while_there_is_no_descriptor_is_accepted_later(listener: gevent_socket) -> None:
     served = Served()
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with connect(listener) as client:
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-        try:
+        with no_descriptor_free():
             why = accept_waiting(listener, served)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert why
         assert why.errno == errno.EMFILE
         assert accept_waiting(listener, served) is None

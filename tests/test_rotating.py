@@ -16,6 +16,7 @@ from collector import backups
 from collector.backups import Upkeep
 from collector.config import Rollover
 from collector.rotating import Lines, RotatingFile, make_directory
+from tests.conftest import no_descriptor_free
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -353,14 +354,8 @@ def test_a_rollover_that_fails_lets_lines_go_on_into_the_old_file(tmp_path: Path
     clock = Clock()
     file = open_file(tmp_path, replace(NEVER, max_bytes=5), clock)
     write(file, "111\n")
-    lowest_free = os.open("/dev/null", os.O_RDONLY)
-    os.close(lowest_free)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
+    with no_descriptor_free():
         write(file, "222\n")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "111\n222\n" == (tmp_path / "app.log").read_text()
     assert "cannot roll over" in file.trouble[0]
     clock.wait(5)
