@@ -335,12 +335,12 @@ class Writer:
         """Return whether it is this file alone that cannot be written, and its volume is well."""
         if error.errno in _OUT_OF_FILES:
             return False
-        # What was written in this hop went into other files, and so did what was since the last try. That
-        # nothing was may be because of what waits for this file: nobody is read.
         if isinstance(error, NoRoomError):
             return False  # the others write into what they have left of their last blocks
         if error.errno not in _OF_THE_VOLUME:
             return True
+        # What was written in this hop went into other files, and so did what was since the last try. That
+        # nothing was may be because of what waits for this file: nobody is read.
         if self._written_at == now:
             # Nothing was written since its last try: the volume may have come back in the middle of this hop.
             return handler in self.failing or handler.failed_at <= self._written_before
