@@ -38,16 +38,13 @@ HOME = Path(__file__).parent.parent
 SECONDS = 10
 
 
-def port_of(collector: Collector) -> int:
-    within(SECONDS, lambda: "admin on" in collector.stderr, "admin on")
-    return int(re.findall(r"admin on \S+:(\d+)", collector.stderr)[-1])
-
-
 def ask(
     collector: Collector, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, dict[str, str], str]:
     """Return status, headers and body of an answer; in names of *headers*, `_` stands for `-`."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port_of(collector), timeout=SECONDS)) as connection:
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", collector.admin_port, timeout=SECONDS)
+    ) as connection:
         connection.request(method, path, headers={name.replace("_", "-"): v for name, v in headers.items()})
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read().decode()
@@ -68,7 +65,7 @@ class Viewer:
     """One who watches the stream."""
 
     def __init__(self, collector: Collector, query: str = "") -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port_of(collector), timeout=SECONDS)
+        self._connection = http.client.HTTPConnection("127.0.0.1", collector.admin_port, timeout=SECONDS)
         self._connection.request("GET", f"/api/stream?{query}")
         self.answer = self._connection.getresponse()
         if self.answer.status == 200:
@@ -176,7 +173,7 @@ def test_a_port_taken_later_is_reported_and_tried_again_and_collecting_goes_on(
     make_collector: MakeCollector,
 ) -> None:
     collector = make_collector(ADMIN).start()
-    port = port_of(collector)
+    port = collector.admin_port
     collector.configure(f"[admin]\nport = {port}\n")
     killed = collector.worker
     with socket.socket() as taken:
@@ -326,9 +323,9 @@ def test_without_a_token_none_is_kept(admin: Collector) -> None:
 def test_a_request_that_is_none_is_refused_and_says_nothing_on_stderr(
     admin: Collector, request_bytes: bytes
 ) -> None:
-    port_of(admin)
+    port = admin.admin_port
     before = admin.stderr
-    with socket.create_connection(("127.0.0.1", port_of(admin)), timeout=SECONDS) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as sock:
         sock.sendall(request_bytes)
         assert re.match(rb"HTTP/1.1 4\d\d ", sock.recv(1000))
 
@@ -348,7 +345,7 @@ def connect(admin: Collector) -> Iterator[Callable[[int], list[socket.socket]]]:
     opened: list[socket.socket] = []
 
     def connect(number: int) -> list[socket.socket]:
-        new = [socket.create_connection(("127.0.0.1", port_of(admin)), SECONDS) for _ in range(number)]
+        new = [socket.create_connection(("127.0.0.1", admin.admin_port), SECONDS) for _ in range(number)]
         opened.extend(new)
         return new
 
@@ -592,7 +589,7 @@ def test_a_viewer_that_has_gone_gives_its_place_back_at_once(admin: Collector) -
 
 
 def test_a_viewer_that_has_sent_more_than_its_request_gives_its_place_back_too(admin: Collector) -> None:
-    with socket.create_connection(("127.0.0.1", port_of(admin)), SECONDS) as viewer:
+    with socket.create_connection(("127.0.0.1", admin.admin_port), SECONDS) as viewer:
         viewer.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\nx")
         assert viewer.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert 1 == stats(admin)["viewers"]
@@ -616,7 +613,7 @@ def test_what_was_received_before_the_end_is_streamed_too(admin: Collector) -> N
 
 
 def test_viewers_that_come_at_once_are_no_more_than_sixteen_either(admin: Collector) -> None:
-    port = port_of(admin)
+    port = admin.admin_port
     viewers = [http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS) for _ in range(24)]
     for number, viewer in enumerate(viewers):
         viewer.request("GET", f"/api/stream?regex=a{number}")
@@ -708,7 +705,7 @@ def test_prometheus_scrapes_it(make_collector: MakeCollector, tmp_path: Path) ->
     collector = make_collector(f'{ADMIN}token = "s3cret"\n').start()
     log(collector, ("a", logging.INFO, "x"))
     config = (HOME / "etc" / "prometheus.yml").read_text()
-    config = config.replace("127.0.0.1:9021", f"127.0.0.1:{port_of(collector)}")
+    config = config.replace("127.0.0.1:9021", f"127.0.0.1:{collector.admin_port}")
     config = re.sub("# (authorization|  credentials): ?.*", lambda m: m[0][2:], config)
     (tmp_path / "prometheus.yml").write_text(config.replace("TOKEN", "s3cret").replace("15s", "1s"))
     with socket.create_server(("127.0.0.1", 0)) as free:
