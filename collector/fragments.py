@@ -14,7 +14,7 @@ from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.payloads import read_fields
-from collector.pickles import RecordError, read, read_items
+from collector.pickles.reader import RecordError, read, read_items
 from collector.records import (
     END_OF_TIME,
     HEAD,

@@ -16,9 +16,9 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.checks import TEXT_FIELD
-from collector.meanings import scalar_of
+from collector.pickles.brief import brief, jsonable_values
+from collector.pickles.meanings import scalar_of
 from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
-from collector.values import brief, jsonable_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from collector.meanings import scalar_of
-from collector.values import brief
+from collector.pickles.brief import brief
+from collector.pickles.meanings import scalar_of
 
 MAX_CONVERSIONS = 10_000
 MAX_GROWTH = 1024 * 1024

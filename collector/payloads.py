@@ -11,8 +11,8 @@ import re
 from typing import Any
 
 from collector.framing import begins_as_pickle, is_text
-from collector.meanings import fields_of
-from collector.pickles import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError, read
+from collector.pickles.meanings import fields_of
+from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError, read
 from collector.records import NoRecordError
 
 MAX_ESCAPES = 256 * 1024

@@ -10,11 +10,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from collector.meanings import scalar_of
 from collector.merging import merged
-from collector.pickles import RecordError
-from collector.placeholder import Placeholder
-from collector.values import brief
+from collector.pickles.brief import brief
+from collector.pickles.meanings import scalar_of
+from collector.pickles.placeholder import Placeholder
+from collector.pickles.reader import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from collector.config import Config, Rollover
     from collector.handlers import HandlerCache
-    from collector.pickles import RecordError
+    from collector.pickles.reader import RecordError
     from collector.records import Fragment, Record
     from collector.stats import Stats
     from collector.stream import Stream

@@ -26,7 +26,7 @@ from collector.fragments import RecordReader
 from collector.framing import FrameSplitter
 from collector.lines import renderer
 from collector.payloads import read_fields
-from collector.pickles import RecordError
+from collector.pickles.reader import RecordError
 from collector.proxy_header import ProxyHeader
 from collector.records import checked, name_of
 from tests.corpus import STREAMS, frames, hostile

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.pickles import read
-from collector.values import brief, jsonable
+from collector.pickles.brief import brief, jsonable
+from collector.pickles.reader import read
 from tests.conftest import within
 from tests.environments import environment
 from tests.test_clients import find_python, run

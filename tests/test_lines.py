@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from collector.config import Format
 from collector.lines import escape, renderer, unbroken
+from collector.pickles.brief import jsonable
 from collector.records import Record, checked
-from collector.values import jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

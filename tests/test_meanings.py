@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from collector.config import Format
 from collector.lines import renderer
-from collector.meanings import scalar_of
-from collector.placeholder import Placeholder, Text
+from collector.pickles.brief import brief, jsonable
+from collector.pickles.meanings import scalar_of
+from collector.pickles.placeholder import Placeholder, Text
+from collector.pickles.well_known import KNOWN
 from collector.records import checked
-from collector.values import brief, jsonable
-from collector.well_known import KNOWN
 
 
 def made(name: str, *args: object, state: object = None, items: Any = None, base: str = "") -> Placeholder:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collector.payloads import MAX_ESCAPES, looks_like, read_fields
-from collector.pickles import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError
+from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError
 from tests.conftest import within
 from tests.test_records import PAYLOADS, make_payload
 from tests.test_server import make_frame

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from collector.fragments import RecordReader
 from collector.payloads import read_fields
-from collector.pickles import RecordError
-from collector.placeholder import Placeholder
+from collector.pickles.placeholder import Placeholder
+from collector.pickles.reader import RecordError
 from collector.records import Fragment, Record, checked, fields_of, level_of, name_of
 from tests.corpus import STREAMS, frames
 

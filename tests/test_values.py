@@ -15,7 +15,7 @@ import pytest
 
 from collector.config import Format
 from collector.lines import renderer
-from collector.pickles import read
+from collector.pickles.reader import read
 from collector.records import checked
 from tests.corpus import DATA
 

@@ -13,9 +13,9 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any
 
-from collector.moments import of_class
-from collector.placeholder import Placeholder, Shape, Text
-from collector.well_known import CONSTANTS, KNOWN
+from collector.pickles.moments import of_class
+from collector.pickles.placeholder import Placeholder, Shape, Text
+from collector.pickles.well_known import CONSTANTS, KNOWN
 
 MASK = Text("**********")
 

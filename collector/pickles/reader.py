@@ -21,9 +21,9 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from collector.classes import KEY_TYPES, as_key, is_key, rebuild
-from collector.meanings import masks_itself
-from collector.placeholder import Placeholder
+from collector.pickles.meanings import masks_itself
+from collector.pickles.placeholder import Placeholder
+from collector.pickles.rebuild import KEY_TYPES, as_key, is_key, rebuild
 
 MAX_STRUCTURE = 1024 * 1024
 """Bytes other than the contents of strings: 1500 extras have 20 kB; 1 MiB costs up to 0.2 s and 40 MB."""

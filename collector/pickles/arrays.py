@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 
-from collector.placeholder import Placeholder, Text, raw_bytes
+from collector.pickles.placeholder import Placeholder, Text, raw_bytes
 
 MAX_ELEMENTS = 100
 _MAX_DIMENSIONS = 64

@@ -11,8 +11,8 @@ from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from collector.meanings import meaning, shown_name
-from collector.placeholder import Placeholder, Shape, Text
+from collector.pickles.meanings import meaning, shown_name
+from collector.pickles.placeholder import Placeholder, Shape, Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -15,8 +15,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlunsplit
 
-from collector import arrays, moments
-from collector.placeholder import Placeholder, Shape, Text, raw_bytes
+from collector.pickles import arrays, moments
+from collector.pickles.placeholder import Placeholder, Shape, Text, raw_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

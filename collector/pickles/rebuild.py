@@ -15,10 +15,10 @@ from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from collector.meanings import scalar_of
-from collector.moments import packed_date, packed_datetime, packed_time
-from collector.placeholder import Placeholder, Text
-from collector.values import brief
+from collector.pickles.brief import brief
+from collector.pickles.meanings import scalar_of
+from collector.pickles.moments import packed_date, packed_datetime, packed_time
+from collector.pickles.placeholder import Placeholder, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

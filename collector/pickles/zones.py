@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from collector.placeholder import Placeholder
+from collector.pickles.placeholder import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

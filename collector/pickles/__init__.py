@@ -1,0 +1,1 @@
+"""Read one pickle as data, and show what it says. Imports nothing else of ours."""
