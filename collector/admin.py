@@ -38,7 +38,7 @@ from collector.stream import MAX_VIEWERS, Viewer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from collector.config import Admin
+    from collector.config.load import Admin
     from collector.stats import Stats
     from collector.status import Status
     from collector.stream import Stream

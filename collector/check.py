@@ -13,7 +13,7 @@ from collector.needs import Needs
 from collector.sockets import host_port
 
 if TYPE_CHECKING:
-    from collector.config import Admin, Listen
+    from collector.config.load import Admin, Listen
 
 EXIT_OK, EXIT_CANNOT_START = 0, 2
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from collector import __version__, check, guardian, levels, log, sockets
-from collector.config import Config, ConfigError, load
+from collector.config.load import Config, ConfigError, load
 from collector.needs import Needs
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from collector.paths import OVERFLOW
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.config import Config
+    from collector.config.load import Config
 
 QUARANTINE = (".quarantine", ".quarantine.1")
 # What paths.file_name makes of a name: \w is a little more than the letters and digits that it lets stand.

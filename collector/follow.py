@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from collector import directory
-from collector.checks import TEXT_FIELD
+from collector.config.checks import TEXT_FIELD
 from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.lines import escape, unbroken
 from collector.log import counted
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator, Sequence
 
-    from collector.config import Config, Format
+    from collector.config.load import Config, Format
     from collector.directory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]

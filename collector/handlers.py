@@ -30,8 +30,8 @@ from collector.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from collector.config import Files, Rollover
-    from collector.config import Quarantine as QuarantineTable
+    from collector.config.load import Files, Rollover
+    from collector.config.load import Quarantine as QuarantineTable
     from collector.reserve import Reserve
     from collector.stats import Stats
 

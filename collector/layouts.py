@@ -18,15 +18,15 @@ from itertools import pairwise
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
 
-from collector.checks import TEXT_FIELD
-from collector.config import Format
+from collector.config.checks import TEXT_FIELD
+from collector.config.load import Format
+from collector.config.toml_text import shown
 from collector.records import STANDARD
-from collector.toml_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collector.config import Config
+    from collector.config.load import Config
 
 KEY_OF = {
     "asctime": "timestamp",

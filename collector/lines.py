@@ -15,7 +15,7 @@ import time
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.checks import TEXT_FIELD
+from collector.config.checks import TEXT_FIELD
 from collector.pickles.brief import brief, jsonable_values
 from collector.pickles.meanings import scalar_of
 from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
@@ -23,7 +23,7 @@ from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from collector.config import Format
+    from collector.config.load import Format
     from collector.records import Fragment, Record
 
     Render = Callable[[Record, str], str]

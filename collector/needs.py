@@ -12,7 +12,7 @@ import stat
 import tempfile
 from contextlib import suppress
 
-from collector.config import Config, ConfigError, load, same_files
+from collector.config.load import Config, ConfigError, load, same_files
 from collector.lock import holder
 from collector.log_directory import folding
 from collector.rotating import make_directory

@@ -12,7 +12,7 @@ from mmap import PROT_READ, mmap
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from collector.config import Rollover
+from collector.config.load import Rollover
 from collector.framing import HEADER_BYTES
 from collector.log import counted
 from collector.rotating import RotatingFile

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator, Sequence
 
-    from collector.config import Config
+    from collector.config.load import Config
     from collector.directory import Found
 
     Select = Callable[["Source", list[bytes], list[bytes]], tuple[list[bytes], list[bytes]]]

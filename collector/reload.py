@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.ssl import SSLContext
 
-from collector.config import ConfigError
+from collector.config.load import ConfigError
 from collector.greenlets import tell
 from collector.log import counted
 from collector.periods import read_zone_again
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collector.admin import AdminPort
-    from collector.config import Config
+    from collector.config.load import Config
     from collector.handlers import HandlerCache
     from collector.reserve import Reserve
     from collector.retention import Retention

@@ -19,13 +19,13 @@ import gevent
 from gevent.threadpool import ThreadPool
 
 from collector import backups, directory
-from collector.config import Retention as Limits
+from collector.config.load import Retention as Limits
 from collector.greenlets import keep_running
 from collector.log import counted
 from collector.log_directory import refuse_links
 
 if TYPE_CHECKING:
-    from collector.config import Config
+    from collector.config.load import Config
     from collector.directory import Found
     from collector.stats import Stats
 

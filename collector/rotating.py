@@ -21,7 +21,7 @@ from collector.periods import Period, Schedule, day
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from collector.config import Rollover
+    from collector.config.load import Rollover
 
 # How often a file's name is looked up again, to find that somebody moved or replaced the file. That the file
 # was deleted is seen at once, for lines written after that would be gone.

@@ -21,7 +21,7 @@ from collector.records import level_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from collector.config import Config, Rollover
+    from collector.config.load import Config, Rollover
     from collector.handlers import HandlerCache
     from collector.pickles.reader import RecordError
     from collector.records import Fragment, Record

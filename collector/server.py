@@ -44,7 +44,7 @@ from collector.tls import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from collector.config import Listen
+    from collector.config.load import Listen
     from collector.reserve import Reserve
     from collector.stats import Stats
     from collector.tls import ServerTls

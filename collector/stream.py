@@ -16,7 +16,7 @@ import gevent
 from gevent.socket import socket as gevent_socket
 
 from collector import search
-from collector.config import Format
+from collector.config.load import Format
 from collector.lines import renderer
 from collector.records import level_of, name_of
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from collector.config import Config
+    from collector.config.load import Config
     from collector.layouts import Layout
     from collector.readback import Select, Source
 

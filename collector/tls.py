@@ -14,10 +14,10 @@ import stat
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector.toml_text import shown
+from collector.config.toml_text import shown
 
 if TYPE_CHECKING:
-    from collector.config import Tls
+    from collector.config.load import Tls
 
 log = logging.getLogger(__name__)
 

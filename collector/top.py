@@ -22,7 +22,7 @@ from collector.sockets import host_port, to_reach
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from collector.config import Admin
+    from collector.config.load import Admin
 
 _REFRESH_SECONDS = 1.0
 _TIMEOUT_SECONDS = 10.0

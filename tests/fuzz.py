@@ -21,7 +21,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from collector.config import load
+from collector.config.load import load
 from collector.fragments import RecordReader
 from collector.framing import FrameSplitter
 from collector.lines import renderer

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.checks import TEXT_FIELD
-from collector.config import (
+from collector.config.checks import TEXT_FIELD
+from collector.config.load import (
     MAX_FILE_BYTES,
     Admin,
     Config,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.config import Admin, Listen, load
+from collector.config.load import Admin, Listen, load
 
 yaml: Any = pytest.importorskip("yaml", reason="PyYAML comes with the extra `test`")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gevent
 import pytest
 
-from collector.config import Config, load
+from collector.config.load import Config, load
 from collector.handlers import Handler, HandlerCache
 from collector.reserve import Reserve
 from collector.stats import Stats

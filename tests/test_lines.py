@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config import Format
+from collector.config.load import Format
 from collector.lines import escape, renderer, unbroken
 from collector.pickles.brief import jsonable
 from collector.records import Record, checked

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from collector import backups
 from collector.backups import Upkeep
-from collector.config import Rollover
+from collector.config.load import Rollover
 from collector.rotating import Lines, RotatingFile, make_directory
 from tests.conftest import no_descriptor_free
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collector import directory, follow, readback
-from collector.config import Admin, Config, Format, load
+from collector.config.load import Admin, Config, Format, load
 from tests.conftest import whole_lines, within
 from tests.test_server import make_frame
 

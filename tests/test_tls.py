@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.config import Tls
+from collector.config.load import Tls
 from collector.tls import load
 from tests.conftest import within
 from tests.test_access import openssl, tls_table

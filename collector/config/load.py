@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from collector import checks, toml_text
-from collector.toml_text import shown
+from collector.config import checks, toml_text
+from collector.config.toml_text import shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from collector import levels
-from collector.units import without_unit
+from collector.config.units import without_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import Any
 
 import toml
 
-from collector.units import without_unit
+from collector.config.units import without_unit
 
 # What is taken of TOML (https://toml.io/en/v1.0.0), a statement a match. toml 0.10.2 takes much that is not
 # TOML, so it gets to see nothing else. Left out, for no key needs it: quoted keys, text of several lines,

@@ -1,0 +1,1 @@
+"""The configuration: one TOML file, checked, as one frozen dataclass per table."""
