@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from collector.config.checks import TEXT_FIELD
 from collector.config.load import Format
 from collector.config.toml_text import shown
-from collector.records import STANDARD
+from collector.wire.records import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

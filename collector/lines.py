@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from collector.config.checks import TEXT_FIELD
 from collector.pickles.brief import brief, jsonable_values
 from collector.pickles.meanings import scalar_of
-from collector.records import HEAD, SITE, STANDARD, TAIL, fields_of
+from collector.wire.records import HEAD, SITE, STANDARD, TAIL, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from collector.config.load import Format
-    from collector.records import Fragment, Record
+    from collector.wire.records import Fragment, Record
 
     Render = Callable[[Record, str], str]
 

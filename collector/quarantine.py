@@ -13,9 +13,9 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from collector.config.load import Rollover
-from collector.framing import HEADER_BYTES
 from collector.log import counted
 from collector.rotating import RotatingFile
+from collector.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collector.log_directory import LogDirectory

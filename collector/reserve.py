@@ -11,7 +11,7 @@ import time
 
 from gevent.event import Event
 
-from collector.framing import HEADER_BYTES
+from collector.wire.framing import HEADER_BYTES
 
 # What a volume may take also grows when others need less: who waits looks again so often.
 _LOOK_SECONDS = 0.1

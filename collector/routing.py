@@ -10,13 +10,13 @@ import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector.fragments import RecordReader
-from collector.framing import HEADER_BYTES
 from collector.greenlets import tell
 from collector.lines import escape, renderer
 from collector.log import counted, error_each
 from collector.paths import OVERFLOW, file_name
-from collector.records import level_of, name_of
+from collector.wire.fragments import RecordReader
+from collector.wire.framing import HEADER_BYTES
+from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collector.config.load import Config, Rollover
     from collector.handlers import HandlerCache
     from collector.pickles.reader import RecordError
-    from collector.records import Fragment, Record
     from collector.stats import Stats
     from collector.stream import Stream
+    from collector.wire.records import Fragment, Record
     from collector.writer import Writer
 
 log = logging.getLogger(__name__)

@@ -26,10 +26,8 @@ from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.acceptors import accept, accept_waiting
-from collector.framing import FrameError, FrameSplitter, is_of_an_application
 from collector.greenlets import keep_running
 from collector.log import counted
-from collector.proxy_header import ProxyHeader
 from collector.sockets import host_port
 from collector.stats import (
     BROKEN_PROXY_HEADER,
@@ -40,6 +38,8 @@ from collector.stats import (
     PROXY_HEADER,
 )
 from collector.tls import load
+from collector.wire.framing import FrameError, FrameSplitter, is_of_an_application
+from collector.wire.proxy_header import ProxyHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -11,7 +11,7 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.records import Fragment
+    from collector.wire.records import Fragment
 
 OTHER = "other"
 """Stands for what there were too many of to be counted one by one. No name of a logger is shown as this."""

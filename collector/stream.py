@@ -18,13 +18,13 @@ from gevent.socket import socket as gevent_socket
 from collector import search
 from collector.config.load import Format
 from collector.lines import renderer
-from collector.records import level_of, name_of
+from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from subprocess import Popen
 
-    from collector.records import Record
+    from collector.wire.records import Record
 
 log = logging.getLogger(__name__)
 

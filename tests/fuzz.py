@@ -22,13 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from collector.config.load import load
-from collector.fragments import RecordReader
-from collector.framing import FrameSplitter
 from collector.lines import renderer
-from collector.payloads import read_fields
 from collector.pickles.reader import RecordError
-from collector.proxy_header import ProxyHeader
-from collector.records import checked, name_of
+from collector.wire.fragments import RecordReader
+from collector.wire.framing import FrameSplitter
+from collector.wire.payloads import read_fields
+from collector.wire.proxy_header import ProxyHeader
+from collector.wire.records import checked, name_of
 from tests.corpus import STREAMS, frames, hostile
 from tests.test_proxy_header import BROKEN, HEADERS
 

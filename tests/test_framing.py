@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.framing import FrameSplitter
+from collector.wire.framing import FrameSplitter
 from tests.corpus import STREAMS, frame, frames
 from tests.test_proxy_header import SIGNATURE, TEXT, binary
 

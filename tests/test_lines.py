@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from collector.config.load import Format
 from collector.lines import escape, renderer, unbroken
 from collector.pickles.brief import jsonable
-from collector.records import Record, checked
+from collector.wire.records import Record, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

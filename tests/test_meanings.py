@@ -19,7 +19,7 @@ from collector.pickles.brief import brief, jsonable
 from collector.pickles.meanings import scalar_of
 from collector.pickles.placeholder import Placeholder, Text
 from collector.pickles.well_known import KNOWN
-from collector.records import checked
+from collector.wire.records import checked
 
 
 def made(name: str, *args: object, state: object = None, items: Any = None, base: str = "") -> Placeholder:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.merging import MAX_CONVERSIONS, MAX_GROWTH, merged
+from collector.wire.merging import MAX_CONVERSIONS, MAX_GROWTH, merged
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector.payloads import MAX_ESCAPES, looks_like, read_fields
 from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError
+from collector.wire.payloads import MAX_ESCAPES, looks_like, read_fields
 from tests.conftest import within
 from tests.test_records import PAYLOADS, make_payload
 from tests.test_server import make_frame

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.proxy_header import MAX_TEXT_BYTES, ProxyHeader, version_of
+from collector.wire.proxy_header import MAX_TEXT_BYTES, ProxyHeader, version_of
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 INET = socket.inet_aton("192.0.2.7") + socket.inet_aton("10.0.0.1") + b"\x12\x67\x23\x3c"

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.fragments import RecordReader
-from collector.payloads import read_fields
 from collector.pickles.placeholder import Placeholder
 from collector.pickles.reader import RecordError
-from collector.records import Fragment, Record, checked, fields_of, level_of, name_of
+from collector.wire.fragments import RecordReader
+from collector.wire.payloads import read_fields
+from collector.wire.records import Fragment, Record, checked, fields_of, level_of, name_of
 from tests.corpus import STREAMS, frames
 
 PAYLOADS = {(stream, case["case"]): data[4:] for stream in STREAMS for case, data in frames(stream)}

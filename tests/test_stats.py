@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector.records import Fragment
 from collector.stats import OTHER, Stats
+from collector.wire.records import Fragment
 from tests.conftest import Collector, within
 from tests.test_admin import ADMIN, FLOOD, SECONDS, ask, log, stats
 from tests.test_server import make_frame

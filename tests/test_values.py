@@ -16,7 +16,7 @@ import pytest
 from collector.config.load import Format
 from collector.lines import renderer
 from collector.pickles.reader import read
-from collector.records import checked
+from collector.wire.records import checked
 from tests.corpus import DATA
 
 if TYPE_CHECKING:

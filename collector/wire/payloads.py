@@ -10,10 +10,10 @@ import json
 import re
 from typing import Any
 
-from collector.framing import begins_as_pickle, is_text
 from collector.pickles.meanings import fields_of
 from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError, read
-from collector.records import NoRecordError
+from collector.wire.framing import begins_as_pickle, is_text
+from collector.wire.records import NoRecordError
 
 MAX_ESCAPES = 256 * 1024
 """In the strings of JSON: each of them becomes a string for a while."""

@@ -13,9 +13,9 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.payloads import read_fields
 from collector.pickles.reader import RecordError, read, read_items
-from collector.records import (
+from collector.wire.payloads import read_fields
+from collector.wire.records import (
     END_OF_TIME,
     HEAD,
     NO_EXTRA,
@@ -30,7 +30,7 @@ from collector.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from collector.records import Record
+    from collector.wire.records import Record
 
 # What a frame of Python 3 looks like around what changes. The key order is fixed, and the memo slots are
 # numbered in it; a name or a message that is something else in the record too is a reference, and read whole.

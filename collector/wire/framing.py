@@ -14,8 +14,8 @@ import codecs
 import re
 from struct import Struct
 
-from collector.proxy_header import SIGNATURE_BYTES, version_of
 from collector.stats import HTTP, LOST_ALL, NO_LENGTH, PROXY_HEADER, TLS
+from collector.wire.proxy_header import SIGNATURE_BYTES, version_of
 
 HEADER_BYTES = 4
 _length_at = Struct(">L").unpack_from

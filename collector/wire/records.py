@@ -10,11 +10,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from collector.merging import merged
 from collector.pickles.brief import brief
 from collector.pickles.meanings import scalar_of
 from collector.pickles.placeholder import Placeholder
 from collector.pickles.reader import RecordError
+from collector.wire.merging import merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

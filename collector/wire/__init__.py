@@ -1,0 +1,1 @@
+"""From bytes to records: frames, payloads, and the fields of a LogRecord."""
