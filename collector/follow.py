@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from collector import directory
 from collector.config.checks import TEXT_FIELD
+from collector.format.lines import escape, unbroken
 from collector.layouts import KEY_OF, layouts_of, split, time_key
-from collector.lines import escape, unbroken
 from collector.log import counted
 from collector.readback import Source, open_regular
 from collector.sockets import host_port, to_reach

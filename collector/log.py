@@ -92,7 +92,7 @@ class _Formatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's name and type
         """Return a traceback, escaped and cut; its lines are indented, so that none looks like an event."""
-        from collector.lines import escape  # noqa: PLC0415 - what reads records is not loaded for a log alone
+        from collector.format.lines import escape  # noqa: PLC0415 - what reads records is not loaded for a log alone
 
         text = super().formatException(ei)
         if len(text) > _MAX_TRACEBACK_CHARACTERS:

@@ -10,8 +10,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from collector.format.lines import escape, renderer
 from collector.greenlets import tell
-from collector.lines import escape, renderer
 from collector.log import counted, error_each
 from collector.paths import OVERFLOW, file_name
 from collector.wire.fragments import RecordReader

@@ -17,7 +17,7 @@ from gevent.socket import socket as gevent_socket
 
 from collector import search
 from collector.config.load import Format
-from collector.lines import renderer
+from collector.format.lines import renderer
 from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from collector.lines import escape
+from collector.format.lines import escape
 from collector.sockets import host_port, to_reach
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.config.load import Format
-from collector.lines import escape, renderer, unbroken
+from collector.format.lines import escape, renderer, unbroken
 from collector.pickles.brief import jsonable
 from collector.wire.records import Record, checked
 

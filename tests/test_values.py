@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collector.config.load import Format
-from collector.lines import renderer
+from collector.format.lines import renderer
 from collector.pickles.reader import read
 from collector.wire.records import checked
 from tests.corpus import DATA
