@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from collector import directory
 from collector.config.checks import TEXT_FIELD
+from collector.files import inventory
 from collector.format.lines import escape, unbroken
 from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.log import counted
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from collector.config.load import Config, Format
-    from collector.directory import Found
+    from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]
     """Records, each with its file and its time."""
@@ -92,8 +92,8 @@ class Follower:
         """Find files made, renamed and removed."""
         there = set()
         # The oldest first, for two of one file may have records of the same second.
-        for found in sorted(directory.find(self._config, rotated=True), key=_age):
-            number = directory.number(found)
+        for found in sorted(inventory.find(self._config, rotated=True), key=_age):
+            number = inventory.number(found)
             there.add(number)
             by_logrotate = found.backup is not None and not found.backup.label
             if followed := self._seen.get(number):
@@ -198,7 +198,7 @@ class Stream:
             text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         else:
             text = _text(record, levelno, form)
-        found = directory.Found("", "", None, _NO_STATUS)
+        found = inventory.Found("", "", None, _NO_STATUS)
         source = Source(found, [self._layouts[form]])
         return source, text.encode("utf-8", "backslashreplace"), stamp.encode()
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
-from collector.periods import read_zone_again
+from collector.files.periods import read_zone_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

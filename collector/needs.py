@@ -13,9 +13,9 @@ import tempfile
 from contextlib import suppress
 
 from collector.config.load import Config, ConfigError, load, same_files
-from collector.lock import holder
-from collector.log_directory import folding
-from collector.rotating import make_directory
+from collector.files.directory import folding
+from collector.files.lock import holder
+from collector.files.rotating import make_directory
 from collector.sockets import try_host
 
 

@@ -19,7 +19,7 @@ from heapq import heappop, heappush, heapreplace
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
-from collector import directory
+from collector.files import inventory
 from collector.layouts import Layout, layouts_of, split, time_key
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from collector.config.load import Config
-    from collector.directory import Found
+    from collector.files.inventory import Found
 
     Select = Callable[["Source", list[bytes], list[bytes]], tuple[list[bytes], list[bytes]]]
 
@@ -88,7 +88,7 @@ class Source:
     @property
     def number(self) -> tuple[int, int]:
         """What it keeps when it is renamed."""
-        return directory.number(self.found)
+        return inventory.number(self.found)
 
     def peek(self) -> bool:
         """Find `first` and how its lines begin; return whether there is anything in it."""
@@ -345,7 +345,7 @@ def open_all(
     for _ in range(_TRIES):
         for source in sources.values():
             source.close()
-        listed = list(directory.find(config, rotated=True))
+        listed = list(inventory.find(config, rotated=True))
         # logrotate renames what it has made, and not only what is written to.
         opened = [
             Source(found, layouts, select, search, live=not (found.backup and found.backup.label))
@@ -353,8 +353,8 @@ def open_all(
         ]
         sources = {source.number: source for source in opened}
         # Whatever was renamed while the directory was listed shows as a file that was not in the list.
-        again = directory.find(config, rotated=True)
-        if all(directory.number(found) in sources for found in [*listed, *again]):
+        again = inventory.find(config, rotated=True)
+        if all(inventory.number(found) in sources for found in [*listed, *again]):
             break
     # A backup that is being compressed has two forms.
     paths = {source.found.path for source in sources.values()}

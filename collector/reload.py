@@ -16,9 +16,9 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config.load import ConfigError
+from collector.files.periods import read_zone_again
 from collector.greenlets import tell
 from collector.log import counted
-from collector.periods import read_zone_again
 from collector.tls import TlsError, load
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from collector.admin import AdminPort
     from collector.config.load import Config
-    from collector.handlers import HandlerCache
+    from collector.files.handler_cache import HandlerCache
+    from collector.files.retention import Retention
     from collector.reserve import Reserve
-    from collector.retention import Retention
     from collector.routing import Router
     from collector.server import Server
     from collector.stats import Stats

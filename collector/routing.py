@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from collector.config.load import Config, Rollover
-    from collector.handlers import HandlerCache
+    from collector.files.handler_cache import HandlerCache
+    from collector.files.writer import Writer
     from collector.pickles.reader import RecordError
     from collector.stats import Stats
     from collector.stream import Stream
     from collector.wire.records import Fragment, Record
-    from collector.writer import Writer
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from collector.greenlets import keep_running
 if TYPE_CHECKING:
     from collections.abc import Sized
 
-    from collector.handlers import HandlerCache
+    from collector.files.handler_cache import HandlerCache
     from collector.reserve import Reserve
     from collector.server import Client, Server
     from collector.stats import Stats

@@ -14,7 +14,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from collector import directory, follow, levels, readback
+from collector import follow, levels, readback
+from collector.files import inventory
 from collector.layouts import layouts_of, time_key
 from collector.paths import file_name
 
@@ -76,7 +77,7 @@ class _Tail:
     def __init__(self, options: argparse.Namespace, config: Config) -> None:
         self._options = options
         self._config = config
-        self._is_log = directory.log_name(config).fullmatch
+        self._is_log = inventory.log_name(config).fullmatch
         self._since = b"" if options.since is None else time_key(max(0, time.time() - options.since))
         self._on_terminal = sys.stdout.isatty()
         self._colours = self._on_terminal and not os.environ.get("NO_COLOR")

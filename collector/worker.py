@@ -21,13 +21,13 @@ from gevent.threadpool import ThreadPool
 
 from collector import guardian
 from collector.exits import end_at_once
+from collector.files.handler_cache import HandlerCache
+from collector.files.lock import Lock
+from collector.files.retention import Retention
 from collector.greenlets import keep_running, tell, tell_uncaught
-from collector.handlers import HandlerCache
-from collector.lock import Lock
 from collector.log import counted, say, say_last
 from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
-from collector.retention import Retention
 from collector.routing import Router
 from collector.server import Server
 from collector.sockets import take_over

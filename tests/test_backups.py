@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector import backups
-from collector.backups import Numbers, Tasks, Upkeep
-from collector.log_directory import fold
+from collector.files import backups
+from collector.files.backups import Numbers, Tasks, Upkeep
+from collector.files.directory import fold
 from tests.conftest import within
 
 if TYPE_CHECKING:

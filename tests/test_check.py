@@ -153,7 +153,7 @@ def test_a_look_at_the_lock_keeps_nobody_from_starting(make_collector: Callable[
 
 
 LOOK = """
-from collector.lock import holder
+from collector.files.lock import holder
 print(flush=True)
 while True:
     holder("{directory}")

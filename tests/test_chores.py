@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import gevent
 import pytest
 
-from collector import backups, chores
-from collector.chores import Chores
+from collector.files import backups, chores
+from collector.files.chores import Chores
 from tests.conftest import within
 from tests.test_admin import ADMIN, stats
 from tests.test_handlers import Cache, leave
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from collector.handlers import Handler
+    from collector.files.handler_cache import Handler
     from tests.conftest import Collector
 
 BY_SIZE = replace(NEVER, max_bytes=10, backup_count=2)

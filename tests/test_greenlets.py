@@ -237,10 +237,10 @@ def spoiled(tmp_path: Path) -> Iterator[Callable[[str], Spoiled]]:
     ("target", "where"),
     [
         ("collector.server:Server._sweep", "sweep"),
-        ("collector.lock:Lock.follow", "lock"),
+        ("collector.files.lock:Lock.follow", "lock"),
         ("collector.worker:_follow_guardian", "guardian"),
-        ("collector.retention:enforce", "retention"),
-        ("collector.handlers:HandlerCache.directories", "volumes"),
+        ("collector.files.retention:enforce", "retention"),
+        ("collector.files.handler_cache:HandlerCache.directories", "volumes"),
         ("collector.admin:open_tcp", "admin"),
     ],
     ids=lambda text: text.rpartition(":")[2],
@@ -355,7 +355,7 @@ def test_a_viewer_whose_stream_raises_stops_no_other(spoiled: Callable[[str], Sp
     [
         ("collector.reload:Running._reload", signal.SIGHUP, "SIGHUP: changed: nothing"),
         ("collector.reload:Running._prepare", signal.SIGHUP, "SIGHUP: changed: nothing"),
-        ("collector.handlers:HandlerCache.roll_over", signal.SIGUSR1, "has lines of 0 files"),
+        ("collector.files.handler_cache:HandlerCache.roll_over", signal.SIGUSR1, "has lines of 0 files"),
     ],
     ids=lambda value: str(value).rpartition(":")[2],
 )

@@ -11,10 +11,10 @@ import gevent
 import pytest
 
 from collector.config.load import Config, load
-from collector.handlers import Handler, HandlerCache
+from collector.files.handler_cache import Handler, HandlerCache
+from collector.files.volumes import volume_of
 from collector.reserve import Reserve
 from collector.stats import Stats
-from collector.volumes import volume_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gevent
 import pytest
 
-from collector.lock import NAME, Lock
+from collector.files.lock import NAME, Lock
 from collector.stats import Stats
 from collector.worker import Follower
 from tests.conftest import within

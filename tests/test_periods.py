@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from collector.periods import Schedule, day
+from collector.files.periods import Schedule, day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

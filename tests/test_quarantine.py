@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.log_directory import LogDirectory
-from collector.quarantine import Quarantine
-from collector.rotating import Lines
+from collector.files.directory import LogDirectory
+from collector.files.quarantine import Quarantine
+from collector.files.rotating import Lines
 from tests.conftest import within
 from tests.test_server import make_frame, messages
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector.config.load import Config, load
-from collector.retention import enforce
+from collector.files.retention import enforce
 from tests.conftest import within
 from tests.test_server import make_frame
 

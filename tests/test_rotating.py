@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector import backups
-from collector.backups import Upkeep
 from collector.config.load import Rollover
-from collector.rotating import Lines, RotatingFile, make_directory
+from collector.files import backups
+from collector.files.backups import Upkeep
+from collector.files.rotating import Lines, RotatingFile, make_directory
 from tests.conftest import no_descriptor_free
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector import directory, follow, readback
+from collector import follow, readback
 from collector.config.load import Admin, Config, Format, load
+from collector.files import inventory
 from tests.conftest import whole_lines, within
 from tests.test_server import make_frame
 
@@ -311,7 +312,7 @@ def test_what_logrotate_has_made_is_read(logs: Logs) -> None:
 def test_what_logrotate_has_made_is_not_the_collectors_to_count_or_delete(logs: Logs) -> None:
     for name in ("app.log", "app.log.1", "app.log-20261122.gz", "app.log.2026-11-22"):
         logs.write(name, "x\n")
-    found = {os.path.basename(one.path) for one in directory.find(load(logs.config))}
+    found = {os.path.basename(one.path) for one in inventory.find(load(logs.config))}
     assert {"app.log", "app.log.2026-11-22"} == found
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import pytest
 
-from collector.chores import Chores
-from collector.handlers import Handler
-from collector.rotating import RotatingFile
-from collector.writer import Writer
+from collector.files.chores import Chores
+from collector.files.handler_cache import Handler
+from collector.files.rotating import RotatingFile
+from collector.files.writer import Writer
 from tests.test_chores import BY_SIZE
 from tests.test_handlers import Cache, leave
 
@@ -118,8 +118,8 @@ def test_a_fault_that_comes_back_three_times_with_the_same_lines_ends_the_worker
     program = f"""
 import gevent
 from pathlib import Path
-from collector.handlers import Handler
-from collector.rotating import RotatingFile
+from collector.files.handler_cache import Handler
+from collector.files.rotating import RotatingFile
 from tests.test_handlers import Cache
 
 def fail(*_):

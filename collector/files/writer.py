@@ -20,20 +20,20 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from collector.chores import Chores
 from collector.exits import EXIT_FAILED, end_at_once
+from collector.files.chores import Chores
+from collector.files.rotating import NOT_REGULAR
+from collector.files.writer_thread import WriterThread
 from collector.greenlets import keep_running, tell
 from collector.log import counted
-from collector.rotating import NOT_REGULAR
-from collector.writer_thread import WriterThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.handlers import Handler
-    from collector.log_directory import LogDirectory
+    from collector.files.directory import LogDirectory
+    from collector.files.handler_cache import Handler
+    from collector.files.rotating import Lines
     from collector.reserve import Reserve
-    from collector.rotating import Lines
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector.log_directory import LogDirectory, refuse_links
-from collector.periods import Period, Schedule, day
+from collector.files.directory import LogDirectory, refuse_links
+from collector.files.periods import Period, Schedule, day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

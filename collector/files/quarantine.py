@@ -13,13 +13,13 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from collector.config.load import Rollover
+from collector.files.rotating import RotatingFile
 from collector.log import counted
-from collector.rotating import RotatingFile
 from collector.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
-    from collector.log_directory import LogDirectory
-    from collector.rotating import Lines
+    from collector.files.directory import LogDirectory
+    from collector.files.rotating import Lines
 
 NAME = ".quarantine"
 _length_at = Struct(">L").unpack_from

@@ -15,16 +15,16 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from collector import backups
-from collector.backups import Upkeep
+from collector.files import backups
+from collector.files.backups import Upkeep
 from collector.greenlets import tell
 from collector.log import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.backups import Tasks
-    from collector.handlers import Handler
+    from collector.files.backups import Tasks
+    from collector.files.handler_cache import Handler
     from collector.stats import Stats
 
     _Result = TypeVar("_Result")

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from collector.files.directory import LogDirectory, device_of, folded, ignores_case
+from collector.files.quarantine import NEVER, Quarantine
+from collector.files.rotating import Lines, RotatingFile
+from collector.files.volumes import volume_of
+from collector.files.writer import Writer
 from collector.log import counted
-from collector.log_directory import LogDirectory, device_of, folded, ignores_case
-from collector.quarantine import NEVER, Quarantine
-from collector.rotating import Lines, RotatingFile
-from collector.volumes import volume_of
-from collector.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -12,8 +12,8 @@ import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector import backups
-from collector.backups import Backup
+from collector.files import backups
+from collector.files.backups import Backup
 from collector.paths import OVERFLOW
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import threading
 import unicodedata
 from typing import TYPE_CHECKING
 
-from collector.backups import Numbers
+from collector.files.backups import Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 from gevent.threadpool import ThreadPool
 
-from collector import backups, directory
 from collector.config.load import Retention as Limits
+from collector.files import backups, inventory
+from collector.files.directory import refuse_links
 from collector.greenlets import keep_running
 from collector.log import counted
-from collector.log_directory import refuse_links
 
 if TYPE_CHECKING:
     from collector.config.load import Config
-    from collector.directory import Found
+    from collector.files.inventory import Found
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -130,10 +130,10 @@ class _Check:
         self._total = 0
         self._gone: list[_Expendable] = []
         by_path: dict[str, _Expendable] = {}
-        for name in directory.QUARANTINE:
+        for name in inventory.QUARANTINE:
             with suppress(FileNotFoundError):
                 self._total += os.lstat(os.path.join(self._root, name)).st_size
-        everything = list(directory.find(config))
+        everything = list(inventory.find(config))
         # Only now, for a large directory takes its time, and what is from after that is not from the future.
         now_ns = max(int(now * 1e9), time.time_ns())
         for found in everything:

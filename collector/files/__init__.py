@@ -1,0 +1,1 @@
+"""Log files: who owns one, who writes it, what rolls over and what has to go."""
