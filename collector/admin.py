@@ -29,10 +29,10 @@ from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from collector import levels
-from collector.acceptors import accept
 from collector.greenlets import keep_running, tell
+from collector.listen.acceptors import accept
+from collector.listen.sockets import host_port, open_tcp
 from collector.log import say
-from collector.sockets import host_port, open_tcp
 from collector.stream import MAX_VIEWERS, Viewer
 
 if TYPE_CHECKING:

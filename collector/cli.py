@@ -16,8 +16,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, check, guardian, levels, log, sockets
+from collector import __version__, check, guardian, levels, log
 from collector.config.load import Config, ConfigError, load
+from collector.listen import sockets
 from collector.needs import Needs
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collector.config.load import Config, ConfigError, load, same_files
 from collector.files.directory import folding
 from collector.files.lock import holder
 from collector.files.rotating import make_directory
-from collector.sockets import try_host
+from collector.listen.sockets import try_host
 
 
 class Needs:
@@ -77,7 +77,7 @@ class Needs:
         """Load the certificates and keys."""
         files = self.config.listen.tls
         if files and self._is_sure("[listen]", "tls", "tls.certificate", "tls.private_key", "tls.client_ca"):
-            from collector import tls  # noqa: PLC0415 - the guardian takes 5 MB less without
+            from collector.listen import tls  # noqa: PLC0415 - the guardian takes 5 MB less without
 
             try:
                 self.warnings += tls.load(files).trouble()

@@ -18,8 +18,8 @@ from gevent.ssl import SSLContext
 from collector.config.load import ConfigError
 from collector.files.periods import read_zone_again
 from collector.greenlets import tell
+from collector.listen.tls import TlsError, load
 from collector.log import counted
-from collector.tls import TlsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collector.config.load import Config
     from collector.files.handler_cache import HandlerCache
     from collector.files.retention import Retention
+    from collector.listen.server import Server
+    from collector.listen.tls import ServerTls
     from collector.reserve import Reserve
     from collector.routing import Router
-    from collector.server import Server
     from collector.stats import Stats
-    from collector.tls import ServerTls
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector.sockets import host_port, to_reach
-from collector.tls import client_context
+from collector.listen.sockets import host_port, to_reach
+from collector.listen.tls import client_context
 
 if TYPE_CHECKING:
     import argparse

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sized
 
     from collector.files.handler_cache import HandlerCache
+    from collector.listen.server import Client, Server
     from collector.reserve import Reserve
-    from collector.server import Client, Server
     from collector.stats import Stats
 
 TOP_LOGGERS = 100

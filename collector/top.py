@@ -17,7 +17,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from collector.format.lines import escape
-from collector.sockets import host_port, to_reach
+from collector.listen.sockets import host_port, to_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,12 +25,12 @@ from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
 from collector.files.retention import Retention
 from collector.greenlets import keep_running, tell, tell_uncaught
+from collector.listen.server import Server
+from collector.listen.sockets import take_over
 from collector.log import counted, say, say_last
 from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
 from collector.routing import Router
-from collector.server import Server
-from collector.sockets import take_over
 from collector.stats import Stats
 from collector.status import Status
 from collector.stream import Stream

@@ -14,8 +14,8 @@ from gevent.pool import Pool
 from gevent.socket import create_connection
 from gevent.socket import socket as gevent_socket
 
-from collector.acceptors import accept, accept_waiting
 from collector.greenlets import tell_uncaught
+from collector.listen.acceptors import accept, accept_waiting
 from collector.stats import Stats
 from tests.conftest import no_descriptor_free
 

@@ -236,7 +236,7 @@ def spoiled(tmp_path: Path) -> Iterator[Callable[[str], Spoiled]]:
 @pytest.mark.parametrize(
     ("target", "where"),
     [
-        ("collector.server:Server._sweep", "sweep"),
+        ("collector.listen.server:Server._sweep", "sweep"),
         ("collector.files.lock:Lock.follow", "lock"),
         ("collector.worker:_follow_guardian", "guardian"),
         ("collector.files.retention:enforce", "retention"),
@@ -253,7 +253,7 @@ def test_what_runs_all_the_time_runs_again(
 
 @pytest.mark.slow
 def test_an_acceptor_goes_on_and_who_came_meanwhile_is_read(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.acceptors:_accepted")
+    collector = spoiled("collector.listen.acceptors:_accepted")
     collector.send(make_frame("patience"))
     within(SECONDS, lambda: messages(collector) == ["patience"])
     collector.told("accept")
@@ -261,7 +261,7 @@ def test_an_acceptor_goes_on_and_who_came_meanwhile_is_read(spoiled: Callable[[s
 
 @pytest.mark.slow
 def test_the_acceptor_of_the_admin_port_goes_on(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.acceptors:_accepted")
+    collector = spoiled("collector.listen.acceptors:_accepted")
     assert 200 == ask(collector, "/healthz")[0]
     collector.told("admin")
 
@@ -269,7 +269,7 @@ def test_the_acceptor_of_the_admin_port_goes_on(spoiled: Callable[[str], Spoiled
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "where"),
-    [("collector.server:Server._read", "client"), ("collector.server:FrameSplitter", "server")],
+    [("collector.listen.server:Server._read", "client"), ("collector.listen.server:FrameSplitter", "server")],
     ids=lambda text: text.rpartition(":")[2],
 )
 def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
@@ -298,7 +298,7 @@ def test_a_record_whose_rendering_raises_costs_itself_alone(spoiled: Callable[[s
 
 @pytest.mark.slow
 def test_a_client_whose_end_raises_is_not_waited_for(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.server:Server._forget")
+    collector = spoiled("collector.listen.server:Server._forget")
     for message in ("one", "two"):
         collector.send(make_frame(message))
     within(SECONDS, lambda: messages(collector) == ["one", "two"])
@@ -308,7 +308,7 @@ def test_a_client_whose_end_raises_is_not_waited_for(spoiled: Callable[[str], Sp
 
 @pytest.mark.slow
 def test_what_is_received_is_written_though_the_drain_of_clients_raises(tmp_path: Path) -> None:
-    collector = Spoiled(tmp_path, "collector.server:Server.drain")
+    collector = Spoiled(tmp_path, "collector.listen.server:Server.drain")
     collector.start()
     collector.send(make_frame("kept") * 10_000)
     assert 1 == collector.stop()

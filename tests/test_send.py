@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.sockets import to_reach
+from collector.listen.sockets import to_reach
 from tests.conftest import within
 from tests.test_access import certificates, tls_table  # noqa: F401 - a fixture
 from tests.test_cli import run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector.config.load import Tls
-from collector.tls import load
+from collector.listen.tls import load
 from tests.conftest import within
 from tests.test_access import openssl, tls_table
 from tests.test_cli import run

@@ -25,10 +25,11 @@ from gevent.socket import socket as gevent_socket
 from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
-from collector.acceptors import accept, accept_waiting
 from collector.greenlets import keep_running
+from collector.listen.acceptors import accept, accept_waiting
+from collector.listen.sockets import host_port
+from collector.listen.tls import load
 from collector.log import counted
-from collector.sockets import host_port
 from collector.stats import (
     BROKEN_PROXY_HEADER,
     LOST_ALL,
@@ -37,7 +38,6 @@ from collector.stats import (
     NOT_IN_ALLOW,
     PROXY_HEADER,
 )
-from collector.tls import load
 from collector.wire.framing import FrameError, FrameSplitter, is_of_an_application
 from collector.wire.proxy_header import ProxyHeader
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from collector.config.load import Listen
+    from collector.listen.tls import ServerTls
     from collector.reserve import Reserve
     from collector.stats import Stats
-    from collector.tls import ServerTls
 
 log = logging.getLogger(__name__)
 

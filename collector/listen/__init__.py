@@ -1,0 +1,1 @@
+"""Clients: where they connect, and what is read from them."""
