@@ -14,18 +14,20 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from collector import follow, levels, readback
+from collector import levels
 from collector.files import inventory
-from collector.layouts import layouts_of, time_key
 from collector.paths import file_name
+from collector.readback import follow
+from collector.readback.layouts import layouts_of, time_key
+from collector.readback.sources import last, merge, open_all
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
     from collector.config.load import Config
-    from collector.layouts import Layout
-    from collector.readback import Select, Source
+    from collector.readback.layouts import Layout
+    from collector.readback.sources import Select, Source
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 _FOLLOWED_RECORDS = 10
@@ -89,7 +91,7 @@ class _Tail:
 
     def run(self) -> int:
         since = self._options.since
-        opened = readback.open_all(self._config, self._select, _for_many(self._options.grep))
+        opened = open_all(self._config, self._select, _for_many(self._options.grep))
         follower = follow.Follower(self._config, opened) if self._options.follow else None
         if since is not None:
             opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
@@ -117,15 +119,15 @@ class _Tail:
         if number is None and self._options.follow and not self._since:
             number = _FOLLOWED_RECORDS
         if number is None:
-            for records in readback.merge(sources):
+            for records in merge(sources):
                 self._write(records)
         elif self._filters:
             kept: deque[bytes] = deque(maxlen=number)
-            for records in readback.merge(sources):
+            for records in merge(sources):
                 kept.extend(records)
             self._write(kept)
         elif number:
-            for source, record, key in readback.last(sources, number):
+            for source, record, key in last(sources, number):
                 self._write(self._select(source, [record], [key])[0] if self._select else [record])
 
     def _follow(self, follower: follow.Follower) -> None:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector import follow, readback
 from collector.config.load import Admin, Config, Format, load
 from collector.files import inventory
+from collector.readback import follow
+from collector.readback.sources import Source, merge, open_all
 from tests.conftest import whole_lines, within
 from tests.test_server import make_frame
 
@@ -319,11 +320,11 @@ def test_what_logrotate_has_made_is_not_the_collectors_to_count_or_delete(logs: 
 def test_files_that_logrotate_renames_while_they_are_read_are_read_once_and_whole(logs: Logs) -> None:
     for number, name in enumerate(("app.log.2.gz", "app.log.1", "app.log")):
         logs.write(name, text(BEGIN + timedelta(minutes=number), "app", "INFO", name))
-    opened = readback.open_all(load(logs.config))
+    opened = open_all(load(logs.config))
     for name, to in (("app.log.2.gz", "app.log.3.gz"), ("app.log.1", "app.log.2"), ("app.log", "app.log.1")):
         (logs.directory / name).rename(logs.directory / to)
     logs.write("app.log", text(BEGIN + timedelta(minutes=9), "app", "INFO", "new"))
-    pieces = [piece for records in readback.merge([one for one in opened if one.peek()]) for piece in records]
+    pieces = [piece for records in merge([one for one in opened if one.peek()]) for piece in records]
     assert ["app.log.2.gz", "app.log.1", "app.log"] == [piece.decode().split()[-1] for piece in pieces]
 
 
@@ -333,7 +334,7 @@ def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing
     logs.write("app.log", text(BEGIN, "app", "INFO", "old"))
     logs.write("app.log.1", text(BEGIN, "app", "INFO", "older"))
     config = load(logs.config)
-    opened = readback.open_all(config)
+    opened = open_all(config)
     with closing(follow.Follower(config, opened)) as follower:
         for source in opened:
             source.close()
@@ -545,8 +546,8 @@ def test_a_file_rolled_over_and_compressed_while_it_is_read_is_read_once_and_who
     lines = [text(BEGIN + timedelta(seconds=s), "app", "INFO", f"{s}") for s in range(60_000)]
     logs.write("app.log.2026-11-21", "".join(lines[:30_000]))
     logs.write("app.log", "".join(lines[30_000:]))
-    opened = readback.open_all(load(logs.config))
-    pieces = readback.merge([source for source in opened if source.peek()])
+    opened = open_all(load(logs.config))
+    pieces = merge([source for source in opened if source.peek()])
     read = [b"\n".join(next(pieces))]
     path = logs.directory / "app.log"
     path.rename(f"{path}.2026-11-22")
@@ -641,7 +642,7 @@ def with_admin(config: Config, port: int, token: str) -> Config:
     return replace(config, admin=Admin("0.0.0.0", port, token))  # noqa: S104 - as it may be configured
 
 
-def texts(batches: Iterator[list[tuple[readback.Source, bytes, bytes]]]) -> list[bytes]:
+def texts(batches: Iterator[list[tuple[Source, bytes, bytes]]]) -> list[bytes]:
     """Return the records of the next batch that has any."""
     return [record for _, record, _ in next(batch for batch in batches if batch)]
 

@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
-from collector.layouts import Layout, layouts_of, split, time_key
+from collector.readback.layouts import Layout, layouts_of, split, time_key
 
 if TYPE_CHECKING:
     import re

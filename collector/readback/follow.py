@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from collector.config.checks import TEXT_FIELD
 from collector.files import inventory
 from collector.format.lines import escape, unbroken
-from collector.layouts import KEY_OF, layouts_of, split, time_key
 from collector.listen.sockets import host_port, to_reach
 from collector.log import counted
-from collector.readback import Source, open_regular
+from collector.readback.layouts import KEY_OF, layouts_of, split, time_key
+from collector.readback.sources import Source, open_regular
 
 if TYPE_CHECKING:
     import re

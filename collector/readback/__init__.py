@@ -1,0 +1,1 @@
+"""Log files read back as records."""
