@@ -16,10 +16,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, check, guardian, levels, log
+from collector import __version__, levels, log
+from collector.commands import check
 from collector.config.load import Config, ConfigError, load
+from collector.daemon import guardian
+from collector.daemon.needs import Needs
 from collector.listen import sockets
-from collector.needs import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -182,7 +184,7 @@ def _run(options: argparse.Namespace) -> int:
     config = _load(options.config, make_directory=True)
     # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
     if guardian.is_worker():
-        from collector import worker  # noqa: PLC0415
+        from collector.daemon import worker  # noqa: PLC0415
 
         log.set_up(config.log.level)
         worker.run(config, partial(_load, options.config, make_directory=False))
@@ -206,7 +208,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _top(options: argparse.Namespace) -> int:
-    from collector import top  # noqa: PLC0415 - brings http.client with it, which nothing that collects needs
+    from collector.commands import top  # noqa: PLC0415 - brings http.client with it, which nothing that collects needs
 
     admin = load(options.config).admin
     if admin is None:
@@ -216,13 +218,13 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _tail(options: argparse.Namespace) -> int:
-    from collector import tail  # noqa: PLC0415 - what collects needs no http.client
+    from collector.commands import tail  # noqa: PLC0415 - what collects needs no http.client
 
     return tail.run(options, load(options.config))
 
 
 def _send(options: argparse.Namespace) -> int:
-    from collector import send  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
+    from collector.commands import send  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
 
     return send.run(options, load(options.config).listen)
 

@@ -84,7 +84,7 @@ def test_the_container_listens_on_every_address_of_either_family() -> None:
 
 
 def test_every_metric_to_alert_on_in_the_manual_exists() -> None:
-    metrics = pytest.importorskip("collector.metrics", reason="without the extra `metrics`")
+    metrics = pytest.importorskip("collector.admin.metrics", reason="without the extra `metrics`")
     source = Path(metrics.__file__).read_text(encoding="utf-8")
     section = (HOME / "README.rst").read_text(encoding="utf-8").partition("\nOperating\n")[2]
     named = set(

@@ -238,10 +238,10 @@ def spoiled(tmp_path: Path) -> Iterator[Callable[[str], Spoiled]]:
     [
         ("collector.listen.server:Server._sweep", "sweep"),
         ("collector.files.lock:Lock.follow", "lock"),
-        ("collector.worker:_follow_guardian", "guardian"),
+        ("collector.daemon.worker:_follow_guardian", "guardian"),
         ("collector.files.retention:enforce", "retention"),
         ("collector.files.handler_cache:HandlerCache.directories", "volumes"),
-        ("collector.admin:open_tcp", "admin"),
+        ("collector.admin.http:open_tcp", "admin"),
     ],
     ids=lambda text: text.rpartition(":")[2],
 )
@@ -321,10 +321,10 @@ def test_what_is_received_is_written_though_the_drain_of_clients_raises(tmp_path
 @pytest.mark.parametrize(
     ("target", "path"),
     [
-        ("collector.status:Status.fault", "/healthz"),
-        ("collector.status:Status.totals", "/api/stats"),
-        ("collector.status:Status.loggers", "/api/loggers"),
-        ("collector.metrics:render", "/metrics"),
+        ("collector.admin.status:Status.fault", "/healthz"),
+        ("collector.admin.status:Status.totals", "/api/stats"),
+        ("collector.admin.status:Status.loggers", "/api/loggers"),
+        ("collector.admin.metrics:render", "/metrics"),
     ],
 )
 def test_a_request_that_raises_is_answered_and_the_next_is_served(
@@ -338,7 +338,7 @@ def test_a_request_that_raises_is_answered_and_the_next_is_served(
 
 @pytest.mark.slow
 def test_a_viewer_whose_stream_raises_stops_no_other(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.stream:Viewer.take")
+    collector = spoiled("collector.admin.stream:Viewer.take")
     with socket.create_connection(("127.0.0.1", collector.admin_port), SECONDS) as first:
         first.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert first.recv(1000).startswith(b"HTTP/1.1 500 ")
@@ -353,8 +353,8 @@ def test_a_viewer_whose_stream_raises_stops_no_other(spoiled: Callable[[str], Sp
 @pytest.mark.parametrize(
     ("target", "number", "done"),
     [
-        ("collector.reload:Running._reload", signal.SIGHUP, "SIGHUP: changed: nothing"),
-        ("collector.reload:Running._prepare", signal.SIGHUP, "SIGHUP: changed: nothing"),
+        ("collector.daemon.reload:Running._reload", signal.SIGHUP, "SIGHUP: changed: nothing"),
+        ("collector.daemon.reload:Running._prepare", signal.SIGHUP, "SIGHUP: changed: nothing"),
         ("collector.files.handler_cache:HandlerCache.roll_over", signal.SIGUSR1, "has lines of 0 files"),
     ],
     ids=lambda value: str(value).rpartition(":")[2],

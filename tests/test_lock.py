@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import gevent
 import pytest
 
+from collector.daemon.worker import Follower
 from collector.files.lock import NAME, Lock
 from collector.stats import Stats
-from collector.worker import Follower
 from tests.conftest import within
 from tests.test_admin import watching
 from tests.test_cli import run

@@ -382,7 +382,7 @@ def test_a_lost_connection_is_told_and_found_again(
 def test_a_stream_that_is_refused_is_told_with_the_reason(
     watched: Collector, open_page: Callable[..., Page]
 ) -> None:
-    from collector.stream import MAX_VIEWERS
+    from collector.admin.stream import MAX_VIEWERS
 
     with contextlib.ExitStack() as viewers:
         for _ in range(MAX_VIEWERS):

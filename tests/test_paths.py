@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.paths import file_name
+from collector.names import file_name
 from tests.corpus import hostile
 
 

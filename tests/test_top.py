@@ -157,7 +157,7 @@ def test_it_fills_a_terminal_and_leaves_it_as_it_was(
 def test_no_line_is_wider_than_the_terminal(
     watched: Collector, send: Callable[..., None], make_terminal: Terminals
 ) -> None:
-    from collector.top import _width
+    from collector.commands.top import _width
 
     for name in ("a" * 150, "日志" * 20, *(f"logger{number}" for number in range(30))):
         send(name)

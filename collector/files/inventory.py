@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collector.files import backups
 from collector.files.backups import Backup
-from collector.paths import OVERFLOW
+from collector.names import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from collector.status import Status
+    from collector.admin.status import Status
 
 __all__ = ["CONTENT_TYPE", "render"]
 

@@ -29,19 +29,19 @@ from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from collector import levels
+from collector.admin.stream import MAX_VIEWERS, Viewer
 from collector.greenlets import keep_running, tell
 from collector.listen.acceptors import accept
 from collector.listen.sockets import host_port, open_tcp
 from collector.log import say
-from collector.stream import MAX_VIEWERS, Viewer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from collector.admin.status import Status
+    from collector.admin.stream import Stream
     from collector.config.load import Admin
     from collector.stats import Stats
-    from collector.status import Status
-    from collector.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class AdminPort:
 
     def _metrics(self, _environ: dict[str, Any]) -> _Answer:
         try:
-            from collector import metrics  # noqa: PLC0415 - needs an extra, and memory
+            from collector.admin import metrics  # noqa: PLC0415 - needs an extra, and memory
         except ImportError:
             return _text("501 Not Implemented", _HOW_TO_GET_METRICS)
         return _Answer("200 OK", metrics.CONTENT_TYPE, metrics.render(self._status))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from collector.format.lines import escape, renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
-from collector.paths import OVERFLOW, file_name
+from collector.names import OVERFLOW, file_name
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import HEADER_BYTES
 from collector.wire.records import level_of, name_of
@@ -21,12 +21,12 @@ from collector.wire.records import level_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from collector.admin.stream import Stream
     from collector.config.load import Config, Rollover
     from collector.files.handler_cache import HandlerCache
     from collector.files.writer import Writer
     from collector.pickles.reader import RecordError
     from collector.stats import Stats
-    from collector.stream import Stream
     from collector.wire.records import Fragment, Record
 
 log = logging.getLogger(__name__)

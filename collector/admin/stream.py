@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.socket import socket as gevent_socket
 
-from collector import search
+from collector.admin import regex_process
 from collector.config.load import Format
 from collector.format.lines import renderer
 from collector.wire.records import level_of, name_of
@@ -154,7 +154,9 @@ class Stream:
                     yield b": keep-alive\n\n"
                 gevent.sleep(_TICK_SECONDS)
         except EOFError:
-            why = f"the regular expression took longer than {search.LIMIT_SECONDS} s, or too much memory"
+            why = (
+                f"the regular expression took longer than {regex_process.LIMIT_SECONDS} s, or too much memory"
+            )
             yield _event("ended", {"reason": why})
         finally:
             self._viewers.remove(viewer)
@@ -183,7 +185,7 @@ class _Search:
 
     def __init__(self, regex: str) -> None:
         self._process: Popen[bytes]
-        self._process, ours = search.start()
+        self._process, ours = regex_process.start()
         self._socket = gevent_socket(fileno=ours.detach())
         self._answers = self._socket.makefile("rb")
         try:
@@ -200,8 +202,8 @@ class _Search:
         Raises EOFError where that took too long.
         """
         try:
-            self._socket.sendall(search.frame(question))
-            return search.read_frame(self._answers)
+            self._socket.sendall(regex_process.frame(question))
+            return regex_process.read_frame(self._answers)
         except OSError as error:
             raise EOFError from error
 

@@ -24,14 +24,14 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.admin import AdminPort
+    from collector.admin.http import AdminPort
     from collector.config.load import Config
+    from collector.daemon.routing import Router
     from collector.files.handler_cache import HandlerCache
     from collector.files.retention import Retention
     from collector.listen.server import Server
     from collector.listen.tls import ServerTls
     from collector.reserve import Reserve
-    from collector.routing import Router
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -179,9 +179,9 @@ def share_descriptors(config: Config) -> tuple[int, int]:
         return wanted, config.files.max_open
     needed = config.files.max_open + _SPARE_FILES
     if config.admin:
-        from collector import admin  # noqa: PLC0415 - a web server takes memory
+        from collector.admin import http  # noqa: PLC0415 - a web server takes memory
 
-        needed += admin.FILES
+        needed += http.FILES
     # Where there are few, half of them are for clients.
     others = min(needed, hard // 2)
     if hard - others < wanted:

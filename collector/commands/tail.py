@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import levels
 from collector.files import inventory
-from collector.paths import file_name
+from collector.names import file_name
 from collector.readback import follow
 from collector.readback.layouts import layouts_of, time_key
 from collector.readback.sources import last, merge, open_all

@@ -9,8 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from collector.daemon.needs import Needs
 from collector.listen.sockets import host_port
-from collector.needs import Needs
 
 if TYPE_CHECKING:
     from collector.config.load import Admin, Listen

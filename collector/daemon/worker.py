@@ -19,7 +19,11 @@ from gevent.event import Event
 from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
-from collector import guardian
+from collector.admin.status import Status
+from collector.admin.stream import Stream
+from collector.daemon import guardian
+from collector.daemon.reload import Running, share_descriptors
+from collector.daemon.routing import Router
 from collector.exits import end_at_once
 from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
@@ -28,12 +32,8 @@ from collector.greenlets import keep_running, tell, tell_uncaught
 from collector.listen.server import Server
 from collector.listen.sockets import take_over
 from collector.log import counted, say, say_last
-from collector.reload import Running, share_descriptors
 from collector.reserve import Reserve
-from collector.routing import Router
 from collector.stats import Stats
-from collector.status import Status
-from collector.stream import Stream
 
 if TYPE_CHECKING:
     import socket
@@ -98,7 +98,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     retention = Retention(stats)
     admin_port = None
     if config.admin:
-        from collector.admin import AdminPort  # noqa: PLC0415 - a web server takes memory
+        from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory
 
         admin_port = AdminPort(config.admin, status, stream, stats)
     running = Running(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)

@@ -1,0 +1,1 @@
+"""The admin port: what the collector says of itself, for reading only."""

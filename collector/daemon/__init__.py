@@ -1,0 +1,1 @@
+"""The processes of a collector: one holds the sockets, one collects."""
