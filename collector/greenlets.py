@@ -89,4 +89,4 @@ def tell_uncaught(stats: Stats) -> None:
 def _module(trace: TracebackType | None) -> str:
     names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(trace))
     ours = [name.removeprefix(_PACKAGE) for name in names if name.startswith(_PACKAGE)]
-    return ours[-1] if ours else "gevent"
+    return ours[-1].rpartition(".")[2] if ours else "gevent"
