@@ -14,10 +14,12 @@ import gevent
 import pytest
 
 from collector.files import backups, chores
+from collector.files.append_file import Outcome
 from collector.files.chores import Chores
+from collector.files.rotating import RotatingFile
 from tests.conftest import within
 from tests.test_admin import ADMIN, stats
-from tests.test_handlers import Cache, leave
+from tests.test_handlers import Cache
 from tests.test_rotating import NEVER
 from tests.test_server import make_frame
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from collector.files.handler_cache import Handler
+    from collector.config.load import Rollover
+    from collector.files.handler import Handler
     from tests.conftest import Collector
 
 BY_SIZE = replace(NEVER, max_bytes=10, backup_count=2)
@@ -46,7 +49,13 @@ class House:
 
     def handler(self, name: str = "app.log", *, compress: bool = False, keep: int = 2) -> Handler:
         rollover = replace(BY_SIZE, compress=compress, backup_count=keep)
-        return self.cache.handlers.get(str(self.directory / name), rollover)
+        return self.cache.get(name, rollover)
+
+    def add(
+        self, handler: Handler, *backups: str, made_by: Rollover | None = None, half_made: str = ""
+    ) -> None:
+        made_by = made_by or handler.inbox.rollover
+        self.chores.add(handler, Outcome(backups=list(backups), made_by=made_by, half_made=half_made))
 
     def make(self, *names: str) -> None:
         for name in names:
@@ -75,7 +84,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_each_deletion_has_a_line_and_is_counted(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "collector")
     house.make("app.log.2026-11-20", "app.log.2026-11-21", "app.log.2026-11-22")
-    house.chores.add(house.handler(), ["app.log.2026-11-21", "app.log.2026-11-22"])
+    house.add(house.handler(), "app.log.2026-11-21", "app.log.2026-11-22")
     house.done()
     assert ["app.log.2026-11-21", "app.log.2026-11-22"] == house.names()
     path = house.directory / "app.log.2026-11-20"
@@ -90,8 +99,8 @@ def test_none_goes_that_the_configuration_keeps_or_has_kept_at_the_rollover(
 ) -> None:
     house.make("app.log.2026-11-20", "app.log.2026-11-21", "app.log.2026-11-22")
     handler = house.handler(keep=now)
-    handler.file.made_by = replace(BY_SIZE, backup_count=then)
-    house.chores.add(handler, ["app.log.2026-11-22"])
+    made_by = replace(BY_SIZE, backup_count=then)
+    house.add(handler, "app.log.2026-11-22", made_by=made_by)
     house.done()
     assert left == len(house.names())
 
@@ -99,8 +108,8 @@ def test_none_goes_that_the_configuration_keeps_or_has_kept_at_the_rollover(
 def test_none_goes_before_it_is_known_what_a_new_configuration_says(house: House) -> None:
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     handler = house.handler(keep=1)
-    handler.outdated = True
-    house.chores.add(handler, ["app.log.2026-11-21"])
+    handler.inbox.outdated = True
+    house.add(handler, "app.log.2026-11-21")
     house.done()
     assert 2 == len(house.names())
 
@@ -111,7 +120,7 @@ def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.Mon
     greenlet = gevent.spawn(house.chores.run)
     house.lines_wait = True
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
-    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    house.add(house.handler(keep=1), "app.log.2026-11-21")
     gevent.sleep(0.1)
     assert 2 == len(house.names())
     house.lines_wait = False
@@ -125,7 +134,7 @@ def test_lines_that_always_wait_do_not_fill_the_volume(house: House, monkeypatch
     house.lines_wait = True
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     begun = time.monotonic()
-    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    house.add(house.handler(keep=1), "app.log.2026-11-21")
     house.done()
     assert ["app.log.2026-11-21"] == house.names()
     assert time.monotonic() - begun >= 0.1
@@ -136,8 +145,7 @@ def test_what_lines_still_go_into_is_neither_compressed_nor_deleted(house: House
     """Where a new file cannot be made after the rename, the old one goes on under the name of the backup."""
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     handler = house.handler(compress=compress, keep=1)
-    handler.file.half_made = "app.log.2026-11-20"
-    house.chores.add(handler, ["app.log.2026-11-20"])
+    house.add(handler, "app.log.2026-11-20", half_made="app.log.2026-11-20")
     house.done()
     assert "app.log.2026-11-20" in house.names()
 
@@ -153,8 +161,8 @@ def test_what_fails_is_tried_again_after_a_minute_doubling_to_an_hour(
     in_the_way = house.directory / ".app.log.2026-11-20.gz.unfinished"
     in_the_way.mkdir()
     begun = time.monotonic()
-    house.chores.add(house.handler(compress=True), ["app.log.2026-11-20"])
-    house.chores.add(house.handler("other.log", compress=True), ["other.log.2026-11-20"])
+    house.add(house.handler(compress=True), "app.log.2026-11-20")
+    house.add(house.handler("other.log", compress=True), "other.log.2026-11-20")
     with gevent.Timeout(10):
         while len(caplog.messages) < 5:
             gevent.sleep(0.001)
@@ -171,8 +179,8 @@ def test_what_fails_is_tried_again_after_a_minute_doubling_to_an_hour(
 def test_a_directory_that_is_gone_leaves_nothing_to_do(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handler = house.cache.handlers.get(str(house.directory / "gone" / "app.log"), BY_SIZE)
-    house.chores.add(handler, ["app.log.2026-11-20"])
+    handler = house.cache.get("gone/app.log", BY_SIZE)
+    house.add(handler, "app.log.2026-11-20")
     house.done()
     assert [] == caplog.messages
 
@@ -189,8 +197,8 @@ def test_a_fault_of_ours_in_one_file_stops_no_other(
 
     monkeypatch.setattr(backups, "compress", fail_once)
     house.make("app.log.2026-11-20", "other.log.2026-11-20")
-    house.chores.add(house.handler(compress=True), ["app.log.2026-11-20"])
-    house.chores.add(house.handler("other.log", compress=True), ["other.log.2026-11-20"])
+    house.add(house.handler(compress=True), "app.log.2026-11-20")
+    house.add(house.handler("other.log", compress=True), "other.log.2026-11-20")
     house.done()
     assert ["app.log.2026-11-20", "other.log.2026-11-20.gz"] == house.names()
     assert {"chores": 1} == {where: n for where, n in house.cache.stats.faults_total.items() if n}
@@ -201,9 +209,10 @@ def test_what_is_pending_keeps_all_until_it_is_known_what_a_new_configuration_sa
     """Also for a file whose handler has been evicted, and hears of nothing any more."""
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     house.lines_wait = True
-    house.chores.add(house.handler(keep=1), ["app.log.2026-11-21"])
+    handler = house.handler(keep=1)
+    house.add(handler, "app.log.2026-11-21")
     gevent.sleep(0.05)
-    house.chores.outdate()
+    handler.inbox.outdated = True
     house.lines_wait = False
     house.done()
     assert 2 == len(house.names())
@@ -212,10 +221,11 @@ def test_what_is_pending_keeps_all_until_it_is_known_what_a_new_configuration_sa
 def test_a_backup_half_made_when_its_handler_is_evicted_is_compressed_after_all(tmp_path: Path) -> None:
     cache = Cache(tmp_path, max_open=1)
     rollover = replace(BY_SIZE, compress=True)
-    handler = cache.handlers.get(str(tmp_path / "app.log"), rollover)
-    leave(handler, "0123456789\n")
+    handler = cache.get("app.log", rollover)
+    cache.leave(handler, "0123456789\n")
     cache.settle()
     (tmp_path / "app.log").rename(tmp_path / "app.log.2026-11-20")
+    assert isinstance(handler.file, RotatingFile)
     handler.file.half_made = "app.log.2026-11-20"
     cache.write("b.log", "c.log")
     with gevent.Timeout(5):

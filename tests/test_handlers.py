@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from collector.config.load import Config, load
-from collector.files.handler_cache import Handler, HandlerCache
+from collector.files.handler_cache import HandlerCache
 from collector.files.volumes import volume_of
 from collector.reserve import Reserve
 from collector.stats import Stats
@@ -19,13 +19,10 @@ from collector.stats import Stats
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from collector.config.load import Rollover
+    from collector.files.handler import Handler
+
 DEFAULTS: Config = load(None)
-
-
-def leave(handler: Handler, *lines: str) -> None:
-    for line in lines:
-        handler.leave(line)
-    handler.writer.submit()
 
 
 class Cache:
@@ -42,12 +39,17 @@ class Cache:
             self.stats,
         )
 
-    def get(self, name: str) -> Handler:
-        return self.handlers.get(str(self.directory / name), DEFAULTS.rollover)
+    def get(self, name: str, rollover: Rollover = DEFAULTS.rollover) -> Handler:
+        return self.handlers.handler(self.handlers.inbox(str(self.directory / name), rollover))
+
+    def leave(self, handler: Handler, *lines: str) -> None:
+        for line in lines:
+            handler.inbox.put(line)
+        self.handlers.submit()
 
     def write(self, *names: str) -> None:
         for name in names:
-            leave(self.get(name), f"to {name}\n")
+            self.leave(self.get(name), f"to {name}\n")
 
     def settle(self) -> None:
         with gevent.Timeout(5):
@@ -72,7 +74,7 @@ def test_who_asks_for_one_file_gets_one_handler(cache: Cache) -> None:
 def test_greenlets_that_write_to_one_file_lose_and_tear_nothing(cache: Cache, tmp_path: Path) -> None:
     def write(who: int) -> None:
         for n in range(50):
-            leave(cache.get("a.log"), f"{who} {n}\n")
+            cache.leave(cache.get("a.log"), f"{who} {n}\n")
             gevent.sleep(0)
 
     gevent.joinall([gevent.spawn(write, who) for who in range(20)], raise_error=True)
@@ -97,7 +99,7 @@ def test_idle_files_above_max_open_are_closed_the_least_recently_used_first(
 def test_a_handler_with_lines_is_never_evicted(tmp_path: Path) -> None:
     cache = Cache(tmp_path, max_open=1)
     kept = cache.get("kept.log")
-    leave(kept, "1\n")
+    cache.leave(kept, "1\n")
     cache.write(*(f"{n}.log" for n in range(10)))
     assert kept is cache.get("kept.log")
     cache.settle()
@@ -111,19 +113,6 @@ def test_a_handler_whose_semaphore_is_held_is_never_evicted(tmp_path: Path) -> N
         cache.write("a.log", "b.log", "c.log")
         cache.settle()
         assert kept is cache.get("kept.log")
-
-
-def test_lines_wait_while_somebody_else_has_the_semaphore(cache: Cache, tmp_path: Path) -> None:
-    handler = cache.get("a.log")
-    with handler.semaphore:
-        leave(handler, "1\n")
-        cache.write("b.log")
-        with gevent.Timeout(5):
-            while not (tmp_path / "b.log").exists():
-                gevent.sleep(0.001)
-        assert not (tmp_path / "a.log").exists()
-    cache.settle()
-    assert (tmp_path / "a.log").read_text() == "1\n"
 
 
 def test_an_evicted_file_is_opened_again_where_it_ended(tmp_path: Path) -> None:
@@ -182,18 +171,18 @@ def test_a_record_half_written_to_a_full_disk_is_finished_before_its_file_is_cha
     cache: Cache, tmp_path: Path, max_bytes: int
 ) -> None:
     """A limit on the size of files (EFBIG) stands in for the full disk."""
-    handler = cache.handlers.get(str(tmp_path / "a.log"), replace(DEFAULTS.rollover, max_bytes=max_bytes))
+    handler = cache.get("a.log", replace(DEFAULTS.rollover, max_bytes=max_bytes))
     moved = tmp_path / "moved"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
-        leave(handler, "0123456789abcde\n", "end\n")
+        cache.leave(handler, "0123456789abcde\n", "end\n")
         with gevent.Timeout(5):
             while not handler.pause:
                 gevent.sleep(0.001)
         assert "0123456789" == (tmp_path / "a.log").read_text()
         (tmp_path / "a.log").rename(moved)
-        cache.handlers.set_up(DEFAULTS.files, DEFAULTS.quarantine)
+        cache.handlers.reconfigure(DEFAULTS.files, DEFAULTS.quarantine)
         cache.handlers.roll_over()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -254,7 +243,8 @@ def test_lines_do_not_wait_until_all_idle_files_have_rolled_over(cache: Cache, t
 def test_a_long_backlog_is_taken_in_portions_and_in_order(cache: Cache) -> None:
     handler = cache.get("a.log")
     for number in range(25_000):
-        handler.leave(f"{number}\n")
+        handler.inbox.put(f"{number}\n")
+    cache.handlers.submit()
     portions = []
     while handler.records:
         portions.append(handler.take())
@@ -268,7 +258,8 @@ def test_a_long_backlog_is_taken_in_portions_and_in_order(cache: Cache) -> None:
 def test_portions_are_bounded_by_bytes_too_but_for_a_single_line(cache: Cache) -> None:
     handler = cache.get("a.log")
     for size in (3, 5, 1, 1):
-        handler.leave("x" * (size << 20))
+        handler.inbox.put("x" * (size << 20))
+    cache.handlers.submit()
     records = []
     while handler.records:
         records.append(handler.take().records)
@@ -282,7 +273,8 @@ def test_how_long_the_oldest_record_waits_does_not_grow_while_others_follow_it(c
     moments = []
     for _ in range(5):
         for _ in range(10_500):
-            handler.leave("x\n")
+            handler.inbox.put("x\n")
+        cache.handlers.submit()
         handler.take()
         handler.settled()
         moments.append(time.monotonic())
@@ -297,21 +289,19 @@ TEXTS = {"ASCII": "plain", "CJK": "\u6c49\u5b57", "Latin-1": "\xfc\xe4", "surrog
 def test_what_is_on_its_way_counts_with_all_its_bytes_and_is_given_back(cache: Cache, text: str) -> None:
     handler = cache.get("a.log")
     for _ in range(1000):
-        handler.leave(text * 100 + "\n")
-    handler.writer.room.take(handler.writer.left)
-    handler.writer.left = 0
+        handler.inbox.put(text * 100 + "\n")
+    cache.handlers.submit()
     lines = handler.take()
     assert len(lines.data) <= cache.reserve.held == lines.held
-    handler.writer.submit()
     cache.settle()
     assert (0, 0) == (handler.records, cache.reserve.held)
 
 
 def test_a_file_that_cannot_be_written_has_the_rollover_that_was_asked_for_last(cache: Cache) -> None:
     handler = cache.get("a.log")
-    handler.leave("it waits\n")
-    cache.handlers.set_up(DEFAULTS.files, DEFAULTS.quarantine)
+    cache.leave(handler, "it waits\n")
+    cache.handlers.reconfigure(DEFAULTS.files, DEFAULTS.quarantine)
     rollover = replace(DEFAULTS.rollover, backup_count=1)
-    cache.handlers.place(handler.file.path, rollover)
-    assert (rollover, False) == (handler.rollover, handler.outdated)
+    cache.get("a.log", rollover)
+    assert (rollover, False) == (handler.inbox.rollover, handler.inbox.outdated)
     assert 2 == len(handler.changes)

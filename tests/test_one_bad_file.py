@@ -315,7 +315,9 @@ def test_a_file_that_alone_cannot_be_written_while_others_are_has_failed_by_itse
     assert FLOOD == len(collector.lines("bad.log")) + totals["records"]["dropped"]["file"]
 
 
-@pytest.mark.parametrize("error", ["EDQUOT", "EIO", "EROFS", "ENOSPC"])
+@pytest.mark.parametrize(
+    "error", ["EDQUOT", "EIO", "EROFS", "ENOSPC", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ENODEV"]
+)
 def test_a_volume_on_which_nothing_can_be_written_drops_nothing_where_clients_are_to_wait(
     odd_volume: OddVolume, make_collector: MakeCollector, error: str
 ) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from collector.files.append_file import Lines, Outcome
 from collector.files.directory import LogDirectory
 from collector.files.quarantine import Quarantine
-from collector.files.rotating import Lines
 from tests.conftest import within
 from tests.test_server import make_frame, messages
 
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 
 def framed(payload: bytes) -> bytes:
     return len(payload).to_bytes(4, "big") + payload
+
+
+class File(Quarantine):
+    """Keeps what has come of its calls, and raises what kept it from writing."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        super().__init__(LogDirectory(str(directory)), max_bytes, 0o640, sync=False)
+        self.trouble: list[str] = []
+        self.frames_gone = 0
+
+    def write(self, lines: Lines) -> Outcome:
+        outcome = super().write(lines)
+        self.trouble += outcome.trouble
+        self.frames_gone += outcome.frames_gone
+        if outcome.error:
+            raise outcome.error
+        return outcome
 
 
 def write(quarantine: Quarantine, *payloads: bytes) -> None:
@@ -113,7 +130,7 @@ def test_a_frame_larger_than_half_is_dropped(
 
 
 def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) -> None:
-    quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
+    quarantine = File(tmp_path, 40)
     frames = [bytes([n]) * 6 for n in range(7)]
     for frame in frames:
         write(quarantine, frame)
@@ -123,7 +140,7 @@ def test_the_older_half_goes_first_and_its_frames_are_counted(tmp_path: Path) ->
 
 def test_frames_of_a_former_run_are_not_counted_when_they_go(tmp_path: Path) -> None:
     for run in range(2):
-        quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
+        quarantine = File(tmp_path, 40)
         for n in range(4):
             write(quarantine, bytes([n]) * 6)
         assert 0 == quarantine.frames_gone, run
@@ -132,7 +149,7 @@ def test_frames_of_a_former_run_are_not_counted_when_they_go(tmp_path: Path) -> 
 
 
 def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> None:
-    quarantine = Quarantine(LogDirectory(str(tmp_path)), 40, 0o640, sync=False)
+    quarantine = File(tmp_path, 40)
     frames = [bytes([n]) * 6 for n in range(3)]
     write(quarantine, *frames)
     assert [b"".join(map(framed, frames[:2])), framed(frames[2])] == kept(tmp_path)
@@ -140,7 +157,7 @@ def test_a_batch_is_split_between_the_halves_and_no_frame_is(tmp_path: Path) -> 
 
 def test_what_a_kill_left_of_a_frame_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / ".quarantine").write_bytes(framed(b"whole") + framed(b"cut")[:-1])
-    quarantine = Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False)
+    quarantine = File(tmp_path, 1000)
     write(quarantine, b"next")
     assert framed(b"whole") + framed(b"next") == kept(tmp_path)[1]
     assert "cut 6 bytes" in quarantine.trouble[0]
@@ -149,12 +166,12 @@ def test_what_a_kill_left_of_a_frame_is_cut_off(tmp_path: Path) -> None:
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "outside", tmp_path / ".quarantine")
     with pytest.raises(OSError, match="quarantine"):
-        write(Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False), b"x")
+        write(File(tmp_path, 1000), b"x")
     assert not (tmp_path / "outside").exists()
 
 
 def test_it_is_made_anew_when_somebody_has_moved_it_to_replay_it(tmp_path: Path) -> None:
-    quarantine = Quarantine(LogDirectory(str(tmp_path)), 1000, 0o640, sync=False)
+    quarantine = File(tmp_path, 1000)
     write(quarantine, b"first.", b"second")
     (tmp_path / ".quarantine").rename(tmp_path / "saved")
     write(quarantine, b"third.")

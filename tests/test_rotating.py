@@ -6,7 +6,7 @@ import resource
 import shutil
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from collector.config.load import Rollover
 from collector.files import backups
+from collector.files.append_file import Lines, Outcome
 from collector.files.backups import Upkeep
-from collector.files.rotating import Lines, RotatingFile, make_directory
+from collector.files.directory import make_directory
+from collector.files.rotating import RotatingFile
 from tests.conftest import no_descriptor_free
 
 if TYPE_CHECKING:
@@ -47,12 +49,34 @@ class Clock:
         return self.now
 
 
-def open_file(directory: Path, rollover: Rollover, clock: Clock | None = None) -> RotatingFile:
+class File(RotatingFile):
+    """Keeps what has come of its calls, and raises what kept it from writing."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.trouble: list[str] = []
+        self.made: list[str] = []
+
+    def write(self, lines: Lines) -> Outcome:
+        return self._kept(super().write(lines))
+
+    def close(self) -> Outcome:
+        return self._kept(super().close())
+
+    def _kept(self, outcome: Outcome) -> Outcome:
+        self.trouble += outcome.trouble
+        self.made += outcome.backups
+        if outcome.error:
+            raise outcome.error
+        return outcome
+
+
+def open_file(directory: Path, rollover: Rollover, clock: Clock | None = None) -> File:
     clock = clock or Clock()
-    return RotatingFile(str(directory / "app.log"), rollover, 0o640, clock=clock, monotonic=clock.monotonic)
+    return File(str(directory / "app.log"), rollover, 0o640, clock=clock, monotonic=clock.monotonic)
 
 
-def write(file: RotatingFile, *records: str) -> Lines:
+def write(file: File, *records: str) -> Lines:
     encoded = [record.encode() for record in records]
     ends = [sum(map(len, encoded[: i + 1])) for i in range(len(encoded))]
     lines = Lines(b"".join(encoded), len(records), ends)
@@ -60,7 +84,7 @@ def write(file: RotatingFile, *records: str) -> Lines:
     return lines
 
 
-def do_chores(file: RotatingFile, rollover: Rollover) -> None:
+def do_chores(file: File, rollover: Rollover) -> None:
     order = file.directory.numbers.order
     upkeep = Upkeep(rollover.backup_count, rollover.compress, max(order.values(), default=0))
     directory = os.path.dirname(file.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,12 @@ import gevent
 import pytest
 
 from collector.files.chores import Chores
-from collector.files.handler_cache import Handler
+from collector.files.handler import Handler
 from collector.files.rotating import RotatingFile
+from collector.files.syncing import Syncing
 from collector.files.writer import Writer
 from tests.test_chores import BY_SIZE
-from tests.test_handlers import Cache, leave
+from tests.test_handlers import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +36,10 @@ def failing_once(cache: Cache, monkeypatch: pytest.MonkeyPatch, kind: type, meth
 
     def fail_once(owner: Any, *arguments: object) -> object:
         nonlocal calls
-        if isinstance(owner, RotatingFile):
-            mine = owner.path.startswith(f"{cache.directory}/")
-        else:
-            mine = getattr(owner, "writer", owner)._stats is cache.stats  # noqa: SLF001 - see above
+        writers = cache.handlers._writers.values()  # noqa: SLF001 - see above
+        path = getattr(getattr(owner, "file", owner), "path", "")
+        of_writers = [vars(writer).values() for writer in writers]
+        mine = path.startswith(f"{cache.directory}/") or owner in [*writers, *itertools.chain(*of_writers)]
         calls += mine
         if mine and calls == 1:
             raise ValueError("of ours")
@@ -65,9 +67,9 @@ def faults(cache: Cache) -> dict[str, int]:
         (Writer, "_lock_due"),
         (Writer, "_hop"),
         (Writer, "_next_retry"),
-        (Writer, "_sync_beside"),
+        (Syncing, "take_over"),
         (Handler, "take"),
-        (Handler, "count_written"),
+        (RotatingFile, "count_written"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -93,7 +95,7 @@ def test_a_fault_in_syncing_is_told_and_what_was_written_is_synced_after_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path, sync_seconds=1)
-    calls = failing_once(cache, monkeypatch, RotatingFile, "duplicate_to_sync")
+    calls = failing_once(cache, monkeypatch, RotatingFile, "duplicate")
     cache.write("a.log")
     within(lambda: calls() == 2)
     assert {"syncing": 1} == faults(cache)
@@ -105,9 +107,9 @@ def test_a_fault_in_the_chores_leaves_them_to_be_done(
 ) -> None:
     cache = Cache(tmp_path)
     failing_once(cache, monkeypatch, Chores, "_look_after")
-    handler = cache.handlers.get(str(tmp_path / "a.log"), replace(BY_SIZE, backup_count=1))
+    handler = cache.get("a.log", replace(BY_SIZE, backup_count=1))
     for number in range(4):
-        leave(handler, f"{number} is a file\n")
+        cache.leave(handler, f"{number} is a file\n")
         cache.settle()
     within(lambda: 2 == len([path for path in tmp_path.iterdir() if path.name[0] != "."]))
     assert {"chores": 1} == faults(cache)
@@ -118,7 +120,6 @@ def test_a_fault_that_comes_back_three_times_with_the_same_lines_ends_the_worker
     program = f"""
 import gevent
 from pathlib import Path
-from collector.files.handler_cache import Handler
 from collector.files.rotating import RotatingFile
 from tests.test_handlers import Cache
 
@@ -128,7 +129,7 @@ def fail(*_):
 cache = Cache(Path({str(tmp_path)!r}))
 cache.write("good.log")
 cache.settle()
-Handler.count_written = fail
+RotatingFile.count_written = fail
 cache.write("bad.log")
 gevent.sleep(60)
 """

@@ -13,9 +13,8 @@ import tempfile
 from contextlib import suppress
 
 from collector.config.load import Config, ConfigError, load, same_files
-from collector.files.directory import folding
+from collector.files.directory import folding, make_directory
 from collector.files.lock import holder
-from collector.files.rotating import make_directory
 from collector.listen.sockets import try_host
 
 

@@ -16,6 +16,7 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config.load import ConfigError
+from collector.daemon.routing import renderers
 from collector.files.periods import read_zone_again
 from collector.greenlets import tell
 from collector.listen.tls import TlsError, load
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from collector.admin.http import AdminPort
     from collector.config.load import Config
-    from collector.daemon.routing import Router
+    from collector.daemon.routing import Renderers, Router
     from collector.files.handler_cache import HandlerCache
     from collector.files.retention import Retention
     from collector.listen.server import Server
@@ -105,32 +106,29 @@ class Running:
                 # Each is of a kind of its own, for none may be left out.
                 log.error("SIGHUP: %s", fault, extra={"of": fault})
             return
-        config, tls, router = prepared
+        config, tls, renders = prepared
         wanted, changed, left = self._applicable(config)
         if read_zone_again():
             changed.append(f"the time zone ({time.strftime('%Z %z')})")
         if tls:
             changed += tls.changed(self._server.tls)
-        if (wanted.files.name, wanted.files.dots) == (self.config.files.name, self.config.files.dots):
-            router.names = self._router.names  # max_files is for all of them together
         logging.getLogger("collector").setLevel(wanted.log.level)
         max_clients, max_open = share_descriptors(wanted)
         self._reserve.set_up(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
-        files = self._handlers.set_up(replace(wanted.files, max_open=max_open), wanted.quarantine)
+        files = self._handlers.reconfigure(replace(wanted.files, max_open=max_open), wanted.quarantine)
+        router = self._router.successor(wanted, renders)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
         self._retention.set_up(wanted)
         if self._admin_port and wanted.admin:
             self._admin_port.set_up(wanted.admin)
         _warn(wanted)
-        self._stats.count_up()
-        self._stats.count_up = router.count_up
         self.config, self._router = wanted, router
         reopened = counted(files, "file")
         log.info("SIGHUP: changed: %s; reopened: %s", ", ".join(changed) or "nothing", reopened)
         if left:
             log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(left))
 
-    def _prepare(self) -> tuple[Config, ServerTls | None, Router] | list[str]:
+    def _prepare(self) -> tuple[Config, ServerTls | None, Renderers] | list[str]:
         """In a thread: do what may fail or take its time; return what came of it, or the faults."""
         # Returned, for what a task raises gevent's thread pool also prints as a traceback.
         try:
@@ -140,7 +138,7 @@ class Running:
             return error.faults
         except OSError as error:
             return [str(error)]
-        return config, tls, self._router.successor(config)
+        return config, tls, renderers(config)
 
     def _applicable(self, config: Config) -> tuple[Config, list[str], list[str]]:
         """Return *config* without what needs a restart; what has changed; what has, but needs a restart."""

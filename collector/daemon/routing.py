@@ -19,15 +19,18 @@ from collector.wire.framing import HEADER_BYTES
 from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from collector.admin.stream import Stream
-    from collector.config.load import Config, Rollover
+    from collector.config.load import Config, Format, Rollover
     from collector.files.handler_cache import HandlerCache
-    from collector.files.writer import Writer
+    from collector.files.inbox import Inbox
     from collector.pickles.reader import RecordError
+    from collector.reserve import Room
     from collector.stats import Stats
     from collector.wire.records import Fragment, Record
+
+    Renderers = Mapping[Format, Callable[[Record, str], str]]
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +47,51 @@ class Route(NamedTuple):
 
     render: Callable[[Record, str], str]
     level: int
-    lines: list[str]
-    """The lines of the file that wait."""
-    path: str
-    rollover: Rollover
-    writer: Writer
+    """Records below it are dropped."""
+    inbox: Inbox
+
+
+class RouteTable:
+    """The routes found so far: by host where files are named by it, then by logger and by head of record."""
+
+    def __init__(self, make: Callable[[str, str], Route]) -> None:
+        """*make* makes the route of a logger, for records from a host."""
+        self._make = make
+        self._by_host: dict[str, dict[Fragment | str, Route]] = {}
+        self._size = 0
+
+    def for_host(self, host: str) -> Mapping[Fragment | str, Route]:
+        """Return the routes of *host*, for a batch; find() adds to them."""
+        return self._by_host.get(host, {})
+
+    def find(self, record: Record, host: str) -> Route:
+        """Return the route of a record, which is found by its head too from now on."""
+        head, name = record[0], name_of(record)
+        route = self.for_host(host).get(name)
+        if route is None:
+            route = self._make(name, host)
+            if len(name) > _MAX_NAME_CHARACTERS:
+                return route
+            self._add(host, name, route)
+        if head.shared:
+            self._add(host, head, route)
+        return route
+
+    def forget(self) -> None:
+        """Find every route anew. A batch under way goes by what it has."""
+        self._by_host = {}
+        self._size = 0
+
+    def _add(self, host: str, key: Fragment | str, route: Route) -> None:
+        if self._size >= _MAX_ROUTES:
+            self.forget()
+        self._size += 1
+        self._by_host.setdefault(host, {})[key] = route
+
+
+def renderers(config: Config) -> Renderers:
+    """Return what renders records by each format of *config*. With many rules it takes a while."""
+    return {form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}}
 
 
 class Router:
@@ -57,34 +100,36 @@ class Router:
     def __init__(
         self,
         config: Config,
+        renders: Renderers,
         handlers: HandlerCache,
         stats: Stats,
         stream: Stream | None = None,
     ) -> None:
+        """Take what renderers() has made of *config*. From now on *stats* count what this one reads."""
         self._config = config
         self._stream = stream
         self._handlers = handlers
         self._stats = stats
         self._directory = handlers.directory
-        self._renderers = {
-            form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}
-        }
+        self._renders = renders
         self._rollovers: dict[str, Rollover] = {}
         """Of the files that rules name."""
         self._respelled = -1
         self._reader = RecordReader(config.listen.python2_encoding, stats.count_fragment)
-        self.count_up = self._reader.count_up
-        """Has the statistics count what was read since the last time."""
-        self.names: set[str] = set()
+        stats.count_up = self._reader.count_up
+        self._names: set[str] = set()
         """The files that names from the wire have made."""
-        self._routes: dict[str, dict[Fragment | str, Route]] = {}
-        """By host where files are named by it, and there by the head of a record and its logger's name."""
+        self._routes = RouteTable(self._make)
         self._by_host = "{client}" in config.files.name
-        self._remembered = 0
 
-    def successor(self, config: Config) -> Router:
-        """Return one that goes by *config* and has nothing to find yet."""
-        return Router(config, self._handlers, self._stats, self._stream)
+    def successor(self, config: Config, renders: Renderers) -> Router:
+        """Return one that goes by *config* from now on; this one is not to be used any more."""
+        self._reader.count_up()
+        router = Router(config, renders, self._handlers, self._stats, self._stream)
+        old, new = self._config.files, config.files
+        if (old.name, old.dots) == (new.name, new.dots):
+            router._names = self._names  # max_files is for all of them together
+        return router
 
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
@@ -101,9 +146,9 @@ class Router:
         finally:  # whatever fault of ours there is in a record: what was read before it is kept
             if unreadable:
                 self._quarantine(unreadable, host, peer)
-            writers = self._handlers.submit()
-        for writer in writers:
-            writer.room.wait()
+            rooms = self._handlers.submit()
+        for room in rooms:
+            room.wait()
 
     def _render(  # noqa: C901 - a call per record would cost more than most of what is done here
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
@@ -113,21 +158,21 @@ class Router:
         watched = self._stream and self._stream.has_time(len(payloads))
         records: list[Record] | None = [] if watched else None
         place = host if self._by_host else ""
-        routes = self._routes.get(place, {})
-        full = self._handlers.full()
-        dropped: dict[str, int] = {}
+        routes = self._routes.for_host(place)
+        refusing = self._handlers.refusing()
+        dropped: dict[Inbox, int] = {}
         below = 0
         in_part: list[tuple[int, str]] = []
         for record in self._reader.read(payloads, unreadable, in_part):
             try:
-                render, level, lines, path, rollover, writer = routes[record[0]]
+                render, level, inbox = routes[record[0]]
             except KeyError:
-                render, level, lines, path, rollover, writer = self._find(routes, record, place)
+                render, level, inbox = self._routes.find(record, place)
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
                 continue
-            if full and (writer in full or path in full):
-                dropped[path] = dropped.get(path, 0) + 1
+            if refusing and (inbox.room in refusing or inbox in refusing):
+                dropped[inbox] = dropped.get(inbox, 0) + 1
                 continue
             try:
                 line = render(record, peer)
@@ -135,11 +180,7 @@ class Router:
                 self._stats.dropped_records_total["unreadable"] += 1
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
                 continue
-            # As Handler.leave() does it, which would be found and called for each record.
-            if not lines:
-                self._handlers.get(path, rollover).begin()
-            lines.append(line)
-            writer.left += line.__sizeof__()
+            inbox.put(line)
             if records is not None:
                 records.append(record)
         self._stats.over_budget_records_total += len(in_part)
@@ -154,17 +195,17 @@ class Router:
             )
         if below:
             self._stats.dropped_records_total["level"] += below
-        for path, count in dropped.items():
-            self._count_dropped(path, count, full)
+        for inbox, count in dropped.items():
+            self._count_dropped(inbox, count, refusing)
         if self._stream and records:
             self._stream.publish(records, peer)
 
     def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], host: str, peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
-        handler = self._handlers.quarantine
+        inbox = self._handlers.quarantine.inbox
         half = self._handlers.quarantine_file.half
-        path, full_now = handler.file.path, self._handlers.full()
-        full = handler.writer in full_now or path in full_now
+        refusing = self._handlers.refusing()
+        full = inbox.room in refusing or inbox in refusing
         told: list[tuple[str, str, tuple[object, ...]]] = []
         too_large = 0
         for payload, fault in unreadable:
@@ -172,62 +213,34 @@ class Router:
             fits = len(payload) + HEADER_BYTES <= half
             kept = fits and not full
             if kept:
-                handler.leave(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
+                inbox.put(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
             too_large += not fits
             what = (peer, counted(len(payload), "byte"), fault)
             told.append((_QUARANTINED if kept else _DROPPED, fault.reason, what))
         self._stats.dropped_records_total["unreadable"] += too_large
         if full and too_large < len(unreadable):
-            self._count_dropped(path, len(unreadable) - too_large, full_now)
+            self._count_dropped(inbox, len(unreadable) - too_large, refusing)
         error_each(log, told, host)
 
-    def _count_dropped(self, path: str, records: int, full: Collection[Writer | str]) -> None:
-        if path in full:
-            self._handlers.drop(path, records)
+    def _count_dropped(self, inbox: Inbox, records: int, refusing: Collection[Room | Inbox]) -> None:
+        if inbox in refusing:
+            self._handlers.drop(inbox, records)
             return
         self._stats.dropped_records_total["reserve full"] += records
         what = counted(records, "record")
-        log.error("%s: %s dropped: the reserve is full", path, what, extra={"by": path})
-
-    def _find(self, routes: dict[Fragment | str, Route], record: Record, host: str) -> Route:
-        """Return the route of a record, from now on found by its head too."""
-        head, name = record[0], name_of(record)
-        route = routes.get(name)
-        if route is None:
-            route = self._make(name, host)
-            if len(name) > _MAX_NAME_CHARACTERS:
-                return route
-            self._remember(routes, name, route, host)
-        if head.shared:
-            self._remember(routes, head, route, host)
-        return route
-
-    def _remember(
-        self, routes: dict[Fragment | str, Route], key: Fragment | str, route: Route, host: str
-    ) -> None:
-        if self._remembered >= _MAX_ROUTES:
-            self._forget_routes()
-        self._remembered += 1
-        self._routes[host] = routes
-        routes[key] = route
-
-    def _forget_routes(self) -> None:
-        self._remembered = 0
-        for each in self._routes.values():
-            each.clear()
-        self._routes.clear()
+        log.error("%s: %s dropped: the reserve is full", inbox.path, what, extra={"by": inbox.path})
 
     def _respell(self) -> None:
         """Find every path anew, now that more is known of which names are one file."""
         self._respelled = self._handlers.respelled
-        self._forget_routes()
-        self.names = {self._spelled(name, tell=False) for name in self.names}
+        self._routes.forget()
+        self._names = {self._spelled(name, tell=False) for name in self._names}
         for rule in self._config.rules:
             if rule.file:
                 # Their spelling comes before any from the wire.
                 name = self._spelled(rule.file)
                 self._rollovers[name] = rule.rollover
-                self._handlers.place(os.path.join(self._directory, name), rule.rollover)
+                self._handlers.inbox(os.path.join(self._directory, name), rule.rollover)
 
     def _spelled(self, name: str, *, tell: bool = True) -> str:
         """Return the path *name*, below the directory, as its file was spelled first."""
@@ -249,16 +262,15 @@ class Router:
         # A file that a rule names has that rule's rollover for everybody.
         rollover = self._rollovers.get(name, rollover)
         path = os.path.join(self._directory, name)
-        lines, writer = self._handlers.place(path, rollover)
-        return Route(self._renderers[form], level, lines, path, rollover, writer)
+        return Route(self._renders[form], level, self._handlers.inbox(path, rollover))
 
     def _name(self, logger: str, host: str) -> str:
         """Return the file for a logger that no rule gives one, within max_files."""
         files = self._config.files
         name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
         name = self._spelled(name)
-        if name not in self.names:
-            if len(self.names) >= files.max_files:
+        if name not in self._names:
+            if len(self._names) >= files.max_files:
                 log.warning(
                     "logger %s goes to %s.log: names from the wire have made as many files as max_files = %d",
                     escape(logger)[:200],
@@ -266,5 +278,5 @@ class Router:
                     files.max_files,
                 )
                 return self._spelled(f"{OVERFLOW}.log")
-            self.names.add(name)
+            self._names.add(name)
         return name

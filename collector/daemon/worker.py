@@ -23,7 +23,7 @@ from collector.admin.status import Status
 from collector.admin.stream import Stream
 from collector.daemon import guardian
 from collector.daemon.reload import Running, share_descriptors
-from collector.daemon.routing import Router
+from collector.daemon.routing import Router, renderers
 from collector.exits import end_at_once
 from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
@@ -73,8 +73,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     handlers.wait_for_trials(_TRIAL_SECONDS)
     stream = Stream()
-    router = Router(config, handlers, stats, stream)
-    stats.count_up = router.count_up
+    router = Router(config, renderers(config), handlers, stats, stream)
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream)
     stop = Event()

@@ -23,8 +23,10 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collector.config.load import Rollover
+    from collector.files.append_file import Outcome
     from collector.files.backups import Tasks
-    from collector.files.handler_cache import Handler
+    from collector.files.handler import Handler
     from collector.stats import Stats
 
     _Result = TypeVar("_Result")
@@ -46,9 +48,13 @@ _LAST_PAUSE_SECONDS = 3600.0
 class _File:
     """A log file with something to do."""
 
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-        self.rollover = handler.file.made_by
+    handler: Handler
+    rollover: Rollover
+    """What held when the last of its backups was made."""
+
+    def __init__(self) -> None:
+        self.half_made = ""
+        """The name of a backup that lines still go into."""
         self.last = 0
         """The place of its newest backup in the order in which those of its directory were made."""
         self.due = 0.0
@@ -74,24 +80,18 @@ class Chores:
         self._wake = Event()
         self._thread = ThreadPool(1)
 
-    def add(self, handler: Handler, made: list[str]) -> None:
-        """Look after the backups of *handler*, of which *made* are new."""
-        made_by, order = handler.file.made_by, handler.file.directory.numbers.order
-        if not (made_by.backup_count or made_by.compress):
-            for name in made:
+    def add(self, handler: Handler, outcome: Outcome) -> None:
+        """Look after the backups of *handler*, of which those of *outcome* are new."""
+        made_by, order = outcome.made_by, handler.file.directory.numbers.order
+        if not (made_by and (made_by.backup_count or made_by.compress)):
+            for name in outcome.backups:
                 order.pop(name, None)
             return
-        file = self._files.setdefault(handler.file.path, _File(handler))
-        file.handler = handler
-        file.rollover = made_by
-        file.last = max([file.last, *(order.get(name, 0) for name in made)])
+        file = self._files.setdefault(handler.file.path, _File())
+        file.handler, file.rollover, file.half_made = handler, made_by, outcome.half_made
+        file.last = max([file.last, *(order.get(name, 0) for name in outcome.backups)])
         file.due = file.pause = 0.0
         self._wake.set()
-
-    def outdate(self) -> None:
-        """Take note that the configuration was read again: what it says is known with the next record."""
-        for file in (*self._files.values(), *self._at_work.values()):
-            file.handler.outdated = True
 
     @property
     def idle(self) -> bool:
@@ -185,11 +185,11 @@ class Chores:
             elif size:
                 self._stats.deleted_backups_total["backup_count"] += 1
                 self._stats.deleted_bytes_total += size
-                why = f"backup_count = {handler.rollover.backup_count}"
+                why = f"backup_count = {handler.inbox.rollover.backup_count}"
                 log.info("%s: deleted, which frees %s: %s", path, counted(size, "byte"), why)
         for path in tasks.compress:
             self._let_lines_go_first()
-            fault = self._in_thread(backups.compress, path, handler.mode, self.sync)
+            fault = self._in_thread(backups.compress, path, handler.file.mode, self.sync)
             if fault:
                 failed = True
                 log.error("%s: cannot be compressed, trying again in %g s: %s", path, pause, fault)
@@ -214,7 +214,7 @@ class Chores:
 def _upkeep(file: _File) -> Upkeep:
     # The configuration may have been read again since the rollover: none goes that either of the two keeps.
     # What it says now is known with the next record for the file.
-    handler = file.handler
-    counts = (file.rollover.backup_count, handler.rollover.backup_count)
-    keep = max(counts) if all(counts) and not handler.outdated else 0
-    return Upkeep(keep, file.rollover.compress, file.last, handler.file.half_made)
+    inbox = file.handler.inbox
+    counts = (file.rollover.backup_count, inbox.rollover.backup_count)
+    keep = max(counts) if all(counts) and not inbox.outdated else 0
+    return Upkeep(keep, file.rollover.compress, file.last, file.half_made)

@@ -10,6 +10,7 @@ import os
 import tempfile
 import threading
 import unicodedata
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.files.backups import Numbers
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TRIAL_SECONDS = 2.0
+DIRECTORY_MODE = 0o750
 
 
 class LogDirectory:
@@ -48,6 +50,30 @@ class LogDirectory:
             f"the volume of {self.path!r} refuses to change the mode of a file ({error.strerror}): "
             "files there have the mode that it gives them"
         )
+
+
+def make_directory(path: str) -> None:
+    """Make a directory and what is missing above it, for the owner to write and the group to read.
+
+    Unlike os.makedirs, which gives the mode to the last one only. Raises OSError, not if it exists.
+    """
+    try:
+        _make_one_directory(path)
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        _make_one_directory(path)  # where nothing can be made, as in /proc, the reason is the same again
+
+
+def _make_one_directory(path: str) -> None:
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        # Whatever the umask is. A volume that refuses it makes its directories as it does its files.
+        with suppress(OSError):
+            os.chmod(path, DIRECTORY_MODE)
 
 
 def fold(name: str) -> str:

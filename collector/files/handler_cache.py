@@ -1,177 +1,50 @@
-"""The handler cache: who owns a log file, guarded by semaphores.
+"""The handler cache: the handlers of log files, the writers of volumes, and what waits for each file.
 
-A handler takes the lines for its file at once and leaves the writing to the writer of its volume. Its
-semaphore is held while its lines are on their way, it rolls over, is reopened or closed: one of these at a
-time, and the greenlet that holds it may switch. Knows no socket and no pickle.
+It alone joins them: an inbox knows no handler, a handler no writer. Knows no socket and no pickle.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
-from bisect import bisect_right
 from collections import OrderedDict
 from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
+from collector.config.load import Rollover
 from collector.files.directory import LogDirectory, device_of, folded, ignores_case
-from collector.files.quarantine import NEVER, Quarantine
-from collector.files.rotating import Lines, RotatingFile
+from collector.files.handler import Handler
+from collector.files.inbox import Inbox
+from collector.files.quarantine import Quarantine
+from collector.files.rotating import RotatingFile
 from collector.files.volumes import volume_of
 from collector.files.writer import Writer
 from collector.log import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-    from collector.config.load import Files, Rollover
+    from collector.config.load import Files
     from collector.config.load import Quarantine as QuarantineTable
-    from collector.reserve import Reserve
+    from collector.reserve import Reserve, Room
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
 
-# Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
-_PORTION_BYTES = 4 * 1024 * 1024
-_PORTION_RECORDS = 10_000
 _POLL_SECONDS = 0.005
 # A volume that stands still is not to hold up one that is mounted below it for longer.
 _TRIAL_SECONDS = 5.0
+# The quarantine is none of the files that rules are for.
+_NO_ROLLOVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
 
 
-class Handler:
-    """Owns one log file: the lines that wait for it, and whose turn it is."""
+class _LogHandler(Handler):
+    """The handler of a log file: all but that of the quarantine."""
 
-    def __init__(
-        self, file: RotatingFile, rollover: Rollover, mode: int, writer: Writer, lines: list[Any]
-    ) -> None:
-        self.file = file
-        self.rollover = rollover
-        self.outdated = False
-        """Whether the configuration was read again since somebody asked for the handler."""
-        self.mode = mode
-        self.writer = writer
-        self.lines = lines
-        """What waits for the writer, a record each: text, or in the quarantine a frame."""
-        self.semaphore = BoundedSemaphore(1)
-        self.pause = 0.0
-        """Seconds between the last two tries to write; 0 while all is well."""
-        self.error = ""
-        """Why the last try to write failed; "" while all is well."""
-        self.retry_at = 0.0
-        """When to try again, by the monotonic clock."""
-        self.failed_at = 0.0
-        """When the last try to write failed, by the monotonic clock; 0 while all is well."""
-        self.of_the_volume = False
-        """Whether it failed in a way in which all files of a volume may, and no other was written."""
-        self.dropped = 0
-        """Records dropped since writing began to fail, for too much waits already."""
-        self.faults = 0
-        """How often the collector itself was at fault with the same lines."""
-        self.changes: list[Callable[[], None]] = []
-        """What is to be done to the file between two records, in the writer's thread."""
-        self._begun_at = 0.0
-        """When the first of `lines` was received, or before."""
-        self._mark = (0, 0.0)
-        """How many of `lines` were there at a later moment, and that moment: others are younger."""
-        self._on_their_way: Lines | None = None
-        self._measured = 0, 0
-        """How many of `lines` were measured, and their bytes: for a file that fails, again and again."""
-
-    def leave(self, line: str | bytes) -> None:
-        """Take a record; the caller has it written by HandlerCache.submit(). Never waits."""
-        if not self.lines:
-            self.begin()
-        self.lines.append(line)
-        # The memory that it takes, which is more than its characters.
-        self.writer.left += line.__sizeof__()
-
-    def begin(self) -> None:
-        """Take note that `lines`, which is empty, gets some now."""
-        self._begun_at = time.monotonic()
-        self._mark = 0, self._begun_at
-        self.writer.newly_waiting.append(self)
-
-    @property
-    def records(self) -> int:
-        """Records that are not on disk."""
-        return len(self.lines) + (self._on_their_way.records if self._on_their_way else 0)
-
-    @property
-    def held(self) -> int:
-        """Bytes of the reserve that its records take."""
-        count, size = self._measured
-        size += sum(map(sys.getsizeof, self.lines[count:]))
-        self._measured = len(self.lines), size
-        return size + (self._on_their_way.held if self._on_their_way else 0)
-
-    def take(self) -> Lines:
-        """Return what to write next: what failed before, or else what waits. There must be something.
-
-        Raises MemoryError, and has taken nothing then.
-        """
-        if self._on_their_way is None:
-            taken = self.lines[:_PORTION_RECORDS]
-            sizes = [line.__sizeof__() for line in taken]
-            held = sum(sizes)
-            if held > _PORTION_BYTES:
-                count = max(1, bisect_right(list(accumulate(sizes)), _PORTION_BYTES))
-                taken, held = taken[:count], sum(sizes[:count])
-            lines = self._join(taken)
-            lines.since, lines.held = self._begun_at, max(held, len(lines.data))
-            self.writer.room.take(lines.held - held)
-            self._on_their_way = lines
-            self._measured = 0, 0
-            del self.lines[: len(taken)]
-            marked, marked_at = self._mark
-            self._mark = marked - len(taken), marked_at
-            if marked <= len(taken):
-                self._begun_at = marked_at
-                self._mark = len(self.lines), time.monotonic()
-        return self._on_their_way
-
-    def _join(self, lines: list[Any]) -> Lines:
-        """Return *lines* in one piece."""
-        if isinstance(self.file, Quarantine):
-            return Lines(b"".join(lines), len(lines), list(accumulate(map(len, lines))))
-        # Lone surrogates are legal in a record and not in UTF-8.
-        data = "".join(lines).encode("utf-8", "backslashreplace")
-        ends = None
-        if self.rollover.max_bytes:
-            sizes = list(map(len, lines))
-            if sum(sizes) != len(data):  # not all are ASCII
-                sizes = [len(line.encode("utf-8", "backslashreplace")) for line in lines]
-            ends = list(accumulate(sizes))
-        return Lines(data, len(lines), ends)
-
-    def count_written(self, stats: Stats, lines: Lines) -> None:
-        """Count *lines* as what they are, now that they are on disk."""
-        if isinstance(self.file, Quarantine):
-            stats.quarantined_records_total += lines.records - self.file.frames_gone
-            stats.dropped_records_total["quarantine full"] += self.file.frames_gone
-            self.file.frames_gone = 0
-        else:
-            stats.written_records_total += lines.records
-            stats.written_bytes_total += len(lines.data)
-
-    def settled(self) -> None:
-        """Forget what take() returned: it is on disk."""
-        self._on_their_way = None
-        self.pause = self.retry_at = self.failed_at = 0.0
-        self.error = ""
-        self.of_the_volume = False
-        self.dropped = self.faults = 0
-
-    @property
-    def since(self) -> float:
-        """When the oldest of its records that are not on disk was received, or before; there must be one."""
-        return self._on_their_way.since if self._on_their_way else self._begun_at
+    file: RotatingFile
 
 
 class HandlerCache:
@@ -184,14 +57,11 @@ class HandlerCache:
         self._files = files
         self._reserve = reserve
         self._stats = stats
-        self._handlers: OrderedDict[str, Handler] = OrderedDict()
-        self._lines: dict[str, list[str]] = {}
-        """What waits for each file: one list for all handlers that it ever has, for others hold on to it."""
-        self._evicted: dict[str, tuple[Rollover, bool]] = {}
-        """The files whose handlers are gone, with what Handler has as `rollover` and `outdated`.
-
-        There are no more than names may make.
-        """
+        self._handlers: OrderedDict[str, _LogHandler] = OrderedDict()
+        self._inboxes: dict[str, Inbox] = {}
+        """By the path of the file, for good: routes hold on to them. Names make no more than they may."""
+        self._evicted: set[str] = set()
+        """The paths of files whose handlers are gone."""
         self._writers: dict[str, Writer] = {}
         self._directories: dict[str, tuple[LogDirectory, Writer]] = {}
         self._spellings: dict[str, str] = {}
@@ -204,99 +74,113 @@ class HandlerCache:
         root, writer = self._in_directory(self.directory)
         sync = files.sync_seconds > 0
         self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
-        self.quarantine = Handler(self.quarantine_file, NEVER, files.mode, writer, [])
+        inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals)
+        self.quarantine = Handler(self.quarantine_file, inbox)
         """Takes frames as received, each one of its records."""
 
     def __len__(self) -> int:
         return len(self._handlers)
 
-    def place(self, path: str, rollover: Rollover) -> tuple[list[str], Writer]:
-        """Return where the lines for the file *path* wait, and the writer of its volume, for good."""
-        if path in self._handlers:
-            # While it has lines that wait nobody asks for it, and it would not hear of another rollover.
-            self.get(path, rollover)
-        _, writer = self._in_directory(os.path.dirname(path))
-        self._spellings.setdefault(self._folded(path), path)
-        return self._lines.setdefault(path, []), writer
+    def inbox(self, path: str, rollover: Rollover) -> Inbox:
+        """Return the inbox of the file *path*, which is absolute.
+
+        The first *rollover* asked for holds, and after each reconfigure() the first one asked for since.
+        """
+        inbox = self._inboxes.get(path)
+        if inbox is None:
+            _, writer = self._in_directory(os.path.dirname(path))
+            self._spellings.setdefault(self._folded(path), path)
+            inbox = self._inboxes[path] = Inbox(path, rollover, writer.room, writer.arrivals)
+        elif inbox.outdated:
+            inbox.outdated = False
+            if inbox.rollover != rollover:
+                inbox.rollover = rollover
+                if handler := self._handlers.get(path):
+                    self._change(handler, partial(handler.file.set_rollover, rollover))
+        return inbox
 
     def spelled(self, path: str) -> str:
         """Return *path* as its file was spelled first: where a volume ignores case they are one."""
         return self._spellings.get(self._folded(path), path)
 
-    def get(self, path: str, rollover: Rollover) -> Handler:
-        """Return the handler of the file *path*, which is absolute. Opens nothing."""
+    def handler(self, inbox: Inbox) -> Handler:
+        """Return the handler of the file that *inbox* is for. Opens nothing."""
+        path = inbox.path
+        if inbox is self.quarantine.inbox:
+            return self.quarantine
         handler = self._handlers.get(path)
         if handler is None:
-            self._evicted.pop(path, None)
+            self._evicted.discard(path)
             directory, _ = self._in_directory(os.path.dirname(path))
             sync = self._files.sync_seconds > 0
-            file = RotatingFile(path, rollover, self._files.mode, sync=sync, directory=directory)
-            lines, writer = self.place(path, rollover)
-            handler = self._handlers[path] = Handler(file, rollover, self._files.mode, writer, lines)
+            file = RotatingFile(path, inbox.rollover, self._files.mode, sync=sync, directory=directory)
+            handler = self._handlers[path] = _LogHandler(file, inbox)
         else:
             self._handlers.move_to_end(path)
-            if handler.outdated:
-                handler.outdated = False
-                if handler.rollover != rollover:
-                    handler.rollover = rollover
-                    handler.writer.change(handler, partial(handler.file.set_rollover, rollover))
         return handler
 
-    def submit(self) -> list[Writer]:
-        """Have written what was left since the last time; return the writers of that."""
-        writers = [writer for writer in self._writers.values() if writer.left]
+    def submit(self) -> list[Room]:
+        """Have written what has come since the last time; return the parts of the reserve that it is in."""
+        writers = [writer for writer in self._writers.values() if writer.arrivals]
         for writer in writers:
-            writer.submit()
-        return writers
+            writer.receive([self.handler(inbox) for inbox in writer.arrivals])
+        return [writer.room for writer in writers]
 
-    def full(self) -> Collection[Writer | str]:
-        """Return for what nothing more is to be left: the writers of volumes, and the paths of files.
+    def refusing(self) -> set[Room | Inbox]:
+        """Return what takes nothing more: the parts of the reserve of whole volumes, and single inboxes.
 
-        No writer is among them where the reserve has its clients wait.
+        No volume is among them where the reserve has its clients wait.
         """
-        full: set[Writer | str] = set()
+        refusing: set[Room | Inbox] = set()
         for writer in self._writers.values():
             if not self._reserve.waits and (writer.room.full or self._reserve.full):
-                full.add(writer)
-            if writer.failing:
-                full |= writer.full_files()
-        return full
+                refusing.add(writer.room)
+            if writer.failures.by_themselves:
+                refusing |= writer.failures.full_inboxes()
+        return refusing
 
-    def drop(self, path: str, records: int) -> None:
-        """Count *records* of the file *path*, which has failed by itself: too much waits for it already."""
-        handler = self.quarantine if path == self.quarantine_file.path else self._handlers[path]
+    def drop(self, inbox: Inbox, records: int) -> None:
+        """Count *records* for *inbox*, whose file has failed by itself: too much waits in it already."""
+        handler = self.handler(inbox)
         self._stats.dropped_records_total["file"] += records
         if not handler.dropped:
             what = "%s: %s for this file: until it can be written its further records are dropped"
-            log.error(what, path, counted(handler.held, "byte", "waits", "wait"), extra={"of": path})
+            waits = counted(handler.held, "byte", "waits", "wait")
+            log.error(what, inbox.path, waits, extra={"of": inbox.path})
         handler.dropped += records
 
-    def set_up(self, files: Files, quarantine: QuarantineTable) -> int:
+    def reconfigure(self, files: Files, quarantine: QuarantineTable) -> int:
         """Go by other settings and reopen the files; return how many. The directory stays.
 
         A file has its new rollover with the next record for it, written or not.
         """
         self._files = files
         for writer in self._writers.values():
-            writer.set_up(files.sync_seconds)
-        self._evicted = {path: (rollover, True) for path, (rollover, _) in self._evicted.items()}
+            writer.reconfigure(files.sync_seconds)
+        for inbox in self._inboxes.values():
+            inbox.outdated = True
         for directory, _ in self._directories.values():
             directory.numbers.forget()  # an operator at work may have moved backups
         self.quarantine_file.half = quarantine.max_bytes // 2
         for handler in self.all():
-            handler.mode = files.mode
-            handler.outdated = True
-            change = partial(handler.file.set_up, files.mode, sync=files.sync_seconds > 0)
-            handler.writer.change(handler, change)
+            change = partial(handler.file.reconfigure, files.mode, sync=files.sync_seconds > 0)
+            self._change(handler, change)
         return len(self._handlers)
 
     def roll_over(self) -> int:
         """Make a backup of every log file that has lines; return how many files are looked at."""
-        for path, (rollover, outdated) in list(self._evicted.items()):
-            self.get(path, rollover).outdated = outdated
+        for path in list(self._evicted):
+            self.handler(self._inboxes[path])
         for handler in self._handlers.values():
-            handler.writer.change(handler, handler.file.roll_over)
+            self._change(handler, handler.file.roll_over)
         return len(self._handlers)
+
+    def _change(self, handler: Handler, change: Callable[[], None]) -> None:
+        """Have *change* made to a file in its volume's thread, between two records."""
+        self._writer(handler).change(handler, change)
+
+    def _writer(self, handler: Handler) -> Writer:
+        return self._directories[handler.file.directory.path][1]
 
     def all(self) -> list[Handler]:
         """Return the handlers, the quarantine's last."""
@@ -363,24 +247,19 @@ class HandlerCache:
     def _respell(self) -> None:
         """Let one handler have the lines of each file, now that more spellings are known to be one."""
         self._spellings.clear()
-        for path, lines in self._lines.items():
+        for path, inbox in self._inboxes.items():
             first = self._spellings.setdefault(self._folded(path), path)
             if first == path or path not in self._handlers:
                 continue
             other = self._handlers[path]
-            if lines:
-                handler = self.get(first, other.rollover)
-                if not handler.lines:
-                    handler.begin()
-                handler.lines += lines
-                lines.clear()
-                handler.writer.submit()
+            self._inboxes[first].take_over(inbox)
             if not other.records and other.semaphore.acquire(blocking=False):
                 del self._handlers[path]
-                other.writer.close(other)
+                self._writer(other).close(other)
             if first in self._handlers:  # what it has open may be what the other has rolled over
                 handler = self._handlers[first]
-                handler.writer.change(handler, handler.file.look_again)
+                self._change(handler, handler.file.look_again)
+        self.submit()
         self.respelled += 1
 
     def _ignores_case(self, path: str) -> bool:
@@ -403,8 +282,8 @@ class HandlerCache:
             if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
                 # Never released: whoever asks for this path from now on gets another handler.
                 del self._handlers[path]
-                self._evicted[path] = handler.rollover, handler.outdated
-                handler.writer.close(handler)
+                self._evicted.add(path)
+                self._writer(handler).close(handler)
                 surplus -= 1
                 if not surplus:
                     return
@@ -420,7 +299,7 @@ class HandlerCache:
         handlers = self.all()
         for handler in handlers:
             if not handler.records:
-                handler.writer.close(handler)
+                self._writer(handler).close(handler)
         self._wait_for_writers(deadline)
         return [handler for handler in handlers if handler.records]
 

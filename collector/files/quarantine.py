@@ -8,35 +8,40 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import accumulate
 from mmap import PROT_READ, mmap
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from collector.config.load import Rollover
-from collector.files.rotating import RotatingFile
+from collector.files.append_file import AppendFile, Lines
 from collector.log import counted
 from collector.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collector.files.directory import LogDirectory
-    from collector.files.rotating import Lines
+    from collector.stats import Stats
 
 NAME = ".quarantine"
 _length_at = Struct(">L").unpack_from
-NEVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
 
 
-class Quarantine(RotatingFile):
+class Quarantine(AppendFile):
     """A file of frames; each of the `Lines` that it is given is one or more whole frames, with their ends."""
 
     def __init__(self, directory: LogDirectory, max_bytes: int, mode: int, *, sync: bool) -> None:
-        super().__init__(os.path.join(directory.path, NAME), NEVER, mode, sync=sync, directory=directory)
+        super().__init__(os.path.join(directory.path, NAME), mode, sync=sync, directory=directory)
         self.half = max_bytes // 2
         """The largest frame that it can keep, and the size of each half."""
-        self.frames_gone = 0
-        """How many of the older frames had to go; the caller takes the number away."""
         self._former: int | None = None
         """Frames of former runs that are still there, once it has been opened: these go uncounted."""
+
+    def join(self, records: list[Any], *, ends: bool) -> Lines:  # noqa: ARG002 - they always matter
+        """Return frames in one piece, with their ends."""
+        return Lines(b"".join(records), len(records), list(accumulate(map(len, records))))
+
+    def count_written(self, lines: Lines, stats: Stats) -> None:
+        """Count the frames that are kept now."""
+        stats.quarantined_records_total += lines.records
 
     def _prepare(self, lines: Lines, now: float) -> int:
         fd = self._fd
@@ -58,7 +63,7 @@ class Quarantine(RotatingFile):
             os.replace(self.path, older)
             former = min(gone, self._former or 0)
             self._former = (self._former or 0) - former
-            self.frames_gone += gone - former
+            self._outcome.frames_gone += gone - former
         self._replace(self._open(now))
 
     def _mend(self, fd: int, size: int) -> int:
@@ -68,7 +73,7 @@ class Quarantine(RotatingFile):
             self._former = count + _frames_in(self.path + ".1")
         if whole < size:
             os.ftruncate(fd, whole)
-            self.trouble.append(
+            self._outcome.trouble.append(
                 f"ended inside a frame (a kill can cut the last one): cut {counted(size - whole, 'byte')}"
             )
         return whole

@@ -1,0 +1,107 @@
+"""Which files of a volume cannot be written by themselves, while the volume is well.
+
+One such file is to stop neither those who log elsewhere nor, with what waits for it, its volume. Errors that
+all files of a volume share say nothing of one file, unless others of it are written meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from collector.files.append_file import NOT_REGULAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collector.files.handler import Handler
+    from collector.files.inbox import Inbox
+    from collector.reserve import Share
+
+# All files of a volume fail so. The last four are of one behind a network or a process that is gone.
+_OF_THE_VOLUME = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS),
+    *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV),
+)
+# So do all files of the process.
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+# Of what the volume may take of the reserve: what waits for one file that has failed by itself, and for all.
+_SHARE_OF_ONE_FILE = 1 / 8
+_SHARE_OF_ALL_FILES = 1 / 2
+
+
+class NoRoomError(OSError):
+    """There is no block left on the volume, for any file."""
+
+
+class Failures:
+    """Judges the files of one volume as they fail, and knows those that have failed by themselves."""
+
+    def __init__(self, room: Share) -> None:
+        """*room* is what the volume may take of the reserve."""
+        self.by_themselves: set[Handler] = set()
+        self.written_at = 0.0
+        """When something was written last, by the monotonic clock."""
+        self._written_before = 0.0
+        """The same, but for the last hop in which anything was written."""
+        self._room = room
+
+    def wrote(self, now: float) -> None:
+        """Take note that in the hop that has ended *now* something was written."""
+        self._written_before, self.written_at = self.written_at, now
+
+    def judge(self, handler: Handler, error: OSError, now: float, waiting: Iterable[Handler]) -> bool:
+        """Return whether the file of *handler*, which has failed, has failed by itself, and remember it.
+
+        *waiting* are those of its volume that wait to be written.
+        """
+        by_itself = self._is_by_itself(handler, error, now, waiting)
+        (self.by_themselves.add if by_itself else self.by_themselves.discard)(handler)
+        handler.of_the_volume = error.errno in _OF_THE_VOLUME and not by_itself
+        return by_itself
+
+    def full_inboxes(self) -> set[Inbox]:
+        """Return those of files that have failed by themselves, if too much waits in them."""
+        may_take = self._room.allowance
+        held = {handler: handler.held for handler in self.by_themselves}
+        all_of_them = sum(held.values()) >= _SHARE_OF_ALL_FILES * may_take
+        return {
+            handler.inbox
+            for handler, size in held.items()
+            if all_of_them or size >= _SHARE_OF_ONE_FILE * may_take
+        }
+
+    def _is_by_itself(self, handler: Handler, error: OSError, now: float, waiting: Iterable[Handler]) -> bool:
+        if error.errno in _OUT_OF_FILES or isinstance(error, NoRoomError):
+            return False  # without room, the others write into what they have left of their last blocks
+        if error.errno not in _OF_THE_VOLUME:
+            return True
+        # What was written in this hop went into other files, and so did what was since the last try. That
+        # nothing was may be because of what waits for this file: nobody is read.
+        known = handler in self.by_themselves
+        if self.written_at == now:
+            # Nothing was written since its last try: the volume may have come back in the middle of this hop.
+            return known or handler.failed_at <= self._written_before
+        known = known or self.written_at >= (handler.failed_at or now)
+        return known and not any(other.of_the_volume for other in waiting if other is not handler)
+
+
+def explained(error: OSError, directory: str) -> OSError:
+    """Return *error*, as a NoRoomError if it is one. It may block."""
+    if error.errno == errno.ENOSPC:
+        with suppress(OSError):
+            volume = os.statvfs(directory)
+            if not (volume.f_bfree if os.geteuid() == 0 else volume.f_bavail):
+                return NoRoomError(*error.args)
+    return error
+
+
+def remedy(error: OSError) -> str:
+    """Return what to do about a file that cannot be written, "" where *error* says it all."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "; see who owns it"
+    if error.errno in NOT_REGULAR:
+        return "; move it away; to silence a logger, give it a [[logger]] rule with level = 100"
+    return ""

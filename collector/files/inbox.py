@@ -1,0 +1,110 @@
+"""What has been received for one file and waits to be written.
+
+An inbox outlives the handlers of its file: routes hold on to it. Knows no file and no thread.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from itertools import accumulate
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.config.load import Rollover
+    from collector.reserve import Room
+
+# Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
+_PORTION_BYTES = 4 * 1024 * 1024
+_PORTION_RECORDS = 10_000
+
+
+class Inbox(list[Any]):
+    """Records that wait for the file *path*, oldest first: lines of text, or in the quarantine frames.
+
+    The first record put in after a measure() adds the inbox to *arrivals*, where the writer looks.
+    """
+
+    __slots__ = (
+        *("held", "outdated", "path", "put", "rollover", "room"),
+        *("_arrivals", "_begun_at", "_mark", "_measured"),
+    )
+
+    put: Callable[[Any], None]
+    """Takes a record; the caller has it written by HandlerCache.submit(). Never waits."""
+
+    def __init__(self, path: str, rollover: Rollover, room: Room, arrivals: list[Inbox]) -> None:
+        super().__init__()
+        self.path = path
+        self.rollover = rollover
+        self.outdated = False
+        """Whether the configuration was read again since somebody last asked the cache for this inbox."""
+        self.room = room
+        """What its volume may take of the reserve."""
+        self.held = 0
+        """Bytes of memory that its records take, as far as they are measured."""
+        self.put = self._put_first
+        self._arrivals = arrivals
+        self._measured = 0
+        self._begun_at = 0.0
+        self._mark = (0, 0.0)
+
+    # One inbox is no other, whatever they hold.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment] # a list has none
+
+    def _put_first(self, record: Any) -> None:  # noqa: ANN401 - str or bytes
+        if not self:
+            self._begun_at = time.monotonic()
+            self._mark = 0, self._begun_at
+        self._arrivals.append(self)
+        # From here on it is the list's own method, which costs a record next to nothing.
+        self.put = self.append
+        self.append(record)
+
+    def measure(self) -> int:
+        """Return how many bytes of memory the records take that have come since the last time."""
+        self.put = self._put_first
+        size = sum(map(getsizeof, self[self._measured :]))  # more than their characters
+        self._measured = len(self)
+        self.held += size
+        return size
+
+    @property
+    def since(self) -> float:
+        """When the oldest record was received, or before, by the monotonic clock; there must be one."""
+        return self._begun_at
+
+    def portion(self) -> tuple[list[Any], int]:
+        """Return what to write at once, and the bytes of memory that it takes. There must be something."""
+        taken = self[:_PORTION_RECORDS]
+        sizes = list(map(getsizeof, taken))
+        held = sum(sizes)
+        if held > _PORTION_BYTES:
+            count = max(1, bisect_right(list(accumulate(sizes)), _PORTION_BYTES))
+            taken, held = taken[:count], sum(sizes[:count])
+        return taken, held
+
+    def forget(self, count: int, held: int) -> None:
+        """Let the *count* oldest records go, which take *held* bytes."""
+        del self[:count]
+        self.held -= held
+        self._measured -= count
+        # Of a file that always has lines waiting nobody notes when each one came: at *marked_at* there were
+        # *marked* records, and what is behind them is younger.
+        marked, marked_at = self._mark
+        self._mark = marked - count, marked_at
+        if marked <= count:
+            self._begun_at = marked_at
+            self._mark = len(self), time.monotonic()
+
+    def take_over(self, other: Inbox) -> None:
+        """Take the records of *other*, which is found to be for the same file."""
+        for record in other:
+            self.put(record)
+        other.clear()
+        other.room.give_back(other.held)  # they are measured again
+        other.held = other._measured = 0
