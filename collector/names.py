@@ -1,8 +1,8 @@
-"""A logger's name, as the wire has it, becomes a file inside the directory.
+"""The names of files: a logger's name becomes one inside the directory, and what is added to it for a backup.
 
-The name is hostile until mapped here: whatever it is, the result is a relative path whose parts begin with
-no dot, hold no separator and fit every file system's limits. Different names give different paths, but for
-what `dots` brings together. Knows no socket, no file and no configuration.
+A logger's name is hostile until mapped here: whatever it is, the result is a relative path whose parts begin
+with no dot, hold no separator and fit every file system's limits. Different names give different paths, but
+for what `dots` brings together. Knows no socket, no file and no configuration.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from unicodedata import category
 
 OVERFLOW = "_overflow"
 """Logger whose file takes the records of all further ones once there are `max_files`."""
+OVERFLOW_FILE = f"{OVERFLOW}.log"
 
-# NAME_MAX is 255 bytes: room for a suffix, a date, a number and ".gz" behind the mapped name.
-_MAX_NAME_BYTES = 180
+BACKUP = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
+"""What is behind the name of a log file in that of its backup: a label, a number from 1 on, `.gz`."""
+QUARANTINE, OLDER_QUARANTINE = ".quarantine", ".quarantine.1"
+MAX_NAME_BYTES = 180
+"""Of what stands for `{logger}`. NAME_MAX is 255 bytes: a suffix, a label, a number and `.gz` follow."""
+
 _KEPT_NAME_BYTES = 160
 _DIGEST_DIGITS = 16
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
@@ -31,7 +36,7 @@ def file_name(logger: str, dots: str) -> str:
     if name[0] == "." or name == OVERFLOW:
         name = _escape(name[0]) + name[1:]
     encoded = name.encode()
-    if len(encoded) > _MAX_NAME_BYTES:
+    if len(encoded) > MAX_NAME_BYTES:
         digest = sha256(logger.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
         name = f"{encoded[:_KEPT_NAME_BYTES].decode('utf-8', 'ignore')}~{digest}"
     if dots == "/":

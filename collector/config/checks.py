@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import levels
 from collector.config.units import without_unit
+from collector.names import BACKUP, MAX_NAME_BYTES, OVERFLOW_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +57,10 @@ _ASCII = (rb"\u0041 +AGE- ~{", bytes(range(0x20, 0x7F)))
 # each field at most so many.
 _PART_BYTES = 255 - 30
 _PATH_BYTES = 1000
-_FIELD_BYTES = {"{logger}": 180, "{client}": 39}
+_FIELD_BYTES = {"{logger}": MAX_NAME_BYTES, "{client}": 39}
 _FIELD = re.compile(r"\{logger\}|\{client\}")
-_BACKUP = re.compile(r"\.\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?(?:\.\d+)?(?:\.gz)?\Z", re.ASCII)
 # Ends that a name from the wire can complete to one of a backup: `{logger}.gz` by `a.gz.2026-11-22`.
 _BACKUP_END = re.compile(r"[-.T0-9]*(?:g?z)?", re.ASCII)
-_OVERFLOW = "_overflow.log"
 
 
 def _must(rule: str, holds: Callable[[Any], object]) -> Callable[[object], object]:
@@ -281,7 +280,7 @@ def file_name(value: object) -> object:
     end = name.rpartition("}")[2]
     longest = _FIELD.sub(lambda field: "x" * _FIELD_BYTES[field[0]], name)
     sizes = [len(part.encode()) for part in longest.split("/")]
-    like_a_backup = _BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
+    like_a_backup = BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
     too_long = max(sizes) > _PART_BYTES or sum(sizes) > _PATH_BYTES
     faults = {
         "must have no braces but {logger} and {client}": "{" in longest or "}" in longest,
@@ -290,7 +289,9 @@ def file_name(value: object) -> object:
         "must end in fixed text; add .log": not end,
         "must not end as backups do, which get deleted; add .log": like_a_backup,
         f"must have at most {_PART_BYTES} bytes a part, {_PATH_BYTES} in all, with full fields": too_long,
-        f"must not be {_OVERFLOW}, kept for names beyond max_files": f"{name}/".startswith(f"{_OVERFLOW}/"),
+        f"must not be {OVERFLOW_FILE}, kept for names beyond max_files": f"{name}/".startswith(
+            f"{OVERFLOW_FILE}/"
+        ),
     }
     if any(faults.values()):
         raise ValueError("; ".join(rule for rule, broken in faults.items() if broken))

@@ -118,7 +118,7 @@ class Running:
         files = self._handlers.reconfigure(replace(wanted.files, max_open=max_open), wanted.quarantine)
         router = self._router.successor(wanted, renders)
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
-        self._retention.set_up(wanted)
+        self._retention.reconfigure(wanted)
         if self._admin_port and wanted.admin:
             self._admin_port.set_up(wanted.admin)
         _warn(wanted)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from collector.format.lines import escape, renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
-from collector.names import OVERFLOW, file_name
+from collector.names import OVERFLOW_FILE, file_name
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import HEADER_BYTES
 from collector.wire.records import level_of, name_of
@@ -272,11 +272,11 @@ class Router:
         if name not in self._names:
             if len(self._names) >= files.max_files:
                 log.warning(
-                    "logger %s goes to %s.log: names from the wire have made as many files as max_files = %d",
+                    "logger %s goes to %s: names from the wire have made as many files as max_files = %d",
                     escape(logger)[:200],
-                    OVERFLOW,
+                    OVERFLOW_FILE,
                     files.max_files,
                 )
-                return self._spelled(f"{OVERFLOW}.log")
+                return self._spelled(OVERFLOW_FILE)
             self._names.add(name)
         return name

@@ -113,7 +113,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         status.start()
         admin_port.start()
     follower = Follower(lock, stats)
-    retention.set_up(config)
+    retention.reconfigure(config)
     stop.wait()
     status.draining = True
     deadline = time.monotonic() + running.config.listen.drain_seconds

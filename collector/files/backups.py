@@ -11,17 +11,17 @@ import ctypes
 import errno
 import gzip
 import os
-import re
 import shutil
 import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from collector.names import BACKUP
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_FORM = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
 _COPY_BYTES = 1024 * 1024
 # The usual trade: level 9 takes three times the CPU for one or two per cent of the bytes.
 _GZIP_LEVEL = 6
@@ -48,7 +48,7 @@ class Backup(NamedTuple):
 
 def split(path: str) -> tuple[str, Backup | None]:
     """Return the log file that *path* is a backup of, and the backup; *path* and None where it is none."""
-    if match := _FORM.search(path):
+    if match := BACKUP.search(path):
         name = os.path.basename(path).removesuffix(".gz")
         return path[: match.start()], Backup(match[1], int(match[2] or 0), name)
     return path, None
@@ -117,7 +117,7 @@ class Numbers:
         highest: dict[str, int] = {}
         for name in os.listdir(self._directory):
             # Where there is no number, trying the name tells as much, and takes no memory.
-            if (match := _FORM.search(name)) and match[2]:
+            if (match := BACKUP.search(name)) and match[2]:
                 first = name[: match.end(1)]
                 highest[first] = max(highest.get(first, 0), int(match[2]))
         self._highest, self._new, self._listed = highest, 0, True
@@ -178,7 +178,7 @@ def survey(
     plain: set[str] = set()
     with os.scandir(directory) as entries:
         for entry in entries:
-            match = _FORM.search(entry.name)
+            match = BACKUP.search(entry.name)
             if not match or (base := fold(entry.name[: match.start()])) not in files:
                 continue
             with suppress(FileNotFoundError):  # [retention] was quicker

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collector.files import backups
 from collector.files.backups import Backup
-from collector.names import OVERFLOW
+from collector.names import OVERFLOW_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collector.config.load import Config
 
-QUARANTINE = (".quarantine", ".quarantine.1")
 # What paths.file_name makes of a name: \w is a little more than the letters and digits that it lets stand.
 _PART = r"[\w%~-]+"
 _LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
@@ -55,7 +54,7 @@ def log_name(config: Config) -> re.Pattern[str]:
     ):
         name = name.replace(field, f"(?P<{group}>{pattern})", 1).replace(field, f"(?P={group})")
     fixed = [re.escape(rule.file) for rule in config.rules if rule.file]
-    return re.compile("|".join([name, re.escape(f"{OVERFLOW}.log"), *fixed]))
+    return re.compile("|".join([name, re.escape(OVERFLOW_FILE), *fixed]))
 
 
 def _split(path: str) -> tuple[str, Backup | None]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from collector.files.append_file import AppendFile, Lines
 from collector.log import counted
+from collector.names import OLDER_QUARANTINE, QUARANTINE
 from collector.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collector.files.directory import LogDirectory
     from collector.stats import Stats
 
-NAME = ".quarantine"
 _length_at = Struct(">L").unpack_from
 
 
@@ -29,7 +29,8 @@ class Quarantine(AppendFile):
     """A file of frames; each of the `Lines` that it is given is one or more whole frames, with their ends."""
 
     def __init__(self, directory: LogDirectory, max_bytes: int, mode: int, *, sync: bool) -> None:
-        super().__init__(os.path.join(directory.path, NAME), mode, sync=sync, directory=directory)
+        super().__init__(os.path.join(directory.path, QUARANTINE), mode, sync=sync, directory=directory)
+        self._older = os.path.join(directory.path, OLDER_QUARANTINE)
         self.half = max_bytes // 2
         """The largest frame that it can keep, and the size of each half."""
         self._former: int | None = None
@@ -57,7 +58,7 @@ class Quarantine(AppendFile):
         return stop if stop > lines.done else lines.next_end()
 
     def _roll(self, now: float) -> None:
-        older = self.path + ".1"
+        older = self._older
         gone = _frames_in(older)
         with suppress(FileNotFoundError):
             os.replace(self.path, older)
@@ -70,7 +71,7 @@ class Quarantine(AppendFile):
         """Cut off what a kill has left of a frame: all that follows it would be out of step."""
         count, whole = _whole_frames(fd)
         if self._former is None:
-            self._former = count + _frames_in(self.path + ".1")
+            self._former = count + _frames_in(self._older)
         if whole < size:
             os.ftruncate(fd, whole)
             self._outcome.trouble.append(

@@ -23,6 +23,7 @@ from collector.files import backups, inventory
 from collector.files.directory import refuse_links
 from collector.greenlets import keep_running
 from collector.log import counted
+from collector.names import OLDER_QUARANTINE, QUARANTINE
 
 if TYPE_CHECKING:
     from collector.config.load import Config
@@ -75,7 +76,7 @@ class Retention:
         self._config: Config | None = None
         self._out_of_reach: set[str] = set()
 
-    def set_up(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Go by *config* from now on. Never waits."""
         self._config = config
         if config.retention != NO_LIMITS and not self._greenlet:  # a greenlet is false once it has ended
@@ -130,7 +131,7 @@ class _Check:
         self._total = 0
         self._gone: list[_Expendable] = []
         by_path: dict[str, _Expendable] = {}
-        for name in inventory.QUARANTINE:
+        for name in (QUARANTINE, OLDER_QUARANTINE):
             with suppress(FileNotFoundError):
                 self._total += os.lstat(os.path.join(self._root, name)).st_size
         everything = list(inventory.find(config))
