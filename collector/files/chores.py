@@ -132,16 +132,16 @@ class Chores:
 
     def _look_after(self, directory: str, files: list[_File]) -> None:
         """Do what there is to do for *files*, which are in one *directory*."""
-        place = files[0].handler.file.directory
+        known = files[0].handler.file.directory
         self._let_lines_go_first()
         wanted: dict[str, Upkeep] = {}
         by_name: dict[str, list[_File]] = {}
         for file in files:
-            name = place.fold(os.path.basename(file.handler.file.path))
+            name = known.fold(os.path.basename(file.handler.file.path))
             by_name.setdefault(name, []).append(file)
             wanted.setdefault(name, _upkeep(file))
-        order = place.numbers.order
-        found = self._in_thread(backups.survey, directory, wanted, order, place.fold)
+        order = known.numbers.order
+        found = self._in_thread(backups.survey, directory, wanted, order, known.fold)
         for name, spellings in by_name.items():
             file = spellings[0]
             for other in spellings[1:]:  # a volume was found to ignore case just now: one is the other
@@ -154,7 +154,7 @@ class Chores:
                     what = "%s: its backups cannot be listed, trying again in %g s: %s"
                     log.error(what, file.handler.file.path, pause, found)
             else:
-                failed = self._do(found[name], file, pause)
+                failed = self._carry_out(found[name], file, pause)
             if not failed:
                 del self._at_work[file.handler.file.path]
             else:
@@ -163,7 +163,7 @@ class Chores:
                 self._put_back(file)
         # From now on they are told apart by their times, as all others.
         for name, number in list(order.items()):
-            upkeep = wanted.get(place.fold(backups.split(name)[0]))
+            upkeep = wanted.get(known.fold(backups.split(name)[0]))
             if upkeep and number <= upkeep.last:
                 del order[name]
 
@@ -172,7 +172,7 @@ class Chores:
         del self._at_work[path]
         self._files.setdefault(path, file)  # if there was a rollover meanwhile, that is looked after at once
 
-    def _do(self, tasks: Tasks, file: _File, pause: float) -> bool:
+    def _carry_out(self, tasks: Tasks, file: _File, pause: float) -> bool:
         """Return whether something has failed, and is to be tried again after *pause* seconds."""
         handler = file.handler
         failed = False
