@@ -81,6 +81,8 @@ def test_where_chmod_is_refused_rollovers_and_what_they_leave_to_do_go_on(
         records.settle(2, compress=True)
         records.assert_newest()
     assert 2 == len(records.backups())
+    modes = {path.stat().st_mode for path in collector.directory.iterdir() if path.name[0] != "."}
+    assert 1 == len(modes), "who may read the log file may read its backups"
     assert (200, {}) == (ask(collector, "/healthz")[0], stats(collector)["write_errors"])
 
 

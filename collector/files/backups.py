@@ -251,7 +251,7 @@ def compress(path: str, mode: int, sync: bool = False) -> None:  # noqa: FBT001,
                 os.unlink(unfinished)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with (
-                open(os.open(unfinished, flags, 0o600), "wb") as raw,
+                open(os.open(unfinished, flags, mode), "wb") as raw,
                 gzip.GzipFile(os.path.basename(path), "wb", _GZIP_LEVEL, raw) as target,
             ):
                 with suppress(OSError):  # told of when the log file was made
