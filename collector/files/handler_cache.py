@@ -74,7 +74,7 @@ class HandlerCache:
         root, writer = self._in_directory(self.directory)
         sync = files.sync_seconds > 0
         self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
-        inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals)
+        inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals, bytes)
         self.quarantine = Handler(self.quarantine_file, inbox)
         """Takes frames as received, each one of its records."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from itertools import accumulate
-from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,13 +29,16 @@ class Inbox(list[Any]):
 
     __slots__ = (
         *("held", "outdated", "path", "put", "rollover", "room"),
-        *("_arrivals", "_begun_at", "_mark", "_measured"),
+        *("_arrivals", "_begun_at", "_mark", "_measured", "_size_of"),
     )
 
     put: Callable[[Any], None]
     """Takes a record; the caller has it written by HandlerCache.submit(). Never waits."""
 
-    def __init__(self, path: str, rollover: Rollover, room: Room, arrivals: list[Inbox]) -> None:
+    def __init__(
+        self, path: str, rollover: Rollover, room: Room, arrivals: list[Inbox], kind: type[str | bytes] = str
+    ) -> None:
+        """*kind* is what a record is."""
         super().__init__()
         self.path = path
         self.rollover = rollover
@@ -48,6 +50,7 @@ class Inbox(list[Any]):
         """Bytes of memory that its records take, as far as they are measured."""
         self.put = self._put_first
         self._arrivals = arrivals
+        self._size_of = kind.__sizeof__  # of memory, which is more than the characters
         self._measured = 0
         self._begun_at = 0.0
         self._mark = (0, 0.0)
@@ -68,7 +71,7 @@ class Inbox(list[Any]):
     def measure(self) -> int:
         """Return how many bytes of memory the records take that have come since the last time."""
         self.put = self._put_first
-        size = sum(map(getsizeof, self[self._measured :]))  # more than their characters
+        size = sum(map(self._size_of, self[self._measured :]))
         self._measured = len(self)
         self.held += size
         return size
@@ -80,8 +83,10 @@ class Inbox(list[Any]):
 
     def portion(self) -> tuple[list[Any], int]:
         """Return what to write at once, and the bytes of memory that it takes. There must be something."""
-        taken = self[:_PORTION_RECORDS]
-        sizes = list(map(getsizeof, taken))
+        if self.held <= _PORTION_BYTES and len(self) <= _PORTION_RECORDS:
+            return self[: self._measured], self.held
+        taken = self[: min(self._measured, _PORTION_RECORDS)]
+        sizes = list(map(self._size_of, taken))
         held = sum(sizes)
         if held > _PORTION_BYTES:
             count = max(1, bisect_right(list(accumulate(sizes)), _PORTION_BYTES))
