@@ -29,11 +29,12 @@ from collector.wire.framing import FrameSplitter
 from collector.wire.payloads import read_fields
 from collector.wire.proxy_header import ProxyHeader
 from collector.wire.records import checked, name_of
-from tests.corpus import STREAMS, frames, hostile
-from tests.test_proxy_header import BROKEN, HEADERS
+from tests.support.corpus import STREAMS, frames, hostile
+from tests.support.places import DATA
+from tests.support.proxy_headers import BROKEN, HEADERS
 
-VALUES = Path(__file__).parent / "data" / "values" / "values.json"
-KEPT = Path(__file__).parent / "data" / "fuzz.bin"
+VALUES = DATA / "values" / "values.json"
+KEPT = DATA / "fuzz.bin"
 DEFAULT_SECONDS = 60
 MAX_CASE_SECONDS = 1
 MAX_FRAME_BYTES = 1 << 20

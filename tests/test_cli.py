@@ -10,24 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector import __version__
-from tests.conftest import within
+from tests.support.commands import run
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Collector
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "collector", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env=os.environ | environment,
-    )
+    from tests.support.collectors import Collector
 
 
 def test_version() -> None:

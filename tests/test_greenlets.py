@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
@@ -19,14 +18,18 @@ from gevent.threadpool import ThreadPool
 from collector import greenlets
 from collector.greenlets import keep_running
 from collector.stats import Stats
-from tests.conftest import Collector, within
-from tests.test_admin import ask, stats, watching
-from tests.test_server import make_frame, messages
+from tests.support.admin import ask, stats, watching
+from tests.support.collectors import Collector, messages
+from tests.support.frames import make_frame
+from tests.support.places import TESTS
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SECONDS = 10
+RAISE_ONCE = TESTS / "support/raise_once.py"
 
 
 @pytest.fixture
@@ -206,7 +209,7 @@ class Spoiled(Collector):
     def __init__(self, home: Path, target: str) -> None:
         super().__init__(home, "[admin]\nport = 0\n[retention]\nmax_age_days = 1000\n")
         self.target = target
-        self.command = [sys.executable, str(Path(__file__).with_name("raise_once.py")), target]
+        self.command = [sys.executable, str(RAISE_ONCE), target]
 
     def told(self, where: str) -> None:
         """Wait until the fault is in the log, and counted, and what raised was called again."""

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector.log import Limit, counted
-from tests.conftest import within
-from tests.test_server import make_frame, messages
+from tests.support.collectors import messages
+from tests.support.frames import make_frame
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Collector
+    from tests.support.collectors import Collector
 
 
 def event(

@@ -10,49 +10,29 @@ import contextlib
 import re
 import resource
 import socket
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import within
-from tests.fleet import timed
-from tests.test_server import make_frame, messages
-from tests.volumes import make_room, needs_root
+from tests.support.collectors import messages
+from tests.support.fleet import timed
+from tests.support.frames import make_frame
+from tests.support.reserve import LIMIT_BYTES, SMALL, MiB, numbered, sent_in_background, start_limited
+from tests.support.volumes import make_room, needs_root
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Collector
-
-LIMIT_BYTES = 200_000
-MiB = 1024 * 1024
-SMALL = f"[listen]\nmax_frame_bytes = {MiB}\nmax_buffered_bytes = {4 * MiB}\ndrain_seconds = 1\n"
+    from tests.support.collectors import Collector
 
 pytestmark = pytest.mark.slow
-
-
-def start_limited(make_collector: Callable[..., Collector], config: str) -> Collector:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, resource.RLIM_INFINITY))
-
-    return make_collector(config).start(preexec_fn=limit)
 
 
 def free(collector: Collector) -> None:
     infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.prlimit(collector.worker, resource.RLIMIT_FSIZE, infinite)
-
-
-def numbered(count: int) -> list[str]:
-    return [f"{n:06} {'x' * 1000}" for n in range(count)]
-
-
-def sent_in_background(client: socket.socket, texts: list[str]) -> threading.Thread:
-    thread = threading.Thread(target=lambda: client.sendall(b"".join(map(make_frame, texts))))
-    thread.start()
-    return thread
 
 
 def rss(collector: Collector) -> int:

@@ -13,23 +13,19 @@ import pytest
 
 from collector.stats import OTHER, Stats
 from collector.wire.records import Fragment
-from tests.conftest import Collector, within
-from tests.test_admin import ADMIN, FLOOD, SECONDS, ask, log, stats
-from tests.test_server import make_frame
-from tests.volumes import needs_root
+from tests.support.admin import ADMIN, SECONDS, ask, difference, log, stats
+from tests.support.frames import make_frame
+from tests.support.places import FLOOD
+from tests.support.volumes import needs_root
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.volumes import Volumes
+    from tests.support.collectors import Collector
+    from tests.support.volumes import Volumes
 
     MakeCollector = Callable[..., Collector]
-
-
-def difference(records: dict[str, Any]) -> int:
-    """Return how many records are received and not accounted for."""
-    kept = records["written"] + records["in_reserve"] + records["quarantined"]
-    return int(records["received"] - kept - sum(records["dropped"].values()))
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from collector import __version__
-from tests.conftest import Collector, within
+from tests.support.collectors import Collector
+from tests.support.waiting import within
 
 _START_SECONDS = 20
 _STOP_SECONDS = 60

@@ -1,0 +1,285 @@
+"""The command `check`: every fault at once, and what would run; nothing is made, bound or left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.certificates import openssl, tls_table
+from tests.support.collectors import messages
+from tests.support.commands import run
+from tests.support.frames import make_frame
+from tests.support.volumes import needs_root
+from tests.support.volumes import run as run_or_skip
+from tests.support.waiting import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.collectors import Collector
+    from tests.support.volumes import Volumes
+
+    Check = Callable[[str], subprocess.CompletedProcess[str]]
+
+EVERYTHING = """
+[listen]
+host = "nothing.invalid"
+port = 70000
+unix = "{home}/missing/x.sock"
+[listen.tls]
+certificate = "{home}/a.pem"
+private_key = "{home}/a.key"
+client_ca = "{home}/b.pem"
+[files]
+directory = "{home}/file/logs"
+mode = "0440"
+[admin]
+host = "192.0.2.1"
+[fromat]
+style = "json"
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    def check(config: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "c.toml"
+        file.write_text(config)
+        before = listed(tmp_path)
+        result = subprocess.run(
+            [sys.executable, "-m", "collector", "check", "-c", file],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert before == listed(tmp_path), "nothing is made"
+        return result
+
+    return check
+
+
+def listed(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def test_really_every_fault_is_listed_at_once(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = check(EVERYTHING.format(home=tmp_path))
+    faults = [
+        "[listen] port = 70000: ",
+        '[files] mode = "0440": ',
+        "[fromat]: unknown; did you mean format?",
+        f"cannot write in the directory '{tmp_path}/file/logs': Not a directory; see [files] directory",
+        f'certificate = "{tmp_path}/a.pem" cannot be loaded: No such file or directory',
+        f'private_key = "{tmp_path}/a.key" cannot be loaded: No such file or directory',
+        f'client_ca = "{tmp_path}/b.pem" cannot be loaded: No such file or directory',
+        "cannot listen on nothing.invalid: ",
+        "cannot listen on 192.0.2.1: Cannot assign requested address; see [admin] host",
+        f"cannot listen on {tmp_path}/missing/x.sock: No such file or directory; see [listen] unix",
+    ]
+    assert (2, "") == (result.returncode, result.stdout)
+    lines = result.stderr.splitlines()
+    assert len(faults) == len(lines), result.stderr
+    assert [] == [fault for fault in faults if not any(fault in line for line in lines)]
+
+
+def test_what_an_unknown_key_may_be_meant_for_is_not_tried_by_its_default(check: Check) -> None:
+    (fault,) = check('[files]\ndirectroy = "/proc/nope"\n[listen]\nhost = "127.0.0.1"\n').stderr.splitlines()
+    assert "did you mean directory?" in fault
+    for text in ('[listne]\nhost = "192.0.2.1"\n[files]\n', 'host = "192.0.2.1"\n[listen]\nport = 1\n'):
+        (fault,) = check(text).stderr.splitlines()
+        assert "did you mean" in fault
+
+
+def test_what_would_run_is_one_line(check: Check, tmp_path: Path) -> None:
+    result = check("[files]\n")
+    assert (0, "") == (result.returncode, result.stderr)
+    assert f"ok: listens on 127.0.0.1:9020, writes to {tmp_path}/logs\n" == result.stdout
+    result = check(
+        '[listen]\nhost = "::"\nport = 0\nunix = "x.sock"\n[files]\ndirectory = "a/b"\n[admin]\nport = 1\n'
+    )
+    assert (0, "") == (result.returncode, result.stderr)
+    listens = "ok: listens on any free port of :: and x.sock"
+    assert f"{listens}, writes to {tmp_path}/a/b; admin on 127.0.0.1:1\n" == result.stdout
+
+
+def test_beside_a_collector_on_the_same_ports_its_process_is_named(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    collector = make_collector(f'[listen]\nunix = "{tmp_path}/x.sock"\n[admin]\nport = 0\n').start()
+    assert collector.process
+    config = collector.config.read_text().replace("port = 0", f"port = {collector.port}", 1)
+    collector.config.write_text(config.replace("port = 0", f"port = {collector.admin_port}"))
+    before = sorted(os.listdir(collector.directory))
+    result = run("check", "-c", str(collector.config))
+    assert (0, "") == (result.returncode, result.stderr)
+    assert 1 == len(result.stdout.splitlines())
+    assert result.stdout.startswith(
+        f"ok: listens on 127.0.0.1:{collector.port} and {tmp_path}/x.sock, writes"
+    )
+    assert result.stdout.endswith(f" has this directory now is process {collector.process.pid}\n")
+    assert before == sorted(os.listdir(collector.directory))
+    collector.send(make_frame("goes on"))
+    within(5, lambda: messages(collector) == ["goes on"])
+
+
+def test_a_look_at_the_lock_keeps_nobody_from_starting(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector()
+    collector.directory.mkdir()
+    (collector.directory / ".collector.lock").write_text("1\n")
+    looks = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOOK.format(directory=collector.directory)], stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    try:
+        for look in looks:
+            assert look.stdout
+            look.stdout.readline()
+        collector.start()
+    finally:
+        for look in looks:
+            look.kill()
+            look.communicate()
+
+
+LOOK = """
+from collector.files.lock import holder
+print(flush=True)
+while True:
+    holder("{directory}")
+"""
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
+def test_a_lock_that_cannot_be_opened_is_a_fault(check: Check, tmp_path: Path, kind: str) -> None:
+    lock = tmp_path / "logs" / ".collector.lock"
+    lock.parent.mkdir()
+    if kind == "directory":
+        lock.mkdir()
+    elif kind == "link":
+        lock.symlink_to("x")
+    else:
+        os.mkfifo(lock)
+    result = check("[files]\n")
+    assert 2 == result.returncode
+    (fault,) = result.stderr.splitlines()
+    assert f"the lock '{lock}' " in fault
+
+
+@pytest.mark.parametrize("directory", ["/proc/nope/logs", "link"])
+def test_a_directory_that_could_not_be_made_is_a_fault(check: Check, tmp_path: Path, directory: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    result = check(f'[files]\ndirectory = "{directory}"\n')
+    assert 2 == result.returncode
+    assert f"cannot write in the directory '{directory}': " in result.stderr
+
+
+@needs_root
+@pytest.mark.parametrize("directory", ["", "/below/it"])
+def test_a_read_only_volume_is_a_fault(
+    check: Check, volumes: Volumes, tmp_path: Path, directory: str
+) -> None:
+    volumes.tmpfs(tmp_path / "volume", "100k")
+    run_or_skip("mount", "-o", "remount,ro", tmp_path / "volume")
+    result = check(f'[files]\ndirectory = "{tmp_path}/volume{directory}"\n')
+    assert 2 == result.returncode
+    assert "Read-only file system; see [files] directory" in result.stderr
+    result = check(f'[listen]\nunix = "{tmp_path}/volume/x.sock"\n')
+    assert 2 == result.returncode
+    assert "Read-only file system; see [listen] unix" in result.stderr
+
+
+def test_what_is_no_socket_where_the_unix_socket_goes_is_a_fault(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "x.sock").touch()
+    result = check('[listen]\nunix = "x.sock"\n')
+    assert 2 == result.returncode
+    assert "cannot listen on x.sock: something else is there; see [listen] unix" in result.stderr
+    (tmp_path / "x.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "x.sock"))
+    assert 0 == check('[listen]\nunix = "x.sock"\n').returncode
+
+
+def test_a_format_without_the_message_is_a_warning_of_check_and_at_start(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector('[format]\ntext = "%(asctime)s"\n')
+    warning = 'WARNING [format] text = "%(asctime)s": has no %(message)s: '
+    result = run("check", "-c", str(collector.config))
+    assert 0 == result.returncode
+    assert result.stderr.startswith(warning)
+    assert result.stdout.startswith("ok: ")
+    collector.start()
+    within(5, lambda: warning in collector.stderr)
+
+
+DAMAGED = {
+    "certificate": ("broken.pem", "a certificate is damaged"),
+    "private_key": ("broken.key", "the key is damaged"),
+    "client_ca": ("broken.pem", "a certificate is damaged"),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "why"),
+    [
+        *((key, *damaged) for key, damaged in DAMAGED.items()),
+        *((key, "/", "Is a directory") for key in DAMAGED),
+        *((key, "empty", "is empty") for key in DAMAGED),
+        *((key, "der", "in PEM form") for key in DAMAGED),
+        ("private_key", "other.key", 'it is not the key of "'),
+        ("private_key", "server.pem", "has no private key in PEM form"),
+        ("certificate", "server.key", "has no certificate in PEM form"),
+        ("private_key", "encrypted.key", "it has a password"),
+        ("private_key", "encrypted8.key", "it has a password"),
+    ],
+)
+def test_the_pem_file_at_fault_is_named_with_the_reason(
+    check: Check,
+    certificates: Path,
+    key: str,
+    name: str,
+    why: str,
+) -> None:
+    for kind in ("pem", "key"):
+        good = (certificates / f"server.{kind}").read_text()
+        (certificates / f"broken.{kind}").write_text(good.replace("\nMI", "\n@@", 1))
+    (certificates / "empty").touch()
+    openssl(certificates, "x509", "-in", "server.pem", "-outform", "DER", "-out", "der")
+    openssl(certificates, "genrsa", "-out", "other.key", "2048")
+    encrypt = ("-passout", "pass:secret", "-in", "server.key", "-out")
+    openssl(certificates, "rsa", "-aes128", "-traditional", *encrypt, "encrypted.key")
+    openssl(certificates, "pkcs8", "-topk8", *encrypt, "encrypted8.key")
+    table = tls_table(certificates, f"{certificates}/ca.pem")
+    table = re.sub(f"(?m)^{key} = .*$", f'{key} = "{certificates / name}"', table)
+    result = check(table)
+    assert 2 == result.returncode
+    (fault,) = result.stderr.splitlines()
+    assert f'[listen.tls] {key} = "{certificates / name}" cannot be loaded: ' in fault
+    assert why in fault
+
+
+def test_a_pem_file_that_is_none_is_named_and_not_waited_for(check: Check, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pem")
+    (tmp_path / "a.key").mkdir()
+    result = check('[listen]\nport = 0\n[listen.tls]\ncertificate = "a.pem"\nprivate_key = "a.key"\n')
+    assert 2 == result.returncode
+    assert 'certificate = "a.pem" cannot be loaded: is no regular file' in result.stderr
+    assert 'private_key = "a.key" cannot be loaded: ' in result.stderr
+
+
+@pytest.mark.parametrize("host", ["*", "a/b", "user@host"])
+def test_what_can_be_no_host_is_refused_and_not_looked_up(check: Check, host: str) -> None:
+    (fault,) = check(f'[listen]\nhost = "{host}"\n').stderr.splitlines()
+    assert "must be an IP address or a host name" in fault

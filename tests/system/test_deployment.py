@@ -1,0 +1,85 @@
+"""The examples under etc/ are what their readers take them for: they parse, and name the right ports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.config.load import Admin, Listen, load
+from tests.support.image import healthcheck
+from tests.support.places import ETC, HOME
+
+yaml: Any = pytest.importorskip("yaml", reason="PyYAML comes with the extra `test`")
+
+DRAIN_SECONDS = load(None).listen.drain_seconds
+
+
+def documents(name: str) -> list[Any]:
+    return list(yaml.safe_load_all((ETC / name).read_text(encoding="utf-8")))
+
+
+def test_compose_publishes_both_ports_on_this_machine_only_and_leaves_time_to_drain() -> None:
+    (compose,) = documents("compose.yaml")
+    service = compose["services"]["collector"]
+
+    assert [f"127.0.0.1:{port}:{port}" for port in (Listen().port, Admin().port)] == service["ports"]
+    assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
+    assert {volume.split(":")[0] for volume in service["volumes"]} == compose["volumes"].keys()
+
+
+def test_prometheus_in_compose_scrapes_a_name_that_the_collector_serves() -> None:
+    (compose,) = documents("compose.yaml")
+    scrape = yaml.safe_load(compose["configs"]["scrape"]["content"])["scrape_configs"][0]
+
+    hostname = compose["services"]["collector"]["hostname"]
+    assert [{"targets": [f"{hostname}:{Admin().port}"]}] == scrape["static_configs"]
+
+
+def test_kubernetes_has_the_ports_the_probes_and_time_to_drain() -> None:
+    service, stateful_set = documents("kubernetes.yaml")
+    pod = stateful_set["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    ports = {"records": Listen().port, "admin": Admin().port}
+    assert ports == {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert ports == {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {"/readyz"} == {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS
+    assert "PreferDualStack" == service["spec"]["ipFamilyPolicy"]
+    assert service["spec"]["selector"] == stateful_set["spec"]["template"]["metadata"]["labels"]
+
+
+def test_the_scrape_example_asks_the_default_admin_port() -> None:
+    (prometheus,) = documents("prometheus.yml")
+
+    (scrape,) = prometheus["scrape_configs"]
+    assert [{"targets": [f"{Admin().host}:{Admin().port}"]}] == scrape["static_configs"]
+
+
+def test_the_containers_healthcheck_asks_the_port_of_its_configuration() -> None:
+    admin = load(ETC / "container.toml").admin
+
+    assert admin is not None
+    assert [(str(admin.port), "/healthz")] == re.findall(r"port = (\d+).*'(/\w+)'", healthcheck()[-1])
+
+
+def test_the_container_listens_on_every_address_of_either_family() -> None:
+    config = load(ETC / "container.toml")
+
+    assert config.admin
+    assert ["::", "::"] == [config.listen.host, config.admin.host]
+
+
+def test_every_metric_to_alert_on_in_the_manual_exists() -> None:
+    metrics = pytest.importorskip("collector.admin.metrics", reason="without the extra `metrics`")
+    source = Path(metrics.__file__).read_text(encoding="utf-8")
+    section = (HOME / "README.rst").read_text(encoding="utf-8").partition("\nOperating\n")[2]
+    named = set(
+        re.findall(r"``collector_(\w+?)(?:_total)?(?:\{\w+\})?``", section.partition("\nConfiguration\n")[0])
+    )
+
+    assert len(named) > 10
+    assert set() == {name for name in named if f'"{name}"' not in source and "volume" not in name}
