@@ -1,6 +1,6 @@
 """The admin port: metrics, health, the live stream and the page, over HTTP, for reading only.
 
-Contract of the paths: README, "Operating". Every answer says that it is no page's but its own, for what it
+Contract of the paths: docs/operate.rst. Every answer says that it is no page's but its own, for what it
 shows came off the wire. A browser that was led here by another site's name (DNS rebinding) is turned away:
 Host must be an address or a name of ours, unless the request has the token, which no other site can have.
 """

@@ -13,6 +13,7 @@ from collector.files.directory import LogDirectory
 from collector.files.quarantine import Quarantine
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
+from tests.support.texts import shown
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def test_each_has_a_line_with_its_own_reason_up_to_the_limit_and_the_others_are_
 
 @pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
 @pytest.mark.parametrize("name", [".quarantine", ".quarantine.1"])
-def test_what_readme_says_replays_it_once_and_keeps_what_is_bad_still(
+def test_what_the_docs_say_replays_it_once_and_keeps_what_is_bad_still(
     collector: Collector, name: str
 ) -> None:
     """Without the move nc would read on in what its own frames add, for ever."""
@@ -96,7 +97,8 @@ def test_what_readme_says_replays_it_once_and_keeps_what_is_bad_still(
     current = collector.directory / ".quarantine"
     within(5, lambda: current.exists() and current.stat().st_size)
     (collector.directory / name).write_bytes(bad + make_frame("can be read by now"))
-    replay = f"mv {name} replay && nc -N 127.0.0.1 {collector.port} < replay && rm replay"
+    (replay,) = [line for line in shown("docs/operate.rst", "mv .quar").splitlines() if f"mv {name} " in line]
+    replay = replay.replace("9020", str(collector.port))
     subprocess.run(replay, shell=True, cwd=collector.directory, check=True, timeout=30)  # noqa: S602 - as shown
     within(5, lambda: messages(collector) == ["can be read by now"])
     assert collector.stop() == 0

@@ -14,7 +14,6 @@ import stat
 import struct
 import subprocess
 import sys
-import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from logging.handlers import SocketHandler
@@ -27,9 +26,9 @@ from tests.support.certificates import openssl, tls_table
 from tests.support.collectors import messages
 from tests.support.fleet import timed
 from tests.support.frames import make_frame
-from tests.support.places import README
 from tests.support.pythons import find_python
 from tests.support.pythons import run as run_python
+from tests.support.texts import shown
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -154,16 +153,14 @@ def test_the_fields_of_a_unix_client_are_named_unix(
 # --- TLS ---
 
 
-def program_of_readme() -> str:
-    """Return the program with the handler for TLS that README shows."""
-    readme = README.read_text()
-    (program,) = re.findall(r"^    import logging\.handlers, ssl\n(?:    .*\n|\n)*", readme, re.MULTILINE)
-    return textwrap.dedent(program)
+def program_of_the_docs() -> str:
+    """Return the program with the handler for TLS that the docs show."""
+    return shown("docs/clients.rst", "import logging.handlers, ssl")
 
 
 def tls_handler(port: int, context: ssl.SSLContext) -> SocketHandler:
     names: dict[str, Any] = {}
-    exec(program_of_readme().partition("\ncontext = ")[0], names)  # noqa: S102 - as shown
+    exec(program_of_the_docs().partition("\ncontext = ")[0], names)  # noqa: S102 - as shown
     return names["TlsSocketHandler"]("127.0.0.1", port, context)  # type: ignore[no-any-return]
 
 
@@ -351,11 +348,10 @@ def test_clients_that_an_intermediate_authority_signed_are_served_without_the_ro
         within(5, lambda: "certificate verify failed" in collector.stderr)
 
 
-def test_the_certificate_that_readme_makes_is_accepted(
+def test_the_certificate_that_the_docs_make_is_accepted(
     make_collector: Callable[..., Collector], tmp_path: Path
 ) -> None:
-    readme = README.read_text()
-    (command,) = re.findall(r"^ +(openssl req(?:.*\\\n)*.*)", readme, re.MULTILINE)
+    command = shown("docs/deploy.rst", "openssl req")
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)  # noqa: S602 - as shown
     # A client gives up after a second: when a thousand reconnect at once, RSA can take four times as long.
     assert "prime256v1" in openssl(tmp_path, "x509", "-in", "server.pem", "-noout", "-text")
@@ -397,8 +393,8 @@ SHORT_RECORDS = sorted(f"{client} {n}" for client in range(60) for n in range(6)
 
 
 def log_with_short_clients(python: str, port: int, certificates: Path) -> None:
-    """Have a Python run README's handler: clients that send a few records and close. It must not complain."""
-    program = program_of_readme().replace('"ca.pem"', f'"{certificates}/ca.pem"')
+    """Have a Python run the docs' handler in clients that send a few records and close, without complaint."""
+    program = program_of_the_docs().replace('"ca.pem"', f'"{certificates}/ca.pem"')
     ended = run_python(python, "-c", program + SHORT_CLIENTS.format(port=port))
     assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
 
@@ -430,7 +426,7 @@ def stunnel(certificates: Path, tmp_path: Path) -> Iterator[Callable[[Collector]
 
 
 @pytest.mark.parametrize("version", ["2.7", f"{sys.version_info[0]}.{sys.version_info[1]}"])
-def test_the_handler_that_readme_shows_loses_nothing(
+def test_the_handler_that_the_docs_show_loses_nothing(
     version: str, make_collector: Callable[..., Collector], certificates: Path
 ) -> None:
     collector = make_collector(tls_table(certificates)).start()
@@ -440,7 +436,7 @@ def test_the_handler_that_readme_shows_loses_nothing(
 
 
 @pytest.mark.parametrize("version", ["2.7", f"{sys.version_info[0]}.{sys.version_info[1]}"])
-def test_the_handler_that_readme_shows_loses_nothing_behind_a_proxy_that_ends_tls(
+def test_the_handler_that_the_docs_show_loses_nothing_behind_a_proxy_that_ends_tls(
     version: str,
     collector: Collector,
     certificates: Path,

@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +24,9 @@ from tests.support.admin import ADMIN, ask, difference, refused, stats
 from tests.support.certificates import tls_table
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
-from tests.support.places import README
 from tests.support.proxy_headers import BROKEN, HEADERS, TEXT, UNIX, binary, text
 from tests.support.signals import hang_up
+from tests.support.texts import shown
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -581,14 +580,12 @@ def test_a_real_proxy_that_is_not_in_proxy_protocol_is_told_of(
 
 
 @pytest.mark.parametrize("program", ["haproxy", "nginx"])
-def test_the_configuration_that_readme_shows_is_that_of_a_proxy(
+def test_the_configuration_that_the_docs_show_is_that_of_a_proxy(
     make_collector: MakeCollector, run: Callable[..., int], tmp_path: Path, program: str
 ) -> None:
-    readme = README.read_text()
-    name = "HAProxy::" if program == "haproxy" else "nginx, with its stream module::"
-    shown = readme.partition(f"\n{name}\n\n")[2].partition("\n\n")[0]
     collector = make_collector(BEHIND + BY_CLIENT).start()
-    config = textwrap.dedent(f"{shown}\n").replace("10.0.0.9:9020", f"{PROXY}:{collector.port}")
+    begins = "listen collector" if program == "haproxy" else "stream {"
+    config = shown("docs/deploy.rst", begins).replace("10.0.0.9:9020", f"{PROXY}:{collector.port}")
     if program == "haproxy":
         port = run("haproxy", "-db", "-f", config=config.replace(" :9020", f" {PROXY}:PORT"))
         assert "WARNING" not in (tmp_path / "haproxy.txt").read_text()

@@ -10,7 +10,8 @@ import pytest
 
 from collector.config.load import Admin, Listen, load
 from tests.support.image import healthcheck
-from tests.support.places import ETC, HOME
+from tests.support.places import ETC
+from tests.support.texts import inline
 
 yaml: Any = pytest.importorskip("yaml", reason="PyYAML comes with the extra `test`")
 
@@ -76,10 +77,8 @@ def test_the_container_listens_on_every_address_of_either_family() -> None:
 def test_every_metric_to_alert_on_in_the_manual_exists() -> None:
     metrics = pytest.importorskip("collector.admin.metrics", reason="without the extra `metrics`")
     source = Path(metrics.__file__).read_text(encoding="utf-8")
-    section = (HOME / "README.rst").read_text(encoding="utf-8").partition("\nOperating\n")[2]
-    named = set(
-        re.findall(r"``collector_(\w+?)(?:_total)?(?:\{\w+\})?``", section.partition("\nConfiguration\n")[0])
-    )
+    literals = "\n".join(inline("docs/operate.rst"))
+    named = set(re.findall(r"^collector_(\w+?)(?:_total)?(?:\{\w+\})?$", literals, re.MULTILINE))
 
     assert len(named) > 10
     assert set() == {name for name in named if f'"{name}"' not in source and "volume" not in name}

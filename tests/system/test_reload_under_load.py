@@ -21,10 +21,10 @@ import pytest
 from tests.support.fleet import report, timed
 from tests.support.flood import CLIENTS, LOAD_SECONDS, LOGGERS, RECORDS, start_clients_until_told, tell
 from tests.support.frames import make_frame
-from tests.support.places import README
 from tests.support.reserve import SMALL as SMALL_RESERVE
 from tests.support.reserve import numbered, sent_in_background, start_limited
 from tests.support.signals import hang_up
+from tests.support.texts import shown
 from tests.support.volumes import needs_root
 from tests.support.waiting import within
 
@@ -183,13 +183,6 @@ def test_a_shorter_drain_seconds_holds_for_the_stop(make_collector: MakeCollecto
 # --- logrotate ----------------------------------------------------------------------------------------------
 
 
-def example_of_readme() -> str:
-    """Return the stanza that README shows."""
-    readme = README.read_text()
-    (stanza,) = re.findall(r"^    (/var/log/collector/\*\.log .*?\n    \})", readme, re.MULTILINE | re.DOTALL)
-    return str(stanza)
-
-
 def logrotate(home: Path, stanza: str) -> None:
     """Run logrotate as cron would, though all is due."""
     config = home / "logrotate.conf"
@@ -218,12 +211,14 @@ def rotate_under_load(collector: Collector, home: Path, stanza: str) -> int:
 
 
 @needs_logrotate
-def test_logrotate_as_readme_has_it_loses_and_doubles_none_of_400000_records(
+def test_logrotate_as_the_docs_have_it_loses_and_doubles_none_of_400000_records(
     make_collector: MakeCollector, tmp_path: Path, record_property: Property
 ) -> None:
     collector = make_collector(TEXT + '[rollover]\nwhen = "never"\n').start()
     assert collector.process
-    stanza = example_of_readme().replace("/var/log/collector", str(collector.directory))
+    stanza = shown("docs/operate.rst", "/var/log/collector/*.log {").replace(
+        "/var/log/collector", str(collector.directory)
+    )
     stanza = stanza.replace("systemctl reload collector", f"kill -HUP {collector.process.pid}")
     assert str(collector.process.pid) in stanza
     sent = rotate_under_load(collector, tmp_path, stanza)

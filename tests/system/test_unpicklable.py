@@ -1,16 +1,16 @@
-"""Extras that cannot be pickled, which stock handlers drop: the handler of README sends them as text."""
+"""Extras that cannot be pickled, which stock handlers drop: the handler of the docs sends them as text."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.environments import environment
-from tests.support.places import CLIENTS, README
+from tests.support.places import CLIENTS
 from tests.support.pythons import find_python, run
+from tests.support.texts import shown
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ except ZeroDivisionError:
 
 @pytest.fixture
 def handler(tmp_path: Path) -> str:
-    """Return where the handler of README is a module."""
-    code = README.read_text().partition("sends those as text::\n")[2].partition("\nIn ``dictConfig``")[0]
+    """Return where the handler that the docs show is a module."""
+    code = shown("docs/clients.rst", "import copy, ")
     assert len([line for line in code.splitlines() if line.strip()]) < 16
-    (tmp_path / "text_handler.py").write_text(textwrap.dedent(code))
+    (tmp_path / "text_handler.py").write_text(code)
     return str(tmp_path)
 
 
@@ -67,7 +67,7 @@ def test_djangos_records_arrive_with_the_request_as_text(
 def test_a_stock_handler_drops_them_and_says_so(
     collector: Collector, handler: str, pytestconfig: pytest.Config
 ) -> None:
-    """What README says to look for."""
+    """What the docs say to look for."""
     python = environment(pytestconfig, "3.12", (DJANGO["3.12"],))
     ended = run(python, SITE, str(collector.port), "logging.handlers.SocketHandler", PYTHONPATH=handler)
     assert ended.stderr.count("--- Logging error ---") == 3
