@@ -1,0 +1,373 @@
+"""README and the docs: they render, their links lead somewhere, and what they tell to do can be done.
+
+Each command in them is run by a test that RUN_BY names, or has a reason in NOT_RUN.
+"""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.parse
+from typing import TYPE_CHECKING
+
+import pytest
+from docutils import nodes
+
+from collector import cli
+from collector.config.load import Config, load
+from tests.support.collectors import Collector, messages
+from tests.support.environments import environment
+from tests.support.frames import make_frame
+from tests.support.places import HOME
+from tests.support.pythons import run
+from tests.support.texts import TEXTS, blocks, document, inline, shown
+from tests.support.waiting import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    MakeCollector = Callable[..., Collector]
+
+INSTALL_SECONDS = 300
+README_LINES = 150
+PORT = 9020
+CONFIG_FILE = "/etc/collector/collector.toml"
+OF_TAIL = "test_the_docs_commands_for_reading_back_work"
+OF_THE_FIRST_MINUTE = "test_the_first_thirty_seconds_are_as_readme_has_them"
+OF_SYSTEMD = "test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it"
+RUN_BY = {
+    "python3 -m venv .venv && .venv/bin/pip install --quiet . && .venv/bin/collector": OF_THE_FIRST_MINUTE,
+    "python3 hello.py": OF_THE_FIRST_MINUTE,
+    "cat logs/app_web.log": OF_THE_FIRST_MINUTE,
+    ".venv/bin/collector send --logger app.web hello": OF_THE_FIRST_MINUTE,
+    "journalctl -f -o cat -u app | collector send": "test_a_journal_is_sent_as_the_docs_have_it",
+    "collector tail ": OF_TAIL,
+    "mv .quarantine": "test_what_the_docs_say_replays_it_once_and_keeps_what_is_bad_still",
+    "openssl req": "test_the_certificate_that_the_docs_make_is_accepted",
+    "ln -s /opt/collector": OF_SYSTEMD,
+    "install -": OF_SYSTEMD,
+    "sed -i": OF_SYSTEMD,
+    "docs/configuration.py > docs/configuration.rst": "test_the_page_of_the_configuration_is_its_manual",
+    "kill -HUP PID": "test_one_line_says_what_was_done",
+    "kill -USR1 PID": "test_every_file_that_has_lines_is_rolled_over",
+}
+_IMAGE = "test_docker.py builds and runs the image, with names and a port of its own"
+_SYSTEMD = "needs systemd as process 1; test_guardian.py has the units verified, and run by socket activation"
+_CI = "is a part of .ci/run, which runs this test"
+NOT_RUN = {
+    "docker build": _IMAGE,
+    "docker run": _IMAGE,
+    "docker exec": _IMAGE,
+    "docker stop": _IMAGE,
+    "docker kill": f"{_IMAGE}; test_reload.py sends the signals",
+    "docker compose": "needs Prometheus' image; test_deployment.py reads the file",
+    "kubectl apply": "needs a cluster; test_deployment.py reads the file",
+    "systemctl": _SYSTEMD,
+    "python3 -m venv /opt/collector": "installs as the first command of README does, which is run",
+    "chown 10001": "needs an image that runs as 10001, and that is tested",
+    "pip install 'gevent-collector[metrics]'": "needs a release on PyPI",
+    "python -m tests.benchmarks": "takes an hour; test_benchmarks.py runs the parts",
+    "python -m tests.fuzz": _CI,
+    "python3 -m venv .venv": _CI,
+    ".venv/bin/python -m pytest": _CI,
+    ". .venv/bin/activate": "sets variables of a shell",
+    "pip install --quiet -e": _CI,
+    "pytest": _CI,
+    "ruff": _CI,
+    "mypy": _CI,
+    ".ci/run": "runs this test",
+}
+PROGRAMS = re.compile(
+    r"(\.venv/bin/collector|(\S*/)?(docker|systemctl|kill|chown|pip|python3?|pytest)) [^=]+"
+)
+
+
+def commands() -> Iterator[str]:
+    """Yield every command of the texts: in blocks of a shell, and between double backquotes."""
+    for name in TEXTS:
+        for language, text in blocks(name):
+            if language == "sh":
+                yield from filter(None, (line.strip() for line in text.replace("\\\n", "").split("\n")))
+            elif language == "console":
+                yield from re.findall(r"(?m)^\$ (.*)", text)
+        yield from filter(PROGRAMS.fullmatch, inline(name))
+
+
+def known(command: str) -> list[str]:
+    return [begin for begin in (*RUN_BY, *NOT_RUN) if command.startswith(begin)]
+
+
+# --- how they read ---
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_renders_without_a_warning(name: str) -> None:
+    assert document(name).findall(nodes.title)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_each_link_within_the_project_leads_to_a_file_and_a_section(name: str) -> None:
+    wrong = []
+    links = [link.get("refuri", "") for link in document(name).findall(nodes.reference)]
+    links += [image["uri"] for image in document(name).findall(nodes.image)]
+    for link in filter(None, links):
+        parts = urllib.parse.urlsplit(link)
+        if parts.scheme:
+            continue
+        target = os.path.normpath(os.path.join(os.path.dirname(name), parts.path))
+        if not (HOME / target).is_file():
+            wrong.append(link)
+        elif parts.fragment:
+            ids = [one for section in document(target).findall(nodes.section) for one in section["ids"]]
+            wrong += [] if parts.fragment in ids else [link]
+    assert not wrong
+
+
+def test_readme_is_short_and_leads_to_every_other_text() -> None:
+    text = (HOME / "README.rst").read_text(encoding="utf-8")
+    assert text.count("\n") <= README_LINES
+    assert [] == [name for name in TEXTS if name != "README.rst" and f"<{name}>" not in text]
+
+
+def test_the_top_level_holds_no_more_than_a_reader_needs() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=HOME, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"not in a clone: {listed.stderr.strip()}")
+    top = {path.partition("/")[0] for path in listed.stdout.splitlines() if not path.startswith(".")}
+    assert top <= {
+        *("collector", "docs", "etc", "tests"),
+        *("Dockerfile", "LICENSE", "pyproject.toml"),
+        *("README.rst", "CHANGELOG.rst", "CONTRIBUTING.rst"),
+    }
+
+
+def test_the_page_of_the_configuration_is_its_manual() -> None:
+    made = subprocess.run(["docs/configuration.py"], cwd=HOME, capture_output=True, text=True, check=True)
+    assert made.stdout == (HOME / "docs/configuration.rst").read_text(encoding="utf-8")
+
+
+def test_every_test_that_the_architecture_names_exists() -> None:
+    there = set()
+    for path in (HOME / "tests").rglob("test_*.py"):
+        there |= set(re.findall(r"(?m)^def (test_\w+)", path.read_text(encoding="utf-8")))
+    named = {one for one in inline("docs/architecture.rst") if one.startswith("test_")}
+    assert len(named) > 10
+    assert named <= there
+
+
+def test_a_package_imports_only_what_stands_above_it_in_the_list() -> None:
+    above: set[str] = set()
+    for line in shown("docs/architecture.rst", "escape: nothing").splitlines():
+        package, _, imports = line.partition(": ")
+        assert set(imports.split()) - {"nothing"} <= above
+        above.add(package)
+    assert {path.stem for path in (HOME / "collector").glob("[a-z]*") if path.suffix in ("", ".py")} <= above
+
+
+# --- what they tell to do ---
+
+
+def test_each_command_is_run_by_a_test_or_there_is_a_reason_why_not() -> None:
+    assert [] == [command for command in commands() if not known(command)]
+
+
+def test_no_command_is_held_that_no_text_has() -> None:
+    has = set(commands())
+    assert [] == [begin for begin in (*RUN_BY, *NOT_RUN) if not any(one.startswith(begin) for one in has)]
+
+
+def test_the_tests_that_run_commands_exist() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (HOME / "tests").rglob("test_*.py"))
+    assert [] == [test for test in RUN_BY.values() if f"\ndef {test}" not in sources]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_commands_of_the_collector_have_options_that_it_has(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "\n".join([*inline(name), *(block.text for block in blocks(name))])
+    used = re.findall(r"(?m)^\s*(?:\$ )?(?:\S*/)?collector (?:-c \S+ )?([a-z]+)\b([^|\n#]*)", words)
+    for command, rest in used:
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([command, "--help"])
+        options = capsys.readouterr().out
+        assert [] == [one for one in re.findall(r"(?<![\w-])--?[a-z]+", rest) if one not in options]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_said_to_be_python_is(name: str) -> None:
+    for block in blocks(name):
+        if block.language == "python":
+            compile(block.text, name, "exec")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_said_to_be_a_configuration_can_be_loaded(name: str, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(name)):
+        if block.language == "toml":
+            file = tmp_path / f"{number}.toml"
+            file.write_text(block.text, encoding="utf-8")
+            assert load(file) != Config() or "[listen.tls]" in block.text
+
+
+@pytest.mark.slow
+def test_the_first_thirty_seconds_are_as_readme_has_them(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind(("127.0.0.1", PORT))
+        except OSError as error:
+            pytest.skip(f"port {PORT}: {error}")
+    clone = tmp_path / "clone"
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "build", "__pycache__", "tests", "logs")
+    shutil.copytree(HOME, clone, ignore=ignored)
+    (first,) = [command for command in commands() if command.endswith("&& .venv/bin/collector")]
+    install, _, start = first.rpartition(" && ")
+    installed = run("bash", "-c", f"cd {clone} && {install}", seconds=INSTALL_SECONDS)
+    if installed.returncode:
+        pytest.skip(f"cannot install: {installed.stderr.strip()[-200:]}")
+    (clone / "hello.py").write_text(shown("README.rst", "import logging"))
+    log = tmp_path / "stderr.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(start, cwd=clone, stderr=output)
+    try:
+        within(20, lambda: f"listening on 127.0.0.1:{PORT}" in log.read_text())
+        for command in ("python3 hello.py", ".venv/bin/collector send --logger app.web hello"):
+            ended = run("bash", "-c", f"cd {clone} && {command}")
+            assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+    lines = run("bash", "-c", f"cd {clone} && cat logs/app_web.log").stdout.splitlines()
+    expected = shown("README.rst", "$ python3 hello.py").splitlines()[2]
+    assert [after_the_time(expected), "app.web INFO 0 hello"] == [after_the_time(line) for line in lines]
+
+
+def after_the_time(line: str) -> str:
+    return line.partition("]: ")[2]
+
+
+@pytest.fixture
+def collector_on_path(tmp_path: Path) -> str:
+    """Return a PATH on which `collector` is the one that is tested."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "collector"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m collector "$@"\n')
+    program.chmod(0o700)
+    return f"{programs}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in shown("docs/operate.rst", "collector tail").splitlines() if "-f" not in line]
+)
+def test_the_docs_commands_for_reading_back_work(
+    command: str, collector: Collector, collector_on_path: str
+) -> None:
+    collector.send(make_frame("order 42", "payments", level=logging.WARNING))
+    within(5, lambda: messages(collector, "payments.log"))
+    ended = run("bash", "-c", command, PATH=collector_on_path, COLLECTOR_CONFIG=str(collector.config))
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert "order 42" in ended.stdout
+
+
+def test_the_docs_command_for_following_works(collector: Collector, collector_on_path: str) -> None:
+    (command,) = [line for line in shown("docs/operate.rst", "collector tail").splitlines() if "-f" in line]
+    environ = os.environ | {"PATH": collector_on_path, "COLLECTOR_CONFIG": str(collector.config)}
+    collector.send(make_frame("before"))
+    within(5, lambda: messages(collector) == ["before"])
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {command}"], stdout=subprocess.PIPE, text=True, env=environ
+    ) as tail:
+        assert tail.stdout
+        assert tail.stdout.readline().endswith("before\n")
+        collector.send(make_frame("after"))
+        assert tail.stdout.readline().endswith("after\n")
+        tail.terminate()
+
+
+def test_a_journal_is_sent_as_the_docs_have_it(
+    collector: Collector, collector_on_path: str, tmp_path: Path
+) -> None:
+    journalctl = tmp_path / "bin/journalctl"
+    journalctl.write_text("#!/bin/sh\necho one\necho two\n")
+    journalctl.chmod(0o700)
+    (command,) = [one for one in commands() if one.startswith("journalctl")]
+    config = tmp_path / "to.toml"
+    config.write_text(f"[listen]\nport = {collector.port}\n")
+    ended = run("bash", "-c", command.replace(CONFIG_FILE, str(config)), PATH=collector_on_path)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    within(5, lambda: [line[-3:] for line in collector.lines("app.log")] == ["one", "two"])
+
+
+def test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it(tmp_path: Path) -> None:
+    block = shown("docs/deploy.rst", "python3 -m venv /opt/collector")
+    there = re.sub(r" (?=/(opt|usr|etc)/)", f" {tmp_path}", block)
+    for directory in ("usr/local/bin", "etc/systemd/system"):
+        (tmp_path / directory).mkdir(parents=True)
+    files = [line for line in there.splitlines() if not re.match(r"python3|systemctl", line)]
+    ended = run("bash", "-ec", f"cd {HOME}; " + "; ".join(files))
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert "/var/log/collector" == load(f"{tmp_path}{CONFIG_FILE}").files.directory
+    units = {path.name for path in (tmp_path / "etc/systemd/system").iterdir()}
+    assert {"collector.socket", "collector.service"} == units
+    (exec_start,) = re.findall(
+        r"(?m)^ExecStart=(\S+) run -c (\S+)", (HOME / "etc/collector.service").read_text()
+    )
+    assert ("/usr/local/bin/collector", CONFIG_FILE) == exec_start
+    assert (tmp_path / "usr/local/bin/collector").is_symlink()
+
+
+# --- clients ---
+
+
+def setup_of(*beginnings: str) -> str:
+    return "".join(shown("docs/clients.rst", begins) for begins in beginnings)
+
+
+LOG = "import logging\nlogging.getLogger('app').warning('hello', extra={'user': 'ann'})\n"
+PLAIN = "import logging, logging.handlers\nlogging.getLogger()"
+APPLICATIONS = {
+    "plain": ((), setup_of(f"{PLAIN}.addHandler") + LOG),
+    "dictConfig": ((), setup_of("import logging.config\n\nLOGGING") + LOG),
+    "gunicorn": ((), setup_of("def post_fork") + "post_fork(None, None)\n" + LOG),
+    "gevent": (("gevent",), setup_of("from gevent import") + LOG),
+    "Celery": (
+        ("celery",),
+        setup_of("import logging.config\n\nLOGGING").replace("logging.config.dictConfig(LOGGING)\n", "")
+        + setup_of("import logging.config\nfrom celery")
+        + "import celery\ncelery.Celery().log.setup()\n"
+        + LOG,
+    ),
+    "loguru": (
+        ("loguru",),
+        setup_of("import logging.handlers\nfrom loguru") + "logger.bind(user='ann').warning('hello')\n",
+    ),
+    "structlog": (
+        ("structlog",),
+        setup_of("import logging, logging.handlers\nimport structlog")
+        + "structlog.get_logger('app').warning('hello', user='ann')\n",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_an_application_that_is_set_up_as_the_docs_have_it_is_received(
+    name: str, make_collector: MakeCollector, pytestconfig: pytest.Config
+) -> None:
+    requirements, program = APPLICATIONS[name]
+    python = environment(pytestconfig, "3.12", requirements) if requirements else sys.executable
+    collector = make_collector('[files]\nname = "all.log"\n[format]\ntext = "%(levelname)s %(message)s"\n')
+    collector.start()
+    ended = run(python, "-c", program.replace(str(PORT), str(collector.port)))
+    assert 0 == ended.returncode, ended.stderr
+    within(5, lambda: "WARNING hello" in collector.lines("all.log"))
