@@ -66,6 +66,7 @@ _MAX_HEADER_BYTES = 16 * 1024
 _SEND_BUFFER_BYTES = 256 * 1024
 _RETRY_SECONDS = 5.0
 _COOKIE = "collector_token"
+_STREAM_PARAMETERS = "logger, level, text, regex and written=1"
 _WITHOUT_TOKEN = ("/healthz", "/readyz")
 _HOW_TO_GET_METRICS = (
     "/metrics needs the library prometheus_client: pip install 'gevent-collector[metrics]'\n"
@@ -259,10 +260,11 @@ class AdminPort:
         viewer = None
         try:
             level = levels.from_text(query.pop("level", "NOTSET"))
+            written = query.pop("written", "") == "1"
             known = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
             if query:
-                raise ValueError(f"unknown: {', '.join(query)}; there are logger, level, text and regex")  # noqa: TRY301
-            viewer = Viewer(level=level, **known)
+                raise ValueError(f"unknown: {', '.join(query)}; there are {_STREAM_PARAMETERS}")  # noqa: TRY301
+            viewer = Viewer(level=level, written=written, **known)
         except ValueError as fault:
             return _text("400 Bad Request", f"{fault}\n")
         except OSError as error:

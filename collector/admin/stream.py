@@ -45,8 +45,16 @@ _MAX_SEARCHED_CHARACTERS = 64 * 1024
 class Viewer:
     """One who watches: the filters, and what waits to be sent."""
 
-    def __init__(self, *, logger: str = "", level: int = 0, text: str = "", regex: str = "") -> None:
-        """Take the filters; each that is empty lets all pass.
+    def __init__(
+        self,
+        *,
+        logger: str = "",
+        level: int = 0,
+        text: str = "",
+        regex: str = "",
+        written: bool = False,
+    ) -> None:
+        """Take the filters; each that is empty lets all pass. With *written* events have the file's text too.
 
         Raises ValueError where *regex* is none, OSError where it cannot be tried.
         """
@@ -54,6 +62,7 @@ class Viewer:
         """Events, each with the message that *regex* is searched in."""
         self.bytes = 0
         self.skipped = 0
+        self.written = written
         self._logger = logger
         self._below = f"{logger}."
         self._level = level
@@ -125,15 +134,17 @@ class Stream:
             viewer.skipped += records
         return False
 
-    def publish(self, records: Sequence[Record], peer: str) -> None:
-        """Show *records* of one client to those who watch. Never waits."""
+    def publish(self, records: Sequence[tuple[Record, str]], peer: str) -> None:
+        """Show *records* of one client, each with its line, to those who watch. Never waits."""
         begun = time.monotonic()
-        for record in records:
-            event = b""  # rendered once, not once for each viewer
+        for record, line in records:
+            event = with_line = b""  # rendered once, not once for each viewer
             for viewer in self._viewers:
                 if viewer.wants(record):
                     event = event or self._event(record, peer)
-                    viewer.offer(event, record[3])
+                    if viewer.written:
+                        with_line = with_line or _with_line(event, line)
+                    viewer.offer(with_line if viewer.written else event, record[3])
         # Bounded: by the clock on the wall, one batch that others held up would blind it for long.
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
@@ -174,6 +185,12 @@ class Stream:
         rest = "}" if level is None else f',"levelno":{level}}}'
         # A lone surrogate becomes an escape, which JSON has too.
         return f"data: {line}{rest}\n\n".encode("utf-8", "backslashreplace")
+
+
+def _with_line(event: bytes, line: str) -> bytes:
+    # By way of bytes, as the file gets it: two escapes that JSON reads as one character stay two.
+    text = line[:-1].encode("utf-8", "backslashreplace").decode()
+    return event.removesuffix(b"}\n\n") + f',"written":{json.dumps(text)}}}\n\n'.encode()
 
 
 def _event(name: str, data: object) -> bytes:

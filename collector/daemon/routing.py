@@ -156,7 +156,7 @@ class Router:
         """Leave a line of each record with the handler of its file; add to *unreadable* what has none."""
         # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
         watched = self._stream and self._stream.has_time(len(payloads))
-        records: list[Record] | None = [] if watched else None
+        shown: list[tuple[Record, str]] | None = [] if watched else None
         place = host if self._by_host else ""
         routes = self._routes.for_host(place)
         refusing = self._handlers.refusing()
@@ -181,8 +181,8 @@ class Router:
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
                 continue
             inbox.put(line)
-            if records is not None:
-                records.append(record)
+            if shown is not None:
+                shown.append((record, line))
         self._stats.over_budget_records_total += len(in_part)
         for size, budget in in_part:
             cause = {"of": budget, "by": host}
@@ -197,8 +197,8 @@ class Router:
             self._stats.dropped_records_total["level"] += below
         for inbox, count in dropped.items():
             self._count_dropped(inbox, count, refusing)
-        if self._stream and records:
-            self._stream.publish(records, peer)
+        if self._stream and shown:
+            self._stream.publish(shown, peer)
 
     def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], host: str, peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""

@@ -13,23 +13,19 @@ import time
 import urllib.parse
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from collector.config.checks import TEXT_FIELD
 from collector.files import inventory
-from collector.format.lines import escape, unbroken
 from collector.listen.sockets import host_port, to_reach
 from collector.log import counted
-from collector.readback.layouts import KEY_OF, layouts_of, split, time_key
+from collector.readback.layouts import layouts_of, split, time_key
 from collector.readback.sources import Source, open_regular
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterator, Sequence
 
-    from collector.config.load import Config, Format
+    from collector.config.load import Config
     from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]
@@ -143,9 +139,10 @@ class Stream:
         self._config = config
         self._admin = config.admin
         self._query = urllib.parse.urlencode(
-            {key: value for key, value in (("logger", logger), ("level", level)) if value}
+            {key: value for key, value in (("logger", logger), ("level", level), ("written", 1)) if value}
         )
         self._layouts = {layout.form: layout for layout in layouts_of(config)}
+        self._connection: http.client.HTTPConnection | None = None
         self._answer: http.client.HTTPResponse | None = None
 
     def connect(self) -> str:
@@ -156,13 +153,13 @@ class Stream:
             return "[admin] port = 0 does not tell the port"
         host = to_reach(self._admin.host)
         where = host_port((host, self._admin.port))[1]
-        connection = http.client.HTTPConnection(host, self._admin.port, timeout=_SILENCE_SECONDS)
+        self._connection = http.client.HTTPConnection(host, self._admin.port, timeout=_SILENCE_SECONDS)
         headers = {"Accept": "text/event-stream"}
         if self._admin.token:
             headers["Authorization"] = f"Bearer {self._admin.token}"
         try:
-            connection.request("GET", f"/api/stream?{self._query}", headers=headers)
-            self._answer = connection.getresponse()
+            self._connection.request("GET", f"/api/stream?{self._query}", headers=headers)
+            self._answer = self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             return f"no stream from {where}: {error}"
         if self._answer.status != http.client.OK:
@@ -187,63 +184,24 @@ class Stream:
             elif not name:
                 event = ""
 
+    def close(self) -> None:
+        """Watch no longer."""
+        for one in (self._answer, self._connection):
+            if one:
+                one.close()
+
     def _as_in_a_file(self, record: dict[str, Any]) -> tuple[Source, bytes, bytes]:
-        """Return *record* as it stands in its file."""
-        config = self._config
-        rule = config.rule_for(str(record.get("logger", "")))
-        form = rule.format if rule else config.format
-        levelno = record.pop("levelno", None)
+        """Return the source, the text and the time of *record*, as if they were from its file."""
+        if "written" not in record:
+            raise ValueError("records come without their lines")
+        rule = self._config.rule_for(str(record.get("logger", "")))
+        form = rule.format if rule else self._config.format
+        source = Source(inventory.Found("", "", None, _NO_STATUS), [self._layouts[form]])
         stamp = str(record.get("timestamp", "")).removesuffix("Z")
-        if form.style == "json":
-            text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-        else:
-            text = _text(record, levelno, form)
-        found = inventory.Found("", "", None, _NO_STATUS)
-        source = Source(found, [self._layouts[form]])
-        return source, text.encode("utf-8", "backslashreplace"), stamp.encode()
+        return source, str(record["written"]).encode("utf-8", "backslashreplace"), stamp.encode()
 
 
 _NO_STATUS = os.stat_result([0] * 10)
-
-
-def _text(record: dict[str, Any], levelno: object, form: Format) -> str:
-    when = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00"))
-    path = str(record.get("file", "-"))
-    below = [record[key] for key in ("exception", "stack") if record.get(key)]
-    attributes = {name: record[key] for name, key in KEY_OF.items() if key in record} | record.get(
-        "extra", {}
-    )
-    attributes |= {
-        "asctime": when.astimezone(timezone.utc if form.utc else None).strftime(form.datefmt),
-        "created": when.timestamp(),
-        "msecs": when.microsecond // 1000,
-        "levelno": levelno,
-        "filename": os.path.basename(path),
-        "module": os.path.splitext(os.path.basename(path))[0],
-    }
-
-    keep = form.newlines == "keep"
-
-    def convert(match: re.Match[str]) -> str:
-        if match["name"] is None:
-            return "%"
-        value = attributes.get(match["name"])
-        try:
-            text = f"%{match[0][match.end('name') + 1 - match.start() :]}" % value
-        except (TypeError, ValueError, OverflowError):
-            text = "-" if value is None else str(value)
-        text = "-" if value is None else text
-        if keep:
-            return text if match["name"] in ("message", "msg") else unbroken(text)
-        return escape(text)
-
-    line = TEXT_FIELD.sub(convert, form.text)
-    for text in below:
-        if keep:
-            line += text if line.endswith("\n") else "\n" + text
-        else:
-            line += "\\n" + escape(text)
-    return line
 
 
 def records(follower: Follower, stream: Stream, say: Callable[[str], None]) -> Iterator[Batch]:
@@ -254,12 +212,15 @@ def records(follower: Follower, stream: Stream, say: Callable[[str], None]) -> I
         time.sleep(_ON_THEIR_WAY_SECONDS)
         shown: Counter[bytes] = Counter()
         batch = follower.poll()
-        shown.update(record for _, record, _ in batch)
+        for _, record, _ in batch:
+            shown.update(record.split(b"\n"))
         yield batch
         try:
             for source, record, key in stream.events(say):
-                if shown[record] > 0:
-                    shown[record] -= 1
+                # Line by line: where no time begins a record, the files do not tell which lines are one.
+                lines = Counter(record.split(b"\n"))
+                if all(shown[line] >= count for line, count in lines.items()):
+                    shown.subtract(lines)
                 else:
                     yield [(source, record, key)]
             why = "the stream has ended"

@@ -621,6 +621,7 @@ class _Admin(BaseHTTPRequestHandler):
                 "file": "/srv/app.py",
                 "line": 7,
                 "levelno": 40,
+                "written": f"[2026-11-22 10:00:00]: app.web ERROR 7 {message}\n{TRACEBACK.rstrip()}",
             }
             self.wfile.write(f"data: {json.dumps(record)}\n\n: keep-alive\n\n".encode())
         self.wfile.write(b'event: skipped\ndata: {"records": 12}\n\n')
@@ -657,16 +658,22 @@ def test_the_stream_of_the_admin_port_is_shown_as_the_files_would_have_it(
         for message in ("one", "twö"):
             expected = f"[2026-11-22 10:00:00]: app.web ERROR 7 {message}\n{TRACEBACK.rstrip()}"
             assert [expected.encode()] == texts(batches)
-    assert [("/api/stream?logger=app&level=30", "Bearer secret")] == _Admin.requests
+    assert [("/api/stream?logger=app&level=30&written=1", "Bearer secret")] == _Admin.requests
 
 
-def test_what_is_in_a_file_and_in_the_stream_is_shown_once(logs: Logs, admin: ThreadingHTTPServer) -> None:
+@pytest.mark.parametrize("form", [UTC, "[format]\ntext = '%(message)s'"], ids=["timed", "no time"])
+def test_what_is_in_a_file_and_in_the_stream_is_shown_once(
+    tmp_path: Path, admin: ThreadingHTTPServer, form: str
+) -> None:
+    logs = Logs(tmp_path, form)
     config = with_admin(load(logs.config), admin.server_port, "secret")
     one = f"[2026-11-22 10:00:00]: app.web ERROR 7 one\n{TRACEBACK.rstrip()}"
     with closing(follow.Follower(config, [])) as follower:
         logs.write("app_web.log", one + "\n")
         batches = follow.records(follower, follow.Stream(config, "", 0), print)
-        assert [[one.encode()], [one.replace(" one", " twö").encode()]] == [texts(batches), texts(batches)]
+        two = one.replace(" one", " twö")
+        # Where no line tells a time, each line of the file is a record.
+        assert [one.encode(), two.encode()] == [b"\n".join(texts(batches)) for _ in range(2)]
 
 
 def test_when_the_stream_ends_the_files_are_followed(logs: Logs, admin: ThreadingHTTPServer) -> None:
