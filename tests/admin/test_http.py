@@ -662,5 +662,6 @@ def test_prometheus_scrapes_it(make_collector: MakeCollector, tmp_path: Path) ->
 
 
 def test_the_worker_of_a_collector_without_admin_port_loads_no_web_server() -> None:
-    code = "import sys, collector.worker; print({'gevent.pywsgi', 'prometheus_client'} & set(sys.modules))"
+    unwanted = "{'gevent.pywsgi', 'prometheus_client'}"
+    code = f"import sys, collector.daemon.worker; print({unwanted} & set(sys.modules))"
     assert "set()" == subprocess.check_output([sys.executable, "-c", code], text=True).strip()
