@@ -11,26 +11,33 @@ import os
 import re
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from collector import levels
+from collector.admin.client import Subscription
+from collector.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, reader_may_leave
 from collector.files import inventory
 from collector.names import file_name
-from collector.readback import follow
+from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of, time_key
-from collector.readback.sources import last, merge, open_all
+from collector.readback.sources import Source, last, merge, open_all
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from collector.config.load import Config
+    from collector.readback.follow import Batch
     from collector.readback.layouts import Layout
-    from collector.readback.sources import Select, Source
+    from collector.readback.sources import Select
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 _FOLLOWED_RECORDS = 10
+_POLL_SECONDS = 0.25
+# What was received before the stream began is in its file by then, unless the disk stalls.
+_ON_THEIR_WAY_SECONDS = 0.3
+_NO_FILE = inventory.Found("", "", None, os.stat_result([0] * 10))
 _COLOURS = ((50, b"\x1b[1;31m"), (40, b"\x1b[31m"), (30, b"\x1b[33m"), (20, b"\x1b[32m"), (0, b"\x1b[2m"))
 _PLAIN = b"\x1b[0m"
 # C0 but tab and newline, DEL, and C1 in UTF-8.
@@ -46,10 +53,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         _say(fault)
         return EXIT_USAGE
     try:
-        return _Tail(options, config).run()
-    except BrokenPipeError:
-        # Whoever read has seen enough. Python would try once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with reader_may_leave():
+            return _Tail(options, config).run()
     except KeyboardInterrupt:
         pass  # how -f ends
     except OSError as error:
@@ -92,7 +97,7 @@ class _Tail:
     def run(self) -> int:
         since = self._options.since
         opened = open_all(self._config, self._select, _for_many(self._options.grep))
-        follower = follow.Follower(self._config, opened) if self._options.follow else None
+        follower = Follower(self._config, opened) if self._options.follow else None
         if since is not None:
             opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
         sources = [source for source in opened if source.peek()]
@@ -130,9 +135,9 @@ class _Tail:
             for source, record, key in last(sources, number):
                 self._write(self._select(source, [record], [key])[0] if self._select else [record])
 
-    def _follow(self, follower: follow.Follower) -> None:
-        stream = follow.Stream(self._config, self._options.logger or "", self._options.level)
-        for batch in follow.records(follower, stream, _say):
+    def _follow(self, follower: Follower) -> None:
+        subscription = Subscription(self._config.admin, self._options.logger or "", self._options.level)
+        for batch in follow(self._config, follower, subscription, _say):
             for source, record, key in batch:
                 self._write(self._pick(source, [record], [key])[0])
             self._out.flush()
@@ -193,6 +198,47 @@ class _Tail:
             return _shown(record)
         colour = next(colour for least, colour in _COLOURS if _levelno(fields) >= least)
         return _shown(record[:begin]) + colour + _shown(record[begin:end]) + _PLAIN + _shown(record[end:])
+
+
+def follow(
+    config: Config, follower: Follower, subscription: Subscription, say: Callable[[str], None]
+) -> Iterator[Batch]:
+    """Yield what is written from now on, for ever: as the live stream has it, else by the files themselves.
+
+    *say* is told why it does not come from the stream.
+    """
+    why = subscription.connect()
+    if not why:
+        why = yield from _follow_stream(config, follower, subscription, say)
+        follower.skip()
+    say(f"{why}; following the files")
+    while True:
+        yield follower.poll()
+        time.sleep(_POLL_SECONDS)
+
+
+def _follow_stream(
+    config: Config, follower: Follower, subscription: Subscription, say: Callable[[str], None]
+) -> Generator[Batch, None, str]:
+    """Yield what was written while the files were read, then what the stream has; return why it has ended."""
+    time.sleep(_ON_THEIR_WAY_SECONDS)
+    batch = follower.poll()
+    # By the line: where a format tells no time, nothing in a file tells which lines are one record.
+    shown = Counter(line for _, record, _ in batch for line in record.split(b"\n"))
+    yield batch
+    layouts = {layout.form: layout for layout in layouts_of(config)}
+    try:
+        for record in subscription.records(say):
+            lines = Counter(record.text.split(b"\n"))
+            if all(shown[line] >= count for line, count in lines.items()):
+                shown.subtract(lines)
+                continue
+            rule = config.rule_for(record.logger)
+            source = Source(_NO_FILE, [layouts[rule.format if rule else config.format]])
+            yield [(source, record.text, record.time)]
+    except (OSError, HTTPException, ValueError) as error:
+        return f"the stream has ended: {error}"
+    return "the stream has ended"
 
 
 def _for_many(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:

@@ -6,18 +6,17 @@ Text from the wire comes escaped. Knows the admin API, and nothing else of a run
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
 import shutil
 import signal
 import sys
 import time
 import unicodedata
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from collector.admin.client import AdminClient
+from collector.exits import EXIT_OK, reader_may_leave
 from collector.format.lines import escape
-from collector.listen.sockets import host_port, to_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collector.config.load import Admin
 
 _REFRESH_SECONDS = 1.0
-_TIMEOUT_SECONDS = 10.0
 # The API tells of so many loggers and clients at most: past that, a new name may have counted before.
 _MOST = {"loggers": 100, "clients": 1000}
 # Of each table, where no terminal bounds it.
@@ -52,67 +50,45 @@ def run(admin: Admin, refreshes: int | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     terminal = sys.stdout.isatty()
     try:
-        before = _ask(admin)
-        if terminal:
-            sys.stdout.write(_FULL_SCREEN)
-        shown = 0
-        while refreshes is None or shown < refreshes:
-            time.sleep(_REFRESH_SECONDS)
-            columns, lines = shutil.get_terminal_size() if terminal else (_PLAIN_COLUMNS, 0)
-            try:
-                now = _ask(admin)
-                text = _report(before, now, columns, lines)
-                before = now
-            except OSError as error:
-                text = [f"{error}; trying again"]
-            text = [line if line.isprintable() else escape(line) for line in text]
-            if terminal:
-                screen = "".join(_cut(line, columns) + _END_OF_LINE for line in text[: lines - 1])
-                sys.stdout.write(_HOME + screen + _END_OF_SCREEN)
-            else:
-                sys.stdout.write("\n".join(text) + "\n\n")
-            sys.stdout.flush()
-            shown += 1
+        with reader_may_leave():
+            _show(admin, refreshes, terminal=terminal)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        # Whoever read has seen enough. Python would try once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         if terminal:
             sys.stdout.write(_LEAVE_FULL_SCREEN)
             sys.stdout.flush()
-    return 0
+    return EXIT_OK
+
+
+def _show(admin: Admin, refreshes: int | None, *, terminal: bool) -> None:
+    before = _ask(admin)
+    if terminal:
+        sys.stdout.write(_FULL_SCREEN)
+    shown = 0
+    while refreshes is None or shown < refreshes:
+        time.sleep(_REFRESH_SECONDS)
+        columns, lines = shutil.get_terminal_size() if terminal else (_PLAIN_COLUMNS, 0)
+        try:
+            now = _ask(admin)
+            text = _report(before, now, columns, lines)
+            before = now
+        except OSError as error:
+            text = [f"{error}; trying again"]
+        text = [line if line.isprintable() else escape(line) for line in text]
+        if terminal:
+            screen = "".join(_cut(line, columns) + _END_OF_LINE for line in text[: lines - 1])
+            sys.stdout.write(_HOME + screen + _END_OF_SCREEN)
+        else:
+            sys.stdout.write("\n".join(text) + "\n\n")
+        sys.stdout.flush()
+        shown += 1
 
 
 def _ask(admin: Admin) -> _Answers:
-    """Ask for everything. Raises OSError with a text that names the address, what is wrong and the remedy."""
-    host = to_reach(admin.host)
-    address = host_port((host, admin.port))[1]
-    headers = {"Authorization": f"Bearer {admin.token}"} if admin.token else {}
-    connection = http.client.HTTPConnection(host, admin.port, timeout=_TIMEOUT_SECONDS)
-    answers: _Answers = {"at": time.monotonic()}
-    try:
-        for path in ("stats", "loggers", "clients"):
-            connection.request("GET", f"/api/{path}", headers=headers)
-            response = connection.getresponse()
-            answers[path] = response.status, response.reason, response.read()
-    except OSError as error:
-        why = error.strerror or str(error) or "no answer"
-        raise OSError(f"cannot reach {address}: {why}; does a collector run, with this [admin]?") from error
-    except http.client.HTTPException as error:
-        raise OSError(f"{address} does not speak HTTP; see [admin] host and port") from error
-    finally:
-        connection.close()
-    for path in ("stats", "loggers", "clients"):
-        status, reason, body = answers[path]
-        if status == http.HTTPStatus.UNAUTHORIZED:
-            raise OSError(f"{address} wants another token; see [admin] token of the collector there")
-        try:
-            answers[path] = json.loads(body)
-        except ValueError as error:
-            raise OSError(f"{address} answers {status} {escape(reason)} to /api/{path}") from error
-    return answers
+    with closing(AdminClient(admin)) as client:
+        at = time.monotonic()
+        return {"at": at, **client.get_json("stats", "loggers", "clients")}
 
 
 def _report(before: _Answers, now: _Answers, columns: int, lines: int) -> list[str]:

@@ -1,41 +1,28 @@
-"""What is written from now on: from the live stream of a running collector, else from the files themselves.
+"""What is written to the log files from now on, found by looking at the directory again and again.
 
-The files are looked at a few times a second. One that is rolled over is read to its end first; what was made
-and compressed between two looks is missed.
+A file that is rolled over is read to its end first; what is made and compressed between two looks is missed.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import time
-import urllib.parse
-from collections import Counter
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
-from collector.listen.sockets import host_port, to_reach
-from collector.log import counted
 from collector.readback.layouts import layouts_of, split, time_key
 from collector.readback.sources import Source, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from collector.config.load import Config
     from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]
     """Records, each with its file and its time."""
-
-_POLL_SECONDS = 0.25
-# The collector sends something every 15 seconds.
-_SILENCE_SECONDS = 45
-# What was received before the stream began is in its file by then, unless the disk stalls.
-_ON_THEIR_WAY_SECONDS = 0.3
 
 
 @dataclass
@@ -130,104 +117,3 @@ class Follower:
 def _age(found: Found) -> tuple[int, bool, str, int]:
     label, number, _ = found.backup or ("", 0, "")
     return found.status.st_mtime_ns, found.backup is None, label, number
-
-
-class Stream:
-    """The live stream of the admin port, as [admin] in the configuration has it."""
-
-    def __init__(self, config: Config, logger: str, level: int) -> None:
-        self._config = config
-        self._admin = config.admin
-        self._query = urllib.parse.urlencode(
-            {key: value for key, value in (("logger", logger), ("level", level), ("written", 1)) if value}
-        )
-        self._layouts = {layout.form: layout for layout in layouts_of(config)}
-        self._connection: http.client.HTTPConnection | None = None
-        self._answer: http.client.HTTPResponse | None = None
-
-    def connect(self) -> str:
-        """Ask for the stream; return why there is none, or ""."""
-        if self._admin is None:
-            return "there is no [admin] in the configuration"
-        if not self._admin.port:
-            return "[admin] port = 0 does not tell the port"
-        host = to_reach(self._admin.host)
-        where = host_port((host, self._admin.port))[1]
-        self._connection = http.client.HTTPConnection(host, self._admin.port, timeout=_SILENCE_SECONDS)
-        headers = {"Accept": "text/event-stream"}
-        if self._admin.token:
-            headers["Authorization"] = f"Bearer {self._admin.token}"
-        try:
-            self._connection.request("GET", f"/api/stream?{self._query}", headers=headers)
-            self._answer = self._connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            return f"no stream from {where}: {error}"
-        if self._answer.status != http.client.OK:
-            return f"no stream from {where}: {self._answer.status} {self._answer.reason}"
-        return ""
-
-    def events(self, say: Callable[[str], None]) -> Iterator[tuple[Source, bytes, bytes]]:
-        """Yield each record, its source and its time, until the stream ends.
-
-        Raises OSError, HTTPException, and ValueError where it is no such stream.
-        """
-        event = ""
-        while self._answer and (line := self._answer.readline()):
-            name, _, value = line.decode().rstrip("\r\n").partition(": ")
-            if name == "event":
-                event = value
-            elif name == "data" and event == "skipped":
-                records = counted(json.loads(value)["records"], "record")
-                say(f"{records} left out: this terminal or pipe is too slow")
-            elif name == "data" and not event:
-                yield self._as_in_a_file(json.loads(value))
-            elif not name:
-                event = ""
-
-    def close(self) -> None:
-        """Watch no longer."""
-        for one in (self._answer, self._connection):
-            if one:
-                one.close()
-
-    def _as_in_a_file(self, record: dict[str, Any]) -> tuple[Source, bytes, bytes]:
-        """Return the source, the text and the time of *record*, as if they were from its file."""
-        if "written" not in record:
-            raise ValueError("records come without their lines")
-        rule = self._config.rule_for(str(record.get("logger", "")))
-        form = rule.format if rule else self._config.format
-        source = Source(inventory.Found("", "", None, _NO_STATUS), [self._layouts[form]])
-        stamp = str(record.get("timestamp", "")).removesuffix("Z")
-        return source, str(record["written"]).encode("utf-8", "backslashreplace"), stamp.encode()
-
-
-_NO_STATUS = os.stat_result([0] * 10)
-
-
-def records(follower: Follower, stream: Stream, say: Callable[[str], None]) -> Iterator[Batch]:
-    """Yield what is written from now on, for ever; *say* why it does not come from the stream."""
-    why = stream.connect()
-    if not why:
-        # What was written while the files were read is in them; what the stream has too is not shown twice.
-        time.sleep(_ON_THEIR_WAY_SECONDS)
-        shown: Counter[bytes] = Counter()
-        batch = follower.poll()
-        for _, record, _ in batch:
-            shown.update(record.split(b"\n"))
-        yield batch
-        try:
-            for source, record, key in stream.events(say):
-                # Line by line: where no time begins a record, the files do not tell which lines are one.
-                lines = Counter(record.split(b"\n"))
-                if all(shown[line] >= count for line, count in lines.items()):
-                    shown.subtract(lines)
-                else:
-                    yield [(source, record, key)]
-            why = "the stream has ended"
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            why = f"the stream has ended: {error}"
-        follower.skip()
-    say(f"{why}; following the files")
-    while True:
-        yield follower.poll()
-        time.sleep(_POLL_SECONDS)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
 from logging.handlers import SocketHandler
 from typing import TYPE_CHECKING, Any
 
-from collector.config.load import Admin, load
-from collector.readback import follow
+from collector.admin.client import Subscription
+from collector.config.load import Admin
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -85,13 +84,11 @@ def test_a_record_in_the_stream_is_what_its_file_has(make_collector: MakeCollect
         for number, (form, _, _) in enumerate(CASES.values())
     ]
     collector = make_collector("[admin]\nport = 0\n" + "".join(rules)).start()
-    config = load(collector.config)
-    config = replace(config, admin=Admin(port=collector.admin_port))
-    with closing(follow.Stream(config, "", 0)) as stream:
+    with closing(Subscription(Admin(port=collector.admin_port), "", 0)) as stream:
         assert not stream.connect()
         for number, (_, message, fields) in enumerate(CASES.values()):
             collector.send(frame(f"c{number}", message, fields))
-        shown = [record for _, record, _ in islice(stream.events(print), len(CASES))]
+        shown = [record.text for record in islice(stream.records(print), len(CASES))]
     within(10, lambda: len(collector.files()) == len(CASES), "all is written")
     files = collector.files()
     expected = {case: files[f"c{number}.log"] for number, case in enumerate(CASES)}

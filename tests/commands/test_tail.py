@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from collector.admin.client import Subscription
+from collector.commands.tail import follow
 from collector.config.load import Admin, Config, Format, load
 from collector.files import inventory
-from collector.readback import follow
+from collector.readback.follow import Follower
 from collector.readback.sources import Source, merge, open_all
 from tests.support.collectors import whole_lines
 from tests.support.frames import make_frame
@@ -336,7 +338,7 @@ def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing
     logs.write("app.log.1", text(BEGIN, "app", "INFO", "older"))
     config = load(logs.config)
     opened = open_all(config)
-    with closing(follow.Follower(config, opened)) as follower:
+    with closing(Follower(config, opened)) as follower:
         for source in opened:
             source.close()
 
@@ -425,7 +427,7 @@ def test_without_a_time_in_the_format_each_line_is_filtered(tmp_path: Path) -> N
     logs.write("b.log", "b INFO 1\nb ERROR 2\n")
     assert "b ERROR 2\n" == logs.run("--level", "ERROR", "--logger", "b").stdout
     config = load(logs.config)
-    with closing(follow.Follower(config, [])) as follower:
+    with closing(Follower(config, [])) as follower:
         assert [b"b INFO 1", b"b ERROR 2"] == [record for _, record, _ in follower.poll()]
 
 
@@ -653,8 +655,8 @@ def test_the_stream_of_the_admin_port_is_shown_as_the_files_would_have_it(
     logs: Logs, admin: ThreadingHTTPServer
 ) -> None:
     config = with_admin(load(logs.config), admin.server_port, "secret")
-    with closing(follow.Follower(config, [])) as follower:
-        batches = follow.records(follower, follow.Stream(config, "app", 30), print)
+    with closing(Follower(config, [])) as follower:
+        batches = follow(config, follower, Subscription(config.admin, "app", 30), print)
         for message in ("one", "twö"):
             expected = f"[2026-11-22 10:00:00]: app.web ERROR 7 {message}\n{TRACEBACK.rstrip()}"
             assert [expected.encode()] == texts(batches)
@@ -668,9 +670,9 @@ def test_what_is_in_a_file_and_in_the_stream_is_shown_once(
     logs = Logs(tmp_path, form)
     config = with_admin(load(logs.config), admin.server_port, "secret")
     one = f"[2026-11-22 10:00:00]: app.web ERROR 7 one\n{TRACEBACK.rstrip()}"
-    with closing(follow.Follower(config, [])) as follower:
+    with closing(Follower(config, [])) as follower:
         logs.write("app_web.log", one + "\n")
-        batches = follow.records(follower, follow.Stream(config, "", 0), print)
+        batches = follow(config, follower, Subscription(config.admin, "", 0), print)
         two = one.replace(" one", " twö")
         # Where no line tells a time, each line of the file is a record.
         assert [one.encode(), two.encode()] == [b"\n".join(texts(batches)) for _ in range(2)]
@@ -686,8 +688,8 @@ def test_when_the_stream_ends_the_files_are_followed(logs: Logs, admin: Threadin
 
     writer = threading.Thread(target=append)
     writer.start()
-    with closing(follow.Follower(config, [])) as follower:
-        batches = follow.records(follower, follow.Stream(config, "", 0), said.append)
+    with closing(Follower(config, [])) as follower:
+        batches = follow(config, follower, Subscription(config.admin, "", 0), said.append)
         assert [1, 1] == [len(texts(batches)), len(texts(batches))]
         assert [b"[2026-11-22 10:00:01]: app INFO 7 from the file"] == texts(batches)
     writer.join()
@@ -697,7 +699,7 @@ def test_when_the_stream_ends_the_files_are_followed(logs: Logs, admin: Threadin
 
 def test_a_token_that_is_refused_is_said(logs: Logs, admin: ThreadingHTTPServer) -> None:
     config = with_admin(load(logs.config), admin.server_port, "wrong")
-    assert "401 Unauthorized" in follow.Stream(config, "", 0).connect()
+    assert "401 Unauthorized" in Subscription(config.admin, "", 0).connect()
 
 
 # --- speed and memory ---------------------------------------------------------------------------------------
