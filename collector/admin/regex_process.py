@@ -1,10 +1,12 @@
 """A regular expression in a process of its own: nothing else stops one that backtracks for ever.
 
-`re` holds the interpreter while it searches, so neither a greenlet nor a thread could end it, and patterns
-that are slow cannot be told by their looks. The process has a timer whose signal ends it in the kernel,
-whatever it is doing, and bounds its memory. Run as a program this is that process: it reads JSON in frames,
-first the pattern, then again and again a list of texts, and answers each with one frame: what is wrong with
-the pattern, "" if nothing is; then which texts have a match.
+`re` holds the interpreter while it searches, so neither a greenlet nor a thread could end it, and nothing in
+a slow pattern gives it away. The process bounds its own memory and sets a timer whose signal ends it in the
+kernel, whatever it is doing.
+
+Run as a program this is that process. It reads JSON, one document a line: first the pattern, then lists of
+texts. It answers each with one line: what is wrong with the pattern ("" if nothing is), then for each text
+whether it matches. Started with -I -S, it can import nothing of ours.
 """
 
 from __future__ import annotations
@@ -17,10 +19,8 @@ import signal
 import socket
 import subprocess
 import sys
-from struct import Struct
 from typing import Any
 
-_LENGTH = Struct(">L")
 # Of CPU, for up to a thousand texts: a machine that is busy is not the pattern's fault.
 LIMIT_SECONDS = 0.5
 _MAX_MEMORY_BYTES = 512 * 1024 * 1024
@@ -44,22 +44,17 @@ def start() -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def frame(value: object) -> bytes:
+def as_line(value: object) -> bytes:
     """Return *value* as one side sends it to the other."""
-    data = json.dumps(value).encode()
-    return _LENGTH.pack(len(data)) + data
+    return json.dumps(value).encode() + b"\n"
 
 
-def read_frame(stream: Any) -> Any:  # noqa: ANN401 - what JSON holds; a file of any kind
+def read_line(stream: Any) -> Any:  # noqa: ANN401 - a file of any kind; what JSON holds
     """Return the next value of *stream*. Raises EOFError where it ends."""
-    header = stream.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
         raise EOFError
-    size = _LENGTH.unpack(header)[0]
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError
-    return json.loads(data)
+    return json.loads(line)
 
 
 def main() -> None:
@@ -70,7 +65,7 @@ def main() -> None:
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     search = None
     while True:
-        given = read_frame(source)
+        given = read_line(source)
         signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
         if search is None:
             try:
@@ -81,7 +76,7 @@ def main() -> None:
         else:
             answer = [search(text) is not None for text in given]
         signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(frame(answer))
+        answers.write(as_line(answer))
         answers.flush()
 
 

@@ -219,8 +219,8 @@ class _Search:
         Raises EOFError where that took too long.
         """
         try:
-            self._socket.sendall(regex_process.frame(question))
-            return regex_process.read_frame(self._answers)
+            self._socket.sendall(regex_process.as_line(question))
+            return regex_process.read_line(self._answers)
         except OSError as error:
             raise EOFError from error
 
