@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from collector.admin.status import Status
-    from collector.admin.stream import Stream
+    from collector.admin.stream import LiveStream
     from collector.config.load import Admin
     from collector.stats import Stats
 
@@ -121,7 +121,7 @@ def _text(status: str, text: str) -> _Answer:
 class AdminPort:
     """Serves the admin port from now on, or as soon as the port is free: collecting does not wait for it."""
 
-    def __init__(self, admin: Admin, status: Status, stream: Stream, stats: Stats) -> None:
+    def __init__(self, admin: Admin, status: Status, stream: LiveStream, stats: Stats) -> None:
         self._admin = admin
         self._status = status
         self._stream = stream
@@ -137,7 +137,7 @@ class AdminPort:
             "/api/stats": lambda _: _json(status.totals()),
         }
 
-    def set_up(self, admin: Admin) -> None:
+    def reconfigure(self, admin: Admin) -> None:
         """Ask for another token from now on; the address stays."""
         self._admin = admin
 
@@ -252,9 +252,8 @@ class AdminPort:
         if environ["REQUEST_METHOD"] == "HEAD":
             return _Answer("200 OK", "text/event-stream", b"")
         query = _query(environ)
-        if not self._stream.places:
+        if not self._stream.claim():
             return _text("503 Service Unavailable", f"{MAX_VIEWERS} watch already\n")
-        self._stream.places -= 1
         connection: _Handler = environ["collector.connection"]
         connection.become_a_stream()
         viewer = None
@@ -271,7 +270,7 @@ class AdminPort:
             return _text("503 Service Unavailable", f"cannot start what searches: {error}\n")
         finally:
             if viewer is None:
-                self._stream.places += 1
+                self._stream.release()
         return _Answer("200 OK", "text/event-stream", self._stream.watch(viewer, connection.is_gone))
 
 

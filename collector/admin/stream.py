@@ -109,13 +109,12 @@ class Viewer:
             self._search.close()
 
 
-class Stream:
+class LiveStream:
     """Those who watch; as a truth value, whether there are any."""
 
     def __init__(self) -> None:
         self._viewers: list[Viewer] = []
-        self.places = MAX_VIEWERS
-        """How many more may watch; who asks for one takes it first, for to make a Viewer takes a while."""
+        self._vacancies = MAX_VIEWERS
         self._render: Callable[[Record, str], str] = renderer(Format(style="json"))
         self._spent = 0.0
         self._spent_at = 0.0
@@ -148,10 +147,24 @@ class Stream:
         # Bounded: by the clock on the wall, one batch that others held up would blind it for long.
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
+    def claim(self) -> bool:
+        """Take a place for a viewer if there is one left, before the Viewer is made, which takes a while.
+
+        watch() gives it back in the end, or else release() must.
+        """
+        if not self._vacancies:
+            return False
+        self._vacancies -= 1
+        return True
+
+    def release(self) -> None:
+        """Give back a place."""
+        self._vacancies += 1
+
     def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
         """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*.
 
-        In the end it closes the viewer and gives back the place that the caller has taken.
+        In the end it closes the viewer and gives back the place that the caller has claimed.
         """
         self._viewers.append(viewer)
         sent_at = 0.0  # so that the first thing sent, at once, is a sign of life
@@ -171,7 +184,7 @@ class Stream:
             yield _event("ended", {"reason": why})
         finally:
             self._viewers.remove(viewer)
-            self.places += 1
+            self.release()
             viewer.close()
 
     def drain(self) -> None:

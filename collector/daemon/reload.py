@@ -120,7 +120,7 @@ class Running:
         self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
         self._retention.reconfigure(wanted)
         if self._admin_port and wanted.admin:
-            self._admin_port.set_up(wanted.admin)
+            self._admin_port.reconfigure(wanted.admin)
         _warn(wanted)
         self.config, self._router = wanted, router
         reopened = counted(files, "file")

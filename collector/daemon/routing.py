@@ -21,7 +21,7 @@ from collector.wire.records import level_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from collector.admin.stream import Stream
+    from collector.admin.stream import LiveStream
     from collector.config.load import Config, Format, Rollover
     from collector.files.handler_cache import HandlerCache
     from collector.files.inbox import Inbox
@@ -103,7 +103,7 @@ class Router:
         renders: Renderers,
         handlers: HandlerCache,
         stats: Stats,
-        stream: Stream | None = None,
+        stream: LiveStream | None = None,
     ) -> None:
         """Take what renderers() has made of *config*. From now on *stats* count what this one reads."""
         self._config = config

@@ -20,7 +20,7 @@ from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
 from collector.admin.status import Status
-from collector.admin.stream import Stream
+from collector.admin.stream import LiveStream
 from collector.daemon import guardian
 from collector.daemon.reload import Running, share_descriptors
 from collector.daemon.routing import Router, renderers
@@ -72,7 +72,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     handlers.wait_for_trials(_TRIAL_SECONDS)
-    stream = Stream()
+    stream = LiveStream()
     router = Router(config, renderers(config), handlers, stats, stream)
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream)
