@@ -14,23 +14,21 @@ import ipaddress
 import json
 import logging
 import re
-import select
 import socket
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
 import gevent
 from gevent.pool import Pool
-from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from collector import levels
+from collector.admin.connections import HttpServer
 from collector.admin.stream import MAX_VIEWERS, Viewer
-from collector.greenlets import keep_running, tell
+from collector.greenlets import keep_running
 from collector.listen.acceptors import accept
 from collector.listen.sockets import host_port, open_tcp
 from collector.log import say
@@ -38,6 +36,7 @@ from collector.log import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from collector.admin.connections import Connection
     from collector.admin.status import Status
     from collector.admin.stream import LiveStream
     from collector.config.load import Admin
@@ -46,24 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-# A request is sent at once and answered at once, so whoever needs long for either is in nobody's way: past
-# these numbers the connection goes that has been longest at it. No number is for one address, for behind
-# one may be many. Viewers of the stream are in neither; there are MAX_VIEWERS of them.
-_MAX_ASKING = 64
-_MAX_ANSWERED = 32
-FILES = _MAX_ASKING + _MAX_ANSWERED + 2 * MAX_VIEWERS
-"""Descriptors that connections take at most: a viewer with a regular expression has one to what searches."""
 # As many as come in one turn of the loop: past it the kernel has them ask again after a second.
 _BACKLOG = 4096
-# From the connection, or the last answer, to the last byte of a request; and so much more to the last one of
-# its answer. A stream has its own rule.
-_ASKING_SECONDS = 5.0
-_ANSWERED_SECONDS = 10.0
-# A viewer that takes nothing for so long gives its place to another.
-_STALLED_SECONDS = 60.0
-_MAX_HEADER_BYTES = 16 * 1024
-# Enough for a tenth of a second; what a slow viewer does not take is not piled up in the kernel.
-_SEND_BUFFER_BYTES = 256 * 1024
 _RETRY_SECONDS = 5.0
 _COOKIE = "collector_token"
 _STREAM_PARAMETERS = "logger, level, text, regex and written=1"
@@ -154,7 +137,7 @@ class AdminPort:
                 gevent.sleep(_RETRY_SECONDS)
             else:
                 break
-        server = _Server(self._admin.host, listeners[0].getsockname()[1], self._answer, self._stats)
+        server = HttpServer(self._admin.host, listeners[0].getsockname()[1], self._answer, self._stats)
         # As many as come: the server has limits of its own, and a full pool would keep health out.
         places = Pool()
         for listener in listeners:
@@ -254,7 +237,7 @@ class AdminPort:
         query = _query(environ)
         if not self._stream.claim():
             return _text("503 Service Unavailable", f"{MAX_VIEWERS} watch already\n")
-        connection: _Handler = environ["collector.connection"]
+        connection: Connection = environ["collector.connection"]
         connection.become_a_stream()
         viewer = None
         try:
@@ -280,120 +263,3 @@ def _json(value: object) -> _Answer:
 
 def _query(environ: dict[str, Any]) -> dict[str, str]:
     return {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
-
-
-class _Server(WSGIServer):  # type: ignore[misc] # gevent has no annotations here
-    """What the connections have in common. It accepts none by itself: handle() is given them."""
-
-    def __init__(
-        self, host: str, port: int, application: Callable[..., Iterable[bytes]], stats: Stats
-    ) -> None:
-        super().__init__(
-            ("", 0),
-            application,
-            handler_class=_Handler,
-            log=LoggingLogAdapter(log, logging.DEBUG),
-            error_log=LoggingLogAdapter(log, logging.DEBUG),
-            environ={"SERVER_NAME": host, "SERVER_PORT": str(port)},
-        )
-        self.stats = stats
-        self.asking = _Latest(_MAX_ASKING)
-        """Connections with a request that is not there yet, kept alive after an answer or not."""
-        self.answered = _Latest(_MAX_ANSWERED)
-
-
-class _Latest:
-    """So many greenlets, the latest: to let another one in ends the one that came first."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._greenlets: dict[gevent.Greenlet, None] = {}
-
-    def let_in(self, greenlet: gevent.Greenlet) -> None:
-        """Take *greenlet* for the last that has come."""
-        self._greenlets[greenlet] = None
-        if len(self._greenlets) > self._number:
-            first = next(iter(self._greenlets))
-            self.let_go(first)
-            first.kill(block=False)
-
-    def let_go(self, greenlet: gevent.Greenlet) -> None:
-        """Count *greenlet* no longer, if it was counted."""
-        self._greenlets.pop(greenlet, None)
-
-
-class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no annotations here
-    """A connection: what pywsgi leaves unbounded is bounded here, and its errors go to our log."""
-
-    def handle(self) -> None:
-        """Serve one request after the other, while the limits let it."""
-        self._greenlet = gevent.getcurrent()
-        try:
-            super().handle()
-        finally:
-            self.server.asking.let_go(self._greenlet)
-            self.server.answered.let_go(self._greenlet)
-
-    def handle_one_request(self) -> object:
-        """Serve one request in time, or end the connection."""
-        self.server.answered.let_go(self._greenlet)
-        self.server.asking.let_in(self._greenlet)
-        with (
-            gevent.Timeout(_ASKING_SECONDS + _ANSWERED_SECONDS, False) as self._answered_by,  # noqa: FBT003 - gevent's way to raise nothing
-            gevent.Timeout(_ASKING_SECONDS, False) as self._asked_by,  # noqa: FBT003 - the same
-        ):
-            done = super().handle_one_request()
-            gevent.sleep(0)  # one request may lie behind the other: all else has its turn in between
-            return done
-        return None
-
-    def MessageClass(self, rfile: Any, _: object) -> Any:  # noqa: ANN401, N802 - pywsgi's names and types
-        """Read the headers, of which a hundred may have 64 KiB each otherwise."""
-        lines, size = [], 0
-        while (line := rfile.readline(_MAX_HEADER_BYTES)) not in (b"\r\n", b"\n", b""):
-            size += len(line)
-            if size >= _MAX_HEADER_BYTES:
-                raise ValueError(f"more than {_MAX_HEADER_BYTES} bytes of headers")
-            lines.append(line)
-        return super().MessageClass(BytesIO(b"".join([*lines, b"\r\n"])), 0)
-
-    def read_request(self, raw_requestline: str) -> bool:
-        """Refuse a body, which no path has a use for and pywsgi would read to its end."""
-        super().read_request(raw_requestline)
-        if self.content_length or "transfer-encoding" in self.headers:
-            raise ValueError("a body")
-        self._asked_by.cancel()
-        self.server.asking.let_go(self._greenlet)
-        self.server.answered.let_in(self._greenlet)
-        return True
-
-    def get_environ(self) -> dict[str, Any]:
-        """Let the stream look at the connection."""
-        return {**super().get_environ(), "collector.connection": self}
-
-    def become_a_stream(self) -> None:
-        """From now on the viewer has time, as long as it takes something now and then."""
-        self._answered_by.cancel()
-        self.server.answered.let_go(self._greenlet)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        self.socket.settimeout(_STALLED_SECONDS)
-        self.close_connection = True
-
-    def is_gone(self) -> bool:
-        """Whether the other side has hung up."""
-        # Not by reading: what it has sent behind its request would lie in front of the end.
-        poll = select.poll()
-        poll.register(self.socket.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
-
-    def handle_error(self, _: type, error: BaseException, __: object) -> None:
-        """Log a fault of ours; that a connection ends or takes too long is none."""
-        self.close_connection = True
-        if isinstance(error, OSError | gevent.Timeout | gevent.GreenletExit):
-            return
-        tell("admin", error, self.server.stats, "a request is answered with 500")
-        self._send_error_response_if_possible(500)
-
-    def _handle_client_error(self, error: BaseException) -> tuple[str, bytes]:
-        log.debug("admin: a bad request from %s: %s", self.client_address, error)
-        return "400", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

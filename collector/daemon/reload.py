@@ -177,9 +177,9 @@ def share_descriptors(config: Config) -> tuple[int, int]:
         return wanted, config.files.max_open
     needed = config.files.max_open + _SPARE_FILES
     if config.admin:
-        from collector.admin import http  # noqa: PLC0415 - a web server takes memory
+        from collector.admin import connections  # noqa: PLC0415 - a web server takes memory
 
-        needed += http.FILES
+        needed += connections.FILES
     # Where there are few, half of them are for clients.
     others = min(needed, hard // 2)
     if hard - others < wanted:
