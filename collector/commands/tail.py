@@ -22,7 +22,8 @@ from collector.files import inventory
 from collector.names import file_name
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of, time_key
-from collector.readback.sources import Source, last, merge, open_all
+from collector.readback.merge import last, merge
+from collector.readback.sources import Source, open_all
 
 if TYPE_CHECKING:
     import argparse

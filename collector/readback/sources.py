@@ -1,8 +1,6 @@
-"""Reads the collector's files back, merged by time, in constant memory.
+"""The collector's files, read back by the block from their beginning, or from their end.
 
-Where one file lies before all others in time, it is copied by the block; only where files overlap are their
-records told apart. Records of one file keep their order. What is read is what was there at the beginning,
-though files be rolled over or compressed meanwhile.
+What is read is what was there at the beginning, though files be rolled over or compressed meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import zlib
 from bisect import bisect_right
 from collections import deque
 from contextlib import suppress
-from heapq import heappop, heappush, heapreplace
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,17 +21,14 @@ from collector.readback.layouts import Layout, layouts_of, split, time_key
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from collector.config.load import Config
     from collector.files.inventory import Found
 
     Select = Callable[["Source", list[bytes], list[bytes]], tuple[list[bytes], list[bytes]]]
 
-# Of all files that are read at a time, and of one.
-_BLOCKS_BYTES = 32 * 1024 * 1024
-_MAX_BLOCK_BYTES = 1024 * 1024
-_MIN_BLOCK_BYTES = 16 * 1024
+MAX_BLOCK_BYTES = 1024 * 1024
 _PEEK_BYTES = 64 * 1024
 _STEP_BYTES = 512
 # A directory in which files roll over all the time is taken as it was found at last.
@@ -227,7 +221,7 @@ class Source:
         except OSError:
             return [], []  # deleted meanwhile
         if isinstance(file, gzip.GzipFile) or not self.timed:
-            while self.advance(_MAX_BLOCK_BYTES):
+            while self.advance(MAX_BLOCK_BYTES):
                 kept.extend(zip(*self._split(), strict=True))
             return [record for record, _ in kept], [key for _, key in kept]
         end = self.found.status.st_size if self._left >= 0 else os.fstat(file.fileno()).st_size
@@ -361,51 +355,3 @@ def open_all(
     return [
         one for one in sources.values() if one.found.path.removesuffix(".gz") not in paths - {one.found.path}
     ]
-
-
-def merge(sources: Sequence[Source]) -> Iterator[list[bytes]]:
-    """Yield the records of *sources* by time, of which many may come as one piece, newlines between them."""
-    waiting = sorted(sources, key=lambda source: source.first, reverse=True)
-    active: list[tuple[bytes, int, Source]] = []
-    pieces: list[bytes] = []
-    size = 0
-    while waiting or active:
-        if waiting and (not active or waiting[-1].first <= active[0][0]):
-            source = waiting.pop()
-            if source.advance(_block_size(active)):
-                heappush(active, (source.low, -len(waiting), source))
-            continue
-        _, number, source = active[0]
-        # Until the next one begins, which in a heap is one of these.
-        following = [low for low, *_ in active[1:3]] + [one.first for one in waiting[-1:]]
-        limit = min(following, default=source.high)
-        taken = source.take(limit)
-        pieces += taken
-        size += sum(map(len, taken))
-        if limit < source.high or source.advance(_block_size(active)):
-            heapreplace(active, (source.low, number, source))
-        else:
-            source.close()
-            heappop(active)
-        if size >= _MAX_BLOCK_BYTES:
-            yield pieces
-            pieces, size = [], 0
-    yield pieces
-
-
-def _block_size(active: Sequence[object]) -> int:
-    return max(_MIN_BLOCK_BYTES, min(_MAX_BLOCK_BYTES, _BLOCKS_BYTES // (len(active) + 1)))
-
-
-def last(sources: Sequence[Source], number: int) -> list[tuple[Source, bytes, bytes]]:
-    """Return the last *number* records of all, the newest last, each with its source and time."""
-    kept: list[tuple[Source, bytes, bytes]] = []
-    for source in sorted(sources, key=lambda source: source.found.status.st_mtime, reverse=True):
-        # What is in a file was logged before it was last written.
-        if len(kept) == number and time_key(source.found.status.st_mtime + 1) < kept[0][2]:
-            break
-        records, keys = source.last(number)
-        # In front: of records with one time, which is a second, those of the older file are older.
-        kept = [(source, record, key) for record, key in zip(records, keys, strict=True)] + kept
-        kept = sorted(kept, key=lambda one: one[2])[-number:]
-    return kept

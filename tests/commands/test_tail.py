@@ -26,7 +26,8 @@ from collector.commands.tail import follow
 from collector.config.load import Admin, Config, Format, load
 from collector.files import inventory
 from collector.readback.follow import Follower
-from collector.readback.sources import Source, merge, open_all
+from collector.readback.merge import merge
+from collector.readback.sources import Source, open_all
 from tests.support.collectors import whole_lines
 from tests.support.frames import make_frame
 from tests.support.waiting import within

@@ -1,0 +1,70 @@
+"""The records of several files as one sequence, by time, in constant memory.
+
+Where one file lies before all others in time, it is copied by the block; only where files overlap are their
+records told apart. Records of one file keep their order.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush, heapreplace
+from typing import TYPE_CHECKING
+
+from collector.readback.layouts import time_key
+from collector.readback.sources import MAX_BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from collector.readback.sources import Source
+
+# Of all files that are read at a time, and the least of one.
+_BLOCKS_BYTES = 32 * 1024 * 1024
+_MIN_BLOCK_BYTES = 16 * 1024
+
+
+def merge(sources: Sequence[Source]) -> Iterator[list[bytes]]:
+    """Yield the records of *sources* by time, of which many may come as one piece, newlines between them."""
+    waiting = sorted(sources, key=lambda source: source.first, reverse=True)
+    active: list[tuple[bytes, int, Source]] = []
+    pieces: list[bytes] = []
+    size = 0
+    while waiting or active:
+        if waiting and (not active or waiting[-1].first <= active[0][0]):
+            source = waiting.pop()
+            if source.advance(_block_size(active)):
+                heappush(active, (source.low, -len(waiting), source))
+            continue
+        _, number, source = active[0]
+        # Until the next one begins, which in a heap is one of these.
+        following = [low for low, *_ in active[1:3]] + [one.first for one in waiting[-1:]]
+        limit = min(following, default=source.high)
+        taken = source.take(limit)
+        pieces += taken
+        size += sum(map(len, taken))
+        if limit < source.high or source.advance(_block_size(active)):
+            heapreplace(active, (source.low, number, source))
+        else:
+            source.close()
+            heappop(active)
+        if size >= MAX_BLOCK_BYTES:
+            yield pieces
+            pieces, size = [], 0
+    yield pieces
+
+
+def _block_size(active: Sequence[object]) -> int:
+    return max(_MIN_BLOCK_BYTES, min(MAX_BLOCK_BYTES, _BLOCKS_BYTES // (len(active) + 1)))
+
+
+def last(sources: Sequence[Source], number: int) -> list[tuple[Source, bytes, bytes]]:
+    """Return the last *number* records of all, the newest last, each with its source and time."""
+    kept: list[tuple[Source, bytes, bytes]] = []
+    for source in sorted(sources, key=lambda source: source.found.status.st_mtime, reverse=True):
+        # What is in a file was logged before it was last written.
+        if len(kept) == number and time_key(source.found.status.st_mtime + 1) < kept[0][2]:
+            break
+        records, keys = source.last(number)
+        # In front: of records with one time, which is a second, those of the older file are older.
+        kept = [(source, record, key) for record, key in zip(records, keys, strict=True)] + kept
+        kept = sorted(kept, key=lambda one: one[2])[-number:]
+    return kept
