@@ -107,7 +107,7 @@ class _Tail:
                 _say(f"{source.found.path}: {self._why_untimed(source)}; taken as a whole")
         self._read_back(sources)
         self._out.flush()
-        troubles = [source.trouble for source in opened if source.trouble]
+        troubles = [source.file.trouble for source in opened if source.file.trouble]
         for trouble in troubles:
             _say(trouble)
         if follower:

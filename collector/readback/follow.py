@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
 from collector.readback.layouts import layouts_of, split, time_key
-from collector.readback.sources import Source, open_regular
+from collector.readback.log_file import open_regular
+from collector.readback.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Follower:
         self._layouts = layouts_of(config)
         self._seen: dict[tuple[int, int], _Followed | None] = {}
         for source in sources:
-            file = source.duplicate()
+            file = source.file.duplicate()
             size = source.found.status.st_size
             self._seen[source.number] = _Followed(source, file, size, live=True) if file else None
 

@@ -15,6 +15,7 @@ from collector.readback.sources import MAX_BLOCK_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from collector.readback.blocks import AnyBlock, Selection
     from collector.readback.sources import Source
 
 # Of all files that are read at a time, and the least of one.
@@ -25,24 +26,25 @@ _MIN_BLOCK_BYTES = 16 * 1024
 def merge(sources: Sequence[Source]) -> Iterator[list[bytes]]:
     """Yield the records of *sources* by time, of which many may come as one piece, newlines between them."""
     waiting = sorted(sources, key=lambda source: source.first, reverse=True)
-    active: list[tuple[bytes, int, Source]] = []
+    active: list[tuple[bytes, int, Source, AnyBlock | Selection]] = []
     pieces: list[bytes] = []
     size = 0
     while waiting or active:
         if waiting and (not active or waiting[-1].first <= active[0][0]):
             source = waiting.pop()
-            if source.advance(_block_size(active)):
-                heappush(active, (source.low, -len(waiting), source))
+            if block := source.next_block(_block_size(active)):
+                heappush(active, (block.low, -len(waiting), source, block))
             continue
-        _, number, source = active[0]
+        _, number, source, block = active[0]
         # Until the next one begins, which in a heap is one of these.
         following = [low for low, *_ in active[1:3]] + [one.first for one in waiting[-1:]]
-        limit = min(following, default=source.high)
-        taken = source.take(limit)
+        limit = min(following, default=block.high)
+        taken = block.take(limit)
         pieces += taken
         size += sum(map(len, taken))
-        if limit < source.high or source.advance(_block_size(active)):
-            heapreplace(active, (source.low, number, source))
+        following_block = block if limit < block.high else source.next_block(_block_size(active))
+        if following_block:
+            heapreplace(active, (following_block.low, number, source, following_block))
         else:
             source.close()
             heappop(active)
