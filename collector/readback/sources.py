@@ -144,7 +144,7 @@ class Source:
         while more := self.file.read(size):
             data += more
             cut = last_begin(data, self.layouts) if self.timed else data.rfind(b"\n") + 1
-            if cut:
+            if cut > 1:  # not where a block would be an empty line, which would be taken for the end
                 data, self._rest = data[:cut], data[cut:]
                 break
             size = len(data)

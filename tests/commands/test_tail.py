@@ -177,6 +177,12 @@ def test_records_far_larger_than_a_block_stay_whole(logs: Logs) -> None:
     assert large + between + after == logs.tail()
 
 
+def test_an_empty_line_before_a_record_larger_than_a_block_is_not_the_end(logs: Logs) -> None:
+    large = text(BEGIN, "app", "INFO", "x" * 3_000_000)
+    logs.write("app.log", "\n" + large)
+    assert "\n" + large == logs.tail()
+
+
 def test_a_last_line_without_its_newline_gets_one(logs: Logs) -> None:
     logs.write("app.log", "[2026-11-22 10:00:00]: app INFO 7 cut")
     assert "[2026-11-22 10:00:00]: app INFO 7 cut\n" == logs.tail()
