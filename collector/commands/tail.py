@@ -21,9 +21,10 @@ from collector.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, reader_may_leave
 from collector.files import inventory
 from collector.names import file_name
 from collector.readback.follow import Follower
-from collector.readback.layouts import layouts_of, time_key
+from collector.readback.layouts import layouts_of
 from collector.readback.merge import last, merge
 from collector.readback.sources import Source, open_all
+from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     import argparse

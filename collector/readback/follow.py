@@ -12,9 +12,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
-from collector.readback.layouts import layouts_of, split, time_key
+from collector.readback.layouts import layouts_of, split
 from collector.readback.log_file import open_regular
 from collector.readback.sources import Source
+from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,9 @@ written in. Lines come without their newline. Knows no file.
 from __future__ import annotations
 
 import copy
-import datetime
 import json
 import logging
 import re
-import time
-from contextlib import suppress
 from itertools import pairwise
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from collector.config.checks import TEXT_FIELD
 from collector.config.load import Format
 from collector.config.toml_text import shown
+from collector.readback.times import TimeFormat, day_of
 from collector.wire.records import STANDARD
 
 if TYPE_CHECKING:
@@ -50,20 +48,8 @@ KEY_OF = {
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
-_EXPANDED = {
-    "%F": "%Y-%m-%d",
-    "%T": "%H:%M:%S",
-    "%R": "%H:%M",
-    "%D": "%m/%d/%y",
-    "%e": "%d",
-    "%h": "%b",
-    "%r": "%I:%M:%S %p",
-    "%P": "%p",
-    "%t": "\t",
-}
-_YEARS = {"%Y", "%y", "%G", "%c", "%x"}
-_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "y": 2, "j": 3, "z": 5}
 _JSON_BEGINS = rb'\{"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)'
+_JSON_TIME = TimeFormat("%Y-%m-%dT%H:%M:%S", utc=True)
 _JSON_LEVEL = re.compile(rb',"level":"([^"]*)"')
 _JSON_SECOND = slice(0, 33)
 _JSON_FRACTION = slice(34, 40)
@@ -71,9 +57,6 @@ _JSON_FRACTION = slice(34, 40)
 # memory for each day on which a file was written last.
 _MAX_TIMES = 100_000
 _MAX_TIMES_OF_A_DAY = 1000
-_DAY_SECONDS = 24 * 60 * 60
-# An instant whose every part is another number, to see what a datefmt tells of it.
-_PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
 
 
 class Layout:
@@ -87,15 +70,12 @@ class Layout:
         self.timed = True
         self.untimed = ""
         """Why the format does not tell when a record was logged, "" if it does."""
-        self._yearless = False
-        self._now = time.time()
-        """What a time without a year is nearest to."""
+        self._written = TimeFormat(form.datefmt, utc=form.utc) if form.style == "text" else _JSON_TIME
         self._near: dict[int, Layout] = {}
         self._second: slice | None = _JSON_SECOND
         self._fraction: slice | None = _JSON_FRACTION
         self._begin_is_open = True
         self._record = re.compile(b"")
-        self._datefmt = "%Y-%m-%dT%H:%M:%S"
         self._begins = re.compile(_JSON_BEGINS)
         if not self.is_json:
             self._read(form)
@@ -103,10 +83,8 @@ class Layout:
 
     def _read(self, form: Format) -> None:
         """Find what stands where in a format of text."""
-        self._datefmt = re.sub("%.", lambda match: _EXPANDED.get(match[0], match[0]), form.datefmt)
-        self._yearless = not _YEARS.intersection(re.findall("%.", self._datefmt))
-        self.untimed = _why_untimed(form, self._datefmt, yearless=self._yearless)
-        stamp, width = _pattern_of_time(self._datefmt)
+        self.untimed = _why_untimed(form, self._written)
+        width = self._written.width
         self.timed = False
         self._second = self._fraction = None
         begins, pattern = "", ""
@@ -122,7 +100,7 @@ class Layout:
                 self.timed = True
                 if width and not field["width"] and not self.names:
                     self._second = slice(0, len(literal.encode()) + width)
-                inner = stamp
+                inner = self._written.pattern
             if name != "asctime" or not self.timed:
                 inner = _INNER.get(name, ".*?")
             pad = " *" if field["width"] or name in _INNER else ""
@@ -174,36 +152,19 @@ class Layout:
             if not match:
                 return None
             piece = match[1]
-        try:
-            text = piece.decode()
-            if not self._yearless:
-                return time_key(self._instant(text, self._datefmt))
-            year = time.gmtime(self._now).tm_year
-            instants = []
-            for one in (year - 1, year, year + 1):
-                with suppress(ValueError):  # February has no 29th in that year
-                    instants.append(self._instant(f"{one} {text}", f"%Y {self._datefmt}"))
-            return time_key(min(instants, key=lambda instant: abs(instant - self._now)))
-        except (ValueError, OverflowError):
-            return None
-
-    def _instant(self, text: str, datefmt: str) -> float:
-        when = datetime.datetime.strptime(text, datefmt)  # noqa: DTZ007 - see the next line
-        if not when.tzinfo and (self.is_json or self.form.utc):
-            when = when.replace(tzinfo=datetime.timezone.utc)
-        return when.timestamp()
+        return self._written.key(piece)
 
     def near(self, when: float) -> Layout:
         """Return a layout of the same format for lines that were written up to *when*, by the day.
 
         It tells by that which year is meant where the format does not.
         """
-        if not self._yearless:
+        if self._written.has_year:
             return self
-        day = int(when // _DAY_SECONDS)
+        day = day_of(when)
         if day not in self._near:
             layout = self._near[day] = copy.copy(self)
-            layout._now = (day + 1) * _DAY_SECONDS  # noqa: SLF001 - its own class
+            layout._written = self._written.near(day)  # noqa: SLF001 - its own class
             layout._times = _Times(layout, _MAX_TIMES_OF_A_DAY)  # noqa: SLF001 - the same
         return self._near[day]
 
@@ -264,11 +225,6 @@ def layouts_of(config: Config) -> list[Layout]:
     return layouts if any(layout.is_json for layout in layouts) else [*layouts, Layout(Format(style="json"))]
 
 
-def time_key(when: float) -> bytes:
-    """Return what the time of a record in this second begins with; compares as time does."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(when)).encode()
-
-
 def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the records in *data*, whole lines, and the time of each; what begins none has that *before*."""
     records = data.split(b"\n")
@@ -289,55 +245,14 @@ def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[b
     return records, keys  # type: ignore[return-value]  # none is None by now
 
 
-def _pattern_of_time(datefmt: str) -> tuple[str, int]:
-    """Return what matches a time by *datefmt*, and its width; 0 if that differs."""
-    pattern, width, fixed = "", 0, True
-    for literal, directive in re.findall("([^%]+)|%(.)", datefmt, re.DOTALL):
-        if literal or directive == "%":
-            pattern += re.escape(literal or "%")
-            width += len((literal or "%").encode())
-        elif directive == "z":
-            pattern += r"[+-]\d{4}"
-            width += _WIDTHS["z"]
-        elif directive in _WIDTHS:
-            pattern += rf"[\d ]{{{_WIDTHS[directive]}}}"  # %e pads with a blank
-            width += _WIDTHS[directive]
-        else:
-            pattern += ".+?"
-            fixed = False
-    return pattern, width if fixed else 0
-
-
-def _why_untimed(form: Format, datefmt: str, *, yearless: bool) -> str:
+def _why_untimed(form: Format, times: TimeFormat) -> str:
     """Return why lines of a text format do not tell when a record was logged; "" if they do."""
-    times = [field for _, field in _pieces(form.text) if field and field["name"] == "asctime"]
-    if not times:
+    written = [field for _, field in _pieces(form.text) if field and field["name"] == "asctime"]
+    if not written:
         return f"[format] text = {shown(form.text)} has no %(asctime)s"
-    if all(field["precision"] is not None for field in times):
+    if all(field["precision"] is not None for field in written):
         return f"[format] text = {shown(form.text)} cuts %(asctime)s"
-    place = f"[format] datefmt = {shown(form.datefmt)}"
-    text, datefmt = (f"2019 {_PROBE.strftime(datefmt)}", f"%Y {datefmt}") if yearless else ("", datefmt)
-    try:
-        found = datetime.datetime.strptime(text or _PROBE.strftime(datefmt), datefmt)  # noqa: DTZ007 - a probe
-    except (ValueError, re.error):
-        conversions = re.findall("%[-_0^#EO]*[0-9]*.", form.datefmt)
-        unknown = [one for one in conversions if not _is_readable(one)]
-        unknown += [f"{one} twice" for one in dict.fromkeys(conversions) if conversions.count(one) > 1]
-        return f"{place} has {' and '.join(unknown) or 'a part twice'}, which cannot be read back"
-    if found.date() != _PROBE.date():
-        return f"{place} tells no date"
-    if found.hour not in (0, _PROBE.hour):
-        return f"{place} has hours up to 12 without %p"
-    return ""
-
-
-def _is_readable(conversion: str) -> bool:
-    conversion = _EXPANDED.get(conversion, conversion)
-    try:
-        datetime.datetime.strptime(f"2019 {_PROBE.strftime(conversion)}", f"%Y {conversion}")  # noqa: DTZ007 - a probe
-    except (ValueError, re.error):
-        return conversion in _YEARS
-    return True
+    return times.fault()
 
 
 def _pieces(text: str) -> list[tuple[str, Any]]:

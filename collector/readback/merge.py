@@ -9,8 +9,8 @@ from __future__ import annotations
 from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from collector.readback.layouts import time_key
 from collector.readback.sources import MAX_BLOCK_BYTES
+from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from collector.files import inventory
 from collector.readback.blocks import Block, Selection, UntimedBlock, last_begin
-from collector.readback.layouts import layouts_of, split, time_key
+from collector.readback.layouts import layouts_of, split
 from collector.readback.log_file import LogFile
+from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     import re
