@@ -1,8 +1,9 @@
-"""The admin port: metrics, health, the live stream and the page, over HTTP, for reading only.
+"""The paths of the admin port: metrics, health, the live stream and the page, for reading only.
 
-Contract of the paths: docs/operate.rst. Every answer says that it is no page's but its own, for what it
-shows came off the wire. A browser that was led here by another site's name (DNS rebinding) is turned away:
-Host must be an address or a name of ours, unless the request has the token, which no other site can have.
+docs/operate.rst has the contract of the paths. What the answers show came off the wire, so each tells the
+browser that no other site's page may use it. A browser that another site's name has led here (DNS rebinding)
+is turned away: Host must be an address or a name of ours, unless the request has the token, which no other
+site can have.
 """
 
 from __future__ import annotations
@@ -45,11 +46,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-# As many as come in one turn of the loop: past it the kernel has them ask again after a second.
+# What may come in one turn of the loop: past it the kernel makes clients ask again after a second.
 _BACKLOG = 4096
 _RETRY_SECONDS = 5.0
 _COOKIE = "collector_token"
-_STREAM_PARAMETERS = "logger, level, text, regex and written=1"
 _WITHOUT_TOKEN = ("/healthz", "/readyz")
 _HOW_TO_GET_METRICS = (
     "/metrics needs the library prometheus_client: pip install 'gevent-collector[metrics]'\n"
@@ -89,7 +89,7 @@ _HEADERS = [
 
 
 class _Answer(NamedTuple):
-    """What a path says; a body that is no bytes is sent as it comes."""
+    """The answer to a request; a body of pieces is sent as they come."""
 
     status: str
     kind: str
@@ -102,7 +102,7 @@ def _text(status: str, text: str) -> _Answer:
 
 
 class AdminPort:
-    """Serves the admin port from now on, or as soon as the port is free: collecting does not wait for it."""
+    """Answers requests, from when the port is free: collecting does not wait for that."""
 
     def __init__(self, admin: Admin, status: Status, stream: LiveStream, stats: Stats) -> None:
         self._admin = admin
@@ -121,11 +121,11 @@ class AdminPort:
         }
 
     def reconfigure(self, admin: Admin) -> None:
-        """Ask for another token from now on; the address stays."""
+        """Go by the token and the names of *admin* from now on; the address stays."""
         self._admin = admin
 
     def start(self) -> None:
-        """Begin to serve, and to try again where the port is taken, which is logged."""
+        """Begin to serve. Where the port is taken, that is logged and tried again."""
         keep_running("admin", self._open, self._stats)
 
     def _open(self) -> None:
@@ -138,18 +138,18 @@ class AdminPort:
             else:
                 break
         server = HttpServer(self._admin.host, listeners[0].getsockname()[1], self._answer, self._stats)
-        # As many as come: the server has limits of its own, and a full pool would keep health out.
-        places = Pool()
+        # Without a limit: the server has limits of its own, and a full pool would keep health checks out.
+        pool = Pool()
         for listener in listeners:
             address = listener.getsockname()
             ours = gevent_socket(fileno=listener.detach())
             ours.setblocking(False)  # noqa: FBT003 - its only parameter
-            keep_running("admin", partial(accept, ours, places, server.handle), self._stats)
+            keep_running("admin", partial(accept, ours, pool, server.handle), self._stats)
             say(f"admin on {host_port(address)[1]}")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        """Serve one request, by WSGI."""
-        answer = self._checked(environ)
+        """Serve one request, as a WSGI application."""
+        answer = self._checked_answer(environ)
         headers = [*_HEADERS, ("Content-Type", answer.kind), *answer.headers]
         body = answer.body
         if isinstance(body, bytes):
@@ -158,8 +158,8 @@ class AdminPort:
         start_response(answer.status, headers)
         return body
 
-    def _checked(self, environ: dict[str, Any]) -> _Answer:  # noqa: PLR0911 - a check each
-        """Answer the request if it may have an answer."""
+    def _checked_answer(self, environ: dict[str, Any]) -> _Answer:  # noqa: PLR0911 - a check each
+        """Answer a request, or say why it is refused."""
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text("405 Method Not Allowed", "only GET and HEAD: nothing can be changed here\n")
@@ -167,12 +167,12 @@ class AdminPort:
         has_token = bool(self._admin.token) and hmac.compare_digest(
             given.encode(), self._admin.token.encode()
         )
-        # Health is no secret, and whoever checks it asks by a name of its own.
+        # Health is no secret, and what checks it may use any name for this machine.
         is_open = has_token or path in _WITHOUT_TOKEN
-        if not is_open and not self._is_ours(environ.get("HTTP_HOST", "")):
+        if not is_open and not self._is_our_name(environ.get("HTTP_HOST", "")):
             words = "this is no name of mine; use my IP address or host name, [admin] names, or a token\n"
             return _text("421 Misdirected Request", words)
-        # Other sites' pages could not read the answer, but take all the places of the stream.
+        # Another site's page could not read the answer, but could use up the viewers of the stream.
         if environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site") and path != "/":
             return _text("403 Forbidden", "not from another site's page\n")
         if self._admin.token and not is_open:
@@ -184,7 +184,7 @@ class AdminPort:
             )
             return _Answer("401 Unauthorized", kind, body.encode(), (("WWW-Authenticate", "Bearer"),))
         if path == "/" and has_token and "token" in _query(environ):
-            # Out of the address, which is shown, kept and shared.
+            # Away from the address, which is shown, kept in the history and shared.
             cookie = f"{_COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
             return _Answer("303 See Other", _TEXT, b"", (("Location", "/"), ("Set-Cookie", cookie)))
         if path not in self._paths:
@@ -205,14 +205,14 @@ class AdminPort:
             return ""
         return cookie.value if cookie else ""
 
-    def _is_ours(self, host: str) -> bool:
-        """Whether Host names this machine as no foreign name server can, or as the operator says."""
+    def _is_our_name(self, host: str) -> bool:
+        """Whether Host is an address, which no foreign name server can give, or a name of this machine."""
         name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
         try:
             ipaddress.ip_address(name.partition("%")[0])
         except ValueError:
             names = ("localhost", self._admin.host, socket.gethostname(), *self._admin.names)
-            # A browser asks for an international name as the name servers have it.
+            # A browser sends an international name in its encoded form, as name servers have it.
             return name in [one.rstrip(".").encode("idna").decode().lower() for one in names]
         return True
 
@@ -226,7 +226,7 @@ class AdminPort:
 
     def _metrics(self, _environ: dict[str, Any]) -> _Answer:
         try:
-            from collector.admin import metrics  # noqa: PLC0415 - needs an extra, and memory
+            from collector.admin import metrics  # noqa: PLC0415 - needs an extra, and takes memory
         except ImportError:
             return _text("501 Not Implemented", _HOW_TO_GET_METRICS)
         return _Answer("200 OK", metrics.CONTENT_TYPE, metrics.render(self._status))
@@ -243,10 +243,11 @@ class AdminPort:
         try:
             level = levels.from_text(query.pop("level", "NOTSET"))
             written = query.pop("written", "") == "1"
-            known = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
+            filters = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
             if query:
-                raise ValueError(f"unknown: {', '.join(query)}; there are {_STREAM_PARAMETERS}")  # noqa: TRY301
-            viewer = Viewer(level=level, written=written, **known)
+                known = "logger, level, text, regex and written=1"
+                raise ValueError(f"unknown: {', '.join(query)}; there are {known}")  # noqa: TRY301
+            viewer = Viewer(level=level, written=written, **filters)
         except ValueError as fault:
             return _text("400 Bad Request", f"{fault}\n")
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The state of the collector as Prometheus metrics. Loaded when somebody asks: the library is an extra."""
+"""The state of the collector as Prometheus metrics. Loaded on demand: the library is an extra."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render(status: Status) -> bytes:
 
 
 class _Collector:
-    """What a registry asks, for one scrape."""
+    """What the registry collects from, for one scrape."""
 
     def __init__(self, status: Status) -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""What the collector is doing, as plain values: for the admin port, in JSON and as metrics. Knows no HTTP."""
+"""What the collector is doing, as plain values, to be shown as JSON or as metrics. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ class Status:
         self._volumes: list[dict[str, Any]] = []
 
     def start(self) -> None:
-        """Begin to look at the volumes, beside the hub: a disk that hangs answers nobody."""
+        """Begin to look at the volumes, in a thread: a disk that hangs does not answer."""
         keep_running("volumes", self._look_at_volumes, self._stats)
 
     def fault(self) -> str:
-        """Return why it does not write or does not read, "" where it does both."""
+        """Return why records are not being written or read; "" if both are."""
         failing = [handler for handler in self._handlers.all() if handler.error]
         if failing:
             more = f" (and {len(failing) - 1} more)" if failing[1:] else ""
             return f"{failing[0].file.path}: cannot be written: {failing[0].error}{more}"
         if self._reserve.not_reading.running:
             return "reading has stopped: the reserve is full"
-        # A disk that hangs gives no error, and with when_full = "drop" nobody waits for it.
+        # A disk that hangs reports no error, and with when_full = "drop" no client waits for it.
         oldest = min((handler.since for handler in self._handlers.all() if handler.records), default=None)
         waits = 0.0 if oldest is None else time.monotonic() - oldest
         return f"a record has waited for its disk for {waits:.0f} s" if waits > _MAX_WAIT_SECONDS else ""
 
     def loggers(self) -> list[dict[str, Any]]:
-        """Return the loggers with most records, most first."""
+        """Return the loggers with the most records, in descending order."""
         return [{"name": name, "records": count} for name, count in self._stats.loggers(TOP_LOGGERS)]
 
     @property
@@ -72,7 +72,7 @@ class Status:
         return self._stats.clients
 
     def clients(self) -> list[dict[str, Any]]:
-        """Return the clients with most records, most first."""
+        """Return the clients with the most records, in descending order."""
         now = time.monotonic()
 
         def records(client: Client) -> int:
@@ -90,7 +90,7 @@ class Status:
         ]
 
     def totals(self) -> dict[str, Any]:
-        """Return everything else, at one moment: no greenlet runs in between."""
+        """Return everything else, as of one moment: no greenlet runs in between."""
         stats, reserve = self._stats, self._reserve
         now = time.monotonic()
         fault = self.fault()

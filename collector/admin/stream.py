@@ -1,7 +1,8 @@
-"""The live stream: what is received goes to those who watch, as far as they keep up.
+"""The live stream: records go to viewers as they are received, as far as the viewers keep up.
 
-With no viewer it costs nothing. With any number of them it takes at most a small share of the time, whatever
-they filter by: past that, and where a viewer reads too slowly, records are left out and counted for them.
+Without viewers it costs nothing. With any number of them it takes at most a small share of the time, whatever
+they filter by: past that, and where a viewer reads too slowly, records are left out, and the viewer is told
+how many.
 Knows no socket and no HTTP.
 """
 
@@ -31,19 +32,19 @@ log = logging.getLogger(__name__)
 MAX_VIEWERS = 16
 _MAX_QUEUE_BYTES = 1024 * 1024
 _MAX_QUEUE_RECORDS = 1000
-# What it takes besides, to send and to collect the garbage, is as much again.
+# Of the time. Sending, and collecting the garbage, takes as much again.
 _SHARE = 1 / 50
-# So much at a time may exceed the share: some ten thousand records that come at once.
+# How far a burst may exceed the share: some ten thousand records that come at once.
 _BURST_SECONDS = 0.05
-# A viewer gets what has come meanwhile in one piece: to be woken for each record would cost more than that.
+# How often a viewer gets what has come meanwhile: waking it for each record would cost more than that.
 _TICK_SECONDS = 0.1
 _KEEP_ALIVE_SECONDS = 15.0
-# What a regular expression is searched in: no line that a person reads is longer.
+# Of a message, a regular expression sees no more than this: nobody reads longer lines.
 _MAX_SEARCHED_CHARACTERS = 64 * 1024
 
 
 class Viewer:
-    """One who watches: the filters, and what waits to be sent."""
+    """One who watches: the filters, and the events that wait to be sent."""
 
     def __init__(
         self,
@@ -54,9 +55,9 @@ class Viewer:
         regex: str = "",
         written: bool = False,
     ) -> None:
-        """Take the filters; each that is empty lets all pass. With *written* events have the file's text too.
+        """Take the filters; an empty one lets everything pass. With *written*, events have the file's text.
 
-        Raises ValueError where *regex* is none, OSError where it cannot be tried.
+        Raises ValueError if *regex* is no regular expression, OSError if its process cannot be started.
         """
         self.waiting: list[tuple[bytes, str]] = []
         """Events, each with the message that *regex* is searched in."""
@@ -70,7 +71,7 @@ class Viewer:
         self._search = _Search(regex) if regex else None
 
     def wants(self, record: Record) -> bool:
-        """Whether *record* passes the filters, but for the regular expression."""
+        """Whether *record* passes the filters, the regular expression aside."""
         if self._level and (level := level_of(record)) is not None and level < self._level:
             return False
         if self._logger and (name := name_of(record)) != self._logger and not name.startswith(self._below):
@@ -81,7 +82,7 @@ class Viewer:
         return text in str(record[1].fields.get("exc_text") or "").lower()
 
     def offer(self, event: bytes, message: str) -> None:
-        """Queue a record, or count it where too many wait."""
+        """Queue an event, or count its record as skipped if too many wait."""
         full = len(self.waiting) >= _MAX_QUEUE_RECORDS or self.bytes + len(event) > _MAX_QUEUE_BYTES
         if full and self.waiting:
             self.skipped += 1
@@ -90,7 +91,7 @@ class Viewer:
             self.bytes += len(event)
 
     def take(self) -> bytes:
-        """Return what to send now, b"" if nothing. Raises EOFError where *regex* took too long."""
+        """Return what to send now, b"" if there is nothing. Raises EOFError if *regex* took too long."""
         waiting, self.waiting = self.waiting, []
         skipped, self.skipped = self.skipped, 0
         self.bytes = 0
@@ -104,13 +105,13 @@ class Viewer:
         return b"".join(events)
 
     def close(self) -> None:
-        """End what searches for it."""
+        """End the process that searches."""
         if self._search:
             self._search.close()
 
 
 class LiveStream:
-    """Those who watch; as a truth value, whether there are any."""
+    """The viewers. As a truth value: whether there are any."""
 
     def __init__(self) -> None:
         self._viewers: list[Viewer] = []
@@ -123,7 +124,7 @@ class LiveStream:
         return len(self._viewers)
 
     def has_time(self, records: int) -> bool:
-        """Return whether so many *records* may be published; if not, they are counted for those who watch."""
+        """Return whether this many *records* may be published; if not, count them as skipped."""
         now = time.monotonic()
         self._spent = max(0.0, self._spent - (now - self._spent_at) * _SHARE)
         self._spent_at = now
@@ -134,7 +135,7 @@ class LiveStream:
         return False
 
     def publish(self, records: Sequence[tuple[Record, str]], peer: str) -> None:
-        """Show *records* of one client, each with its line, to those who watch. Never waits."""
+        """Show the viewers the *records* of one client, each with its line. Never waits."""
         begun = time.monotonic()
         for record, line in records:
             event = with_line = b""  # rendered once, not once for each viewer
@@ -144,13 +145,14 @@ class LiveStream:
                     if viewer.written:
                         with_line = with_line or _with_line(event, line)
                     viewer.offer(with_line if viewer.written else event, record[3])
-        # Bounded: by the clock on the wall, one batch that others held up would blind it for long.
+        # Bounded: this is wall-clock time, and a batch that others hold up must not blind it for long.
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
     def claim(self) -> bool:
-        """Take a place for a viewer if there is one left, before the Viewer is made, which takes a while.
+        """Take a place for a viewer; return False if there is none left.
 
-        watch() gives it back in the end, or else release() must.
+        It is claimed before the Viewer is made, which takes a while. watch() gives it back in the end; where
+        that is not called, release() must be.
         """
         if not self._vacancies:
             return False
@@ -164,10 +166,10 @@ class LiveStream:
     def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
         """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*.
 
-        In the end it closes the viewer and gives back the place that the caller has claimed.
+        Closes the viewer in the end, and gives back the place that the caller has claimed.
         """
         self._viewers.append(viewer)
-        sent_at = 0.0  # so that the first thing sent, at once, is a sign of life
+        sent_at = 0.0  # so that a sign of life is sent at once
         try:
             while not is_gone():
                 if piece := viewer.take():
@@ -188,7 +190,7 @@ class LiveStream:
             viewer.close()
 
     def drain(self) -> None:
-        """Let those who watch have what waits for them, as far as they take it at once."""
+        """Let the viewers have what waits for them, as far as they take it at once."""
         if self._viewers:
             gevent.sleep(3 * _TICK_SECONDS)
 
@@ -196,12 +198,12 @@ class LiveStream:
         line = self._render(record, peer)[: -len("}\n")]
         level = level_of(record)
         rest = "}" if level is None else f',"levelno":{level}}}'
-        # A lone surrogate becomes an escape, which JSON has too.
+        # A lone surrogate becomes an escape that is valid in JSON, too.
         return f"data: {line}{rest}\n\n".encode("utf-8", "backslashreplace")
 
 
 def _with_line(event: bytes, line: str) -> bytes:
-    # By way of bytes, as the file gets it: two escapes that JSON reads as one character stay two.
+    # Encoded first, as for the file: else JSON would read two lone surrogates as one character.
     text = line[:-1].encode("utf-8", "backslashreplace").decode()
     return event.removesuffix(b"}\n\n") + f',"written":{json.dumps(text)}}}\n\n'.encode()
 
@@ -211,7 +213,7 @@ def _event(name: str, data: object) -> bytes:
 
 
 class _Search:
-    """A regular expression that another process searches for."""
+    """A regular expression, and the process that searches for it."""
 
     def __init__(self, regex: str) -> None:
         self._process: Popen[bytes]
@@ -227,9 +229,9 @@ class _Search:
             raise ValueError(fault)
 
     def ask(self, question: object) -> Any:  # noqa: ANN401 - what it is depends on the question
-        """Return what is wrong with a pattern, or which texts have a match.
+        """Return what is wrong with the pattern, or for each text whether it matches.
 
-        Raises EOFError where that took too long.
+        Raises EOFError if that took too long.
         """
         try:
             self._socket.sendall(regex_process.as_line(question))

@@ -1,7 +1,7 @@
-"""The command `tail`: reads the log files back, merged by time, and goes on with what is written.
+"""The command `tail`: reads the log files back, merged by time, and follows them.
 
-Records are put out as they stand in the files, or as JSON; on a terminal the level has a colour, and control
-characters that a record may hold are shown, not obeyed. Needs no running collector but for the live stream.
+Records come out as they stand in the files, or as JSON. On a terminal the level is coloured, and control
+characters in a record are shown, not obeyed. Only the live stream needs a running collector.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 _FOLLOWED_RECORDS = 10
 _POLL_SECONDS = 0.25
-# What was received before the stream began is in its file by then, unless the disk stalls.
+# After this, what was received before the stream began is in its file, unless the disk stalls.
 _ON_THEIR_WAY_SECONDS = 0.3
 _NO_FILE = inventory.Found("", "", None, os.stat_result([0] * 10))
 _COLOURS = ((50, b"\x1b[1;31m"), (40, b"\x1b[31m"), (30, b"\x1b[33m"), (20, b"\x1b[32m"), (0, b"\x1b[2m"))
 _PLAIN = b"\x1b[0m"
-# C0 but tab and newline, DEL, and C1 in UTF-8.
+# C0 other than tab and newline, DEL, and C1, in UTF-8.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
@@ -98,7 +98,7 @@ class _Tail:
 
     def run(self) -> int:
         since = self._options.since
-        opened = open_all(self._config, self._select, _for_many(self._options.grep))
+        opened = open_all(self._config, self._select, _for_blocks(self._options.grep))
         follower = Follower(self._config, opened) if self._options.follow else None
         if since is not None:
             opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
@@ -152,7 +152,7 @@ class _Tail:
     def _pick(
         self, source: Source, records: list[bytes], keys: list[bytes]
     ) -> tuple[list[bytes], list[bytes]]:
-        """Return those of *records* that pass the filters, as they are put out, and their times."""
+        """Return those of *records* that pass the filters, as they come out, and their times."""
         options = self._options
         kept, times = [], []
         for record, key in zip(records, keys, strict=True):
@@ -165,7 +165,7 @@ class _Tail:
                 fields = layout.fields(record)
                 if options.level and _levelno(fields) < options.level:
                     continue
-                if options.logger and not self._is_below(fields, source.found.base):
+                if options.logger and not self._is_wanted(fields, source.found.base):
                     continue
                 kept.append(self._render(record, key, layout, fields))
             else:
@@ -173,8 +173,8 @@ class _Tail:
             times.append(key)
         return kept, times
 
-    def _is_below(self, fields: dict[str, Any], base: str) -> bool:
-        """Tell whether a record is of the logger asked for or one below: by its name, or else its file."""
+    def _is_wanted(self, fields: dict[str, Any], base: str) -> bool:
+        """Whether a record is of the wanted logger or one below, by its logger's name, or else its file."""
         wanted = self._options.logger
         if "logger" in fields:
             return f"{fields['logger']}.".startswith(f"{wanted}.")
@@ -197,15 +197,17 @@ class _Tail:
             return record
         begin, end = layout.level_at(record) if not self._options.json else (0, 0)
         if not self._colours or begin == end:
-            return _shown(record)
+            return _visible(record)
         colour = next(colour for least, colour in _COLOURS if _levelno(fields) >= least)
-        return _shown(record[:begin]) + colour + _shown(record[begin:end]) + _PLAIN + _shown(record[end:])
+        return (
+            _visible(record[:begin]) + colour + _visible(record[begin:end]) + _PLAIN + _visible(record[end:])
+        )
 
 
 def follow(
     config: Config, follower: Follower, subscription: Subscription, say: Callable[[str], None]
 ) -> Iterator[Batch]:
-    """Yield what is written from now on, for ever: as the live stream has it, else by the files themselves.
+    """Yield what is written from now on, for ever: from the live stream, or else from the files themselves.
 
     *say* is told why it does not come from the stream.
     """
@@ -222,10 +224,10 @@ def follow(
 def _follow_stream(
     config: Config, follower: Follower, subscription: Subscription, say: Callable[[str], None]
 ) -> Generator[Batch, None, str]:
-    """Yield what was written while the files were read, then what the stream has; return why it has ended."""
+    """Yield what was written while the files were read, then the stream; return why that has ended."""
     time.sleep(_ON_THEIR_WAY_SECONDS)
     batch = follower.poll()
-    # By the line: where a format tells no time, nothing in a file tells which lines are one record.
+    # By the line: where a format has no time, nothing in a file tells which lines make one record.
     shown = Counter(line for _, record, _ in batch for line in record.split(b"\n"))
     yield batch
     layouts = {layout.form: layout for layout in layouts_of(config)}
@@ -243,19 +245,19 @@ def _follow_stream(
     return "the stream has ended"
 
 
-def _for_many(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:
-    """Return what finds something in many records wherever *grep* does in one of them; None: unknown."""
+def _for_blocks(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    """Return a pattern that finds in a block what *grep* finds in its records; None if there is none."""
     if grep is None or re.search(r"\\[AZ]|\(\?[<!=]", grep.pattern):
         return None
     return re.compile(grep.pattern, grep.flags | re.MULTILINE)
 
 
-def _shown(record: bytes) -> bytes:
+def _visible(record: bytes) -> bytes:
     return _CONTROL.sub(lambda match: b"\\x%02x" % match[0][-1], record)
 
 
 def _levelno(fields: dict[str, Any]) -> float:
-    """Return the level as a number; one that is none is never below a level, as when it is collected."""
+    """Return the level as a number. One that is unknown is below no level, as it is when collecting."""
     if isinstance(number := fields.get("levelno"), int):
         return number
     name = str(fields.get("level", ""))

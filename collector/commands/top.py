@@ -1,7 +1,7 @@
-"""`collector top`: what the collector does right now, asked of its admin port each second.
+"""The command `top`: what a running collector does, asked of its admin port each second.
 
-Full screen on a terminal, plain text one refresh after the other elsewhere. Rates are made from two answers.
-Text from the wire comes escaped. Knows the admin API, and nothing else of a running collector.
+Fills the screen of a terminal; elsewhere it prints one refresh after another as plain text. A rate is the
+difference of two answers. Text from the wire is escaped.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collector.config.load import Admin
 
 _REFRESH_SECONDS = 1.0
-# The API tells of so many loggers and clients at most: past that, a new name may have counted before.
+# The most loggers and clients in an answer: if there are more, a name that is new may have counted before.
 _MOST = {"loggers": 100, "clients": 1000}
-# Of each table, where no terminal bounds it.
+# Of each table, where there is no terminal to fill.
 _PLAIN_LINES = 11
 _PLAIN_COLUMNS = 100
 _SMALLEST = 4
@@ -38,7 +38,7 @@ _FULL_SCREEN, _LEAVE_FULL_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K\n", "\x1b[J"
 
 _Answers = dict[str, Any]
-"""What the API answered, by path: "stats", "loggers", "clients"; and "at", seconds of a monotonic clock."""
+"""The answers by path, "stats", "loggers" and "clients", and under "at" the seconds of a monotonic clock."""
 
 
 def run(admin: Admin, refreshes: int | None = None) -> int:
@@ -46,7 +46,7 @@ def run(admin: Admin, refreshes: int | None = None) -> int:
 
     Raises OSError, with the remedy, where there is no answer at the start; later it waits for one.
     """
-    # So that a terminal is left as it was found.
+    # So that the terminal is restored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     terminal = sys.stdout.isatty()
     try:
@@ -92,7 +92,7 @@ def _ask(admin: Admin) -> _Answers:
 
 
 def _report(before: _Answers, now: _Answers, columns: int, lines: int) -> list[str]:
-    """Return the lines of one refresh, for a terminal of so many *lines*; 0: a fixed number of them."""
+    """Return the text of one refresh, to fill a terminal of that many *lines*; 0: there is no terminal."""
     seconds = now["at"] - before["at"]
     report = [*_head(before["stats"], now["stats"], seconds)]
     tables = []
@@ -115,7 +115,7 @@ def _report(before: _Answers, now: _Answers, columns: int, lines: int) -> list[s
                 ),
             ]
         )
-    # The tables share what is left, with an empty line above each and the cursor's below.
+    # The tables share the rest, with an empty line above each and the cursor's below.
     room = max((lines - len(report) - 3) // 2, _SMALLEST) if lines else _PLAIN_LINES
     return report + [line for table in tables for line in ("", *table[:room])]
 
@@ -156,10 +156,10 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
 def _rates(
     before: Mapping[str, int], now: Mapping[str, int], seconds: float, most: int = sys.maxsize
 ) -> dict[str, float]:
-    """Return by how much each counter grew in a second.
+    """Return by how much each counter has grown a second.
 
-    A new one began at 0, unless the answer before had the *most* it tells of. One that has shrunk belongs to
-    a collector that has just started.
+    A new one began at 0, unless the answer before had as many as an answer can have, *most*. One that has
+    shrunk belongs to a collector that has just started.
     """
     full = len(before) >= most
     grown = {key: count - before.get(key, count if full else 0) for key, count in now.items()}
@@ -173,7 +173,7 @@ def _row(name: str, rate: str, count: str, columns: int) -> str:
 
 
 def _cut(line: str, columns: int) -> str:
-    """Return what of *line* fits into so many columns of a terminal."""
+    """Return as much of *line* as fits into the columns of a terminal."""
     if _width(line) <= columns:
         return line
     while line and _width(line) >= columns:

@@ -1,6 +1,6 @@
 """What is written to the log files from now on, found by looking at the directory again and again.
 
-A file that is rolled over is read to its end first; what is made and compressed between two looks is missed.
+A file that is rolled over is still read to its end. One made and compressed between two looks is missed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Follower:
     """The files of the directory, each read as far as it has been shown."""
 
     def __init__(self, config: Config, sources: Sequence[Source]) -> None:
-        """Begin where the *sources* end, which are open and not yet read."""
+        """Begin where the *sources* end; they must be open, and not yet read."""
         self._config = config
         self._layouts = layouts_of(config)
         self._seen: dict[tuple[int, int], _Followed | None] = {}
@@ -49,8 +49,8 @@ class Follower:
             self._seen[source.number] = _Followed(source, file, size, live=True) if file else None
 
     def poll(self) -> Batch:
-        """Return the records that have been written since the last time, by time."""
-        self._look()
+        """Return the records written since the last call, by time."""
+        self._find_files()
         batch: Batch = []
         for number, followed in self._seen.items():
             if followed:
@@ -67,45 +67,45 @@ class Follower:
                 followed.file.close()
 
     def skip(self) -> None:
-        """Go to the end of every file: what is in it so far has been shown."""
-        self._look()
+        """Go to the end of every file: what it holds so far has been shown."""
+        self._find_files()
         for followed in self._seen.values():
             if followed:
                 followed.offset = os.fstat(followed.file.fileno()).st_size
 
-    def _look(self) -> None:
-        """Find files made, renamed and removed."""
-        there = set()
-        # The oldest first, for two of one file may have records of the same second.
+    def _find_files(self) -> None:
+        """Find files that were made, renamed or removed."""
+        present = set()
+        # The oldest first, since a file and its backup may have records of the same second.
         for found in sorted(inventory.find(self._config, rotated=True), key=_age):
             number = inventory.number(found)
-            there.add(number)
+            present.add(number)
             by_logrotate = found.backup is not None and not found.backup.label
             if followed := self._seen.get(number):
-                # What logrotate has moved is written to until the collector hears of it.
+                # A file that logrotate has moved is written to until the collector is told.
                 followed.live = by_logrotate or found.backup is None
             elif by_logrotate:
-                self._seen[number] = None  # a copy, or compressed: what is in it has been shown
+                self._seen[number] = None  # a copy, or compressed: its records have been shown
             elif number not in self._seen or found.backup is None:
                 try:
                     compressed = found.path.endswith(".gz")
                     file = None if compressed else open_regular(found.path)
                 except OSError:
-                    there.discard(number)  # renamed meanwhile; or it stays as it is, and is tried again
+                    present.discard(number)  # renamed meanwhile; otherwise it is tried again
                     continue
                 source = Source(found, self._layouts)
                 live = found.backup is None
                 self._seen[number] = _Followed(source, file, 0, live) if file else None
-        for number in self._seen.keys() - there:
+        for number in self._seen.keys() - present:
             if (followed := self._seen[number]) and followed.live:
-                followed.live = False  # removed: what it still holds is read
+                followed.live = False  # removed: the rest of it is read
             else:
                 del self._seen[number]
 
     def _read(self, followed: _Followed) -> Batch:
         size = os.fstat(followed.file.fileno()).st_size
         if size < followed.offset:
-            followed.offset = 0  # truncated, by logrotate's copytruncate for instance
+            followed.offset = 0  # truncated, for instance by logrotate's copytruncate
         data = os.pread(followed.file.fileno(), size - followed.offset, followed.offset)
         whole = len(data) if not followed.live else data.rfind(b"\n") + 1
         if not whole:

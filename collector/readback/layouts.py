@@ -1,8 +1,7 @@
-"""What a line in a log file tells of its record: a format read backwards.
+"""What a line in a log file tells about its record: a format read backwards.
 
-A record begins where the time stands as the format puts it; lines that do not begin one belong to the record
-above them, as those of a traceback do. Times compare as bytes in UTC, whatever format and zone they were
-written in. Lines come without their newline. Knows no file.
+A record begins with a line that has the time where the format puts it; other lines belong to the record above
+them, as those of a traceback do. Lines come without their newline. Knows no file.
 """
 
 from __future__ import annotations
@@ -53,14 +52,14 @@ _JSON_TIME = TimeFormat("%Y-%m-%dT%H:%M:%S", utc=True)
 _JSON_LEVEL = re.compile(rb',"level":"([^"]*)"')
 _JSON_SECOND = slice(0, 33)
 _JSON_FRACTION = slice(34, 40)
-# Distinct seconds remembered, and beginnings of lines that are no time. For lines without a year there is a
-# memory for each day on which a file was written last.
+# How many times are remembered, and beginnings of lines that are no time. Lines without a year have a memory
+# for each day on which a file was last written.
 _MAX_TIMES = 100_000
 _MAX_TIMES_OF_A_DAY = 1000
 
 
 class Layout:
-    """How the lines of one format begin, and what stands where in them."""
+    """How the lines of one format begin, and where in them each attribute stands."""
 
     def __init__(self, form: Format) -> None:
         self.form = form
@@ -70,7 +69,7 @@ class Layout:
         self.timed = True
         self.untimed = ""
         """Why the format does not tell when a record was logged, "" if it does."""
-        self._written = TimeFormat(form.datefmt, utc=form.utc) if form.style == "text" else _JSON_TIME
+        self._time = TimeFormat(form.datefmt, utc=form.utc) if form.style == "text" else _JSON_TIME
         self._near: dict[int, Layout] = {}
         self._second: slice | None = _JSON_SECOND
         self._fraction: slice | None = _JSON_FRACTION
@@ -78,13 +77,13 @@ class Layout:
         self._record = re.compile(b"")
         self._begins = re.compile(_JSON_BEGINS)
         if not self.is_json:
-            self._read(form)
+            self._compile(form)
         self._times = _Times(self, _MAX_TIMES)
 
-    def _read(self, form: Format) -> None:
-        """Find what stands where in a format of text."""
-        self.untimed = _why_untimed(form, self._written)
-        width = self._written.width
+    def _compile(self, form: Format) -> None:
+        """Find out where in a format of text each attribute stands."""
+        self.untimed = _why_untimed(form, self._time)
+        width = self._time.width
         self.timed = False
         self._second = self._fraction = None
         begins, pattern = "", ""
@@ -100,7 +99,7 @@ class Layout:
                 self.timed = True
                 if width and not field["width"] and not self.names:
                     self._second = slice(0, len(literal.encode()) + width)
-                inner = self._written.pattern
+                inner = self._time.pattern
             if name != "asctime" or not self.timed:
                 inner = _INNER.get(name, ".*?")
             pad = " *" if field["width"] or name in _INNER else ""
@@ -122,7 +121,7 @@ class Layout:
                 self._fraction = slice(stop, stop + 3)
 
     def keys(self, lines: Sequence[bytes]) -> list[bytes | None]:
-        """Return for each of *lines* the time of the record that it begins, None where it begins none."""
+        """Return for each of *lines* the time of the record that begins with it, or None."""
         if not self.timed:
             return [None] * len(lines)
         if self._second is None:
@@ -136,7 +135,7 @@ class Layout:
         return list(map(add, seconds, map(itemgetter(self._fraction), lines)))
 
     def key_at(self, data: bytes, position: int) -> bytes | None:
-        """Return the time of the record that begins in *data* at *position*, None if none begins there."""
+        """Return the time of the record that begins in *data* at *position*; None if none begins there."""
         if self._second is None:
             match = self._begins.match(data, position) if self.timed else None
             return self._times[match[1]] if match else None
@@ -146,30 +145,30 @@ class Layout:
         return second + data[position + self._fraction.start : position + self._fraction.stop]
 
     def second(self, piece: bytes) -> bytes | None:
-        """Return the time that *piece*, the beginning of a line or the time in it, tells to the second."""
+        """Return the time in *piece*, which is the beginning of a line or the time alone, to the second."""
         if self._second is not None:
             match = self._begins.match(piece)
             if not match:
                 return None
             piece = match[1]
-        return self._written.key(piece)
+        return self._time.key(piece)
 
     def near(self, when: float) -> Layout:
-        """Return a layout of the same format for lines that were written up to *when*, by the day.
+        """Return a layout of the same format for lines that were written up to the day of *when*.
 
-        It tells by that which year is meant where the format does not.
+        Where the format has no year, the layout goes by that day.
         """
-        if self._written.has_year:
+        if self._time.has_year:
             return self
         day = day_of(when)
         if day not in self._near:
             layout = self._near[day] = copy.copy(self)
-            layout._written = self._written.near(day)  # noqa: SLF001 - its own class
+            layout._time = self._time.near(day)  # noqa: SLF001 - its own class
             layout._times = _Times(layout, _MAX_TIMES_OF_A_DAY)  # noqa: SLF001 - the same
         return self._near[day]
 
     def fields(self, record: bytes) -> dict[str, Any]:
-        """Return what *record* tells by the keys of a JSON line; {} where it is not of this format."""
+        """Return the fields of *record* under the keys of a JSON line; {} if it is not of this format."""
         if self.is_json:
             try:
                 found = json.loads(record)
@@ -191,7 +190,7 @@ class Layout:
         return {**fields, "extra": extra} if extra else fields
 
     def level_at(self, record: bytes) -> tuple[int, int]:
-        """Return where the level's name stands in *record*, from and to; (0, 0) if nowhere."""
+        """Return where the level's name begins and ends in *record*; (0, 0) if it has none."""
         if self.is_json:
             match = _JSON_LEVEL.search(record)
             return match.span(1) if match else (0, 0)
@@ -199,12 +198,12 @@ class Layout:
         return match.span(self.names.index("levelname") + 1) if match else (0, 0)
 
     def tells(self, name: str) -> bool:
-        """Whether its lines tell an attribute of the record."""
+        """Whether the lines have an attribute of the record."""
         return self.is_json or name in self.names
 
 
 class _Times(dict[bytes, "bytes | None"]):
-    """Times by their text. Records of one second follow each other, and a look-up costs next to nothing."""
+    """Times by their text, which the records of one second share: a look-up costs next to nothing."""
 
     def __init__(self, layout: Layout, most: int) -> None:
         self._second = layout.second
@@ -218,7 +217,7 @@ class _Times(dict[bytes, "bytes | None"]):
 
 
 def layouts_of(config: Config) -> list[Layout]:
-    """Return a layout for each format that *config* has, the general one first, and for JSON."""
+    """Return a layout for each format of *config*, the general one first, and in any case one for JSON."""
     layouts = [
         Layout(form) for form in dict.fromkeys([config.format, *(rule.format for rule in config.rules)])
     ]
@@ -226,7 +225,10 @@ def layouts_of(config: Config) -> list[Layout]:
 
 
 def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the records in *data*, whole lines, and the time of each; what begins none has that *before*."""
+    """Return the records in *data*, which is whole lines, and the time of each.
+
+    Lines ahead of the first record are one, of the time *before*.
+    """
     records = data.split(b"\n")
     keys = layouts[0].keys(records)
     if None in keys:
@@ -236,7 +238,7 @@ def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[b
                 keys[index] = key
         begins = [index for index, key in enumerate(keys) if key is not None]
         if not begins and not all(layout.timed for layout in layouts):
-            return records, [before] * len(records)  # there is nothing to tell them by but the newline
+            return records, [before] * len(records)  # nothing but the newline tells them apart
         if not begins or begins[0]:
             begins.insert(0, 0)
         ends = pairwise([*begins, len(records)])
@@ -256,7 +258,7 @@ def _why_untimed(form: Format, times: TimeFormat) -> str:
 
 
 def _pieces(text: str) -> list[tuple[str, Any]]:
-    """Return the conversions of a text format, each with the text before it; None with what is left."""
+    """Return the conversions of a text format, each with the text before it, then None with the rest."""
     pieces: list[tuple[str, Any]] = []
     literal, done = "", 0
     for match in TEXT_FIELD.finditer(text):

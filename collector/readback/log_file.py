@@ -1,6 +1,6 @@
 """The bytes of one log file, compressed or not. Knows no record.
 
-A file may be renamed, compressed or deleted at any time while it is read: what it held can be read on.
+The file may be renamed, compressed or deleted at any time: once it is open, it can be read to its end.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 class LogFile:
-    """One file, opened by its first read unless pin() has opened it."""
+    """One file, opened by pin(), or else by the first read. The caller closes it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.trouble = ""
-        """Why it could not be read to its end; "" where nothing was in the way."""
+        """Why it could not be read to its end; "" if nothing went wrong."""
         self._raw: BinaryIO | None = None
-        """What is on disk."""
+        """The file on disk."""
         self._unzipped: gzip.GzipFile | None = None
-        """What that says, where it is compressed."""
+        """Its contents, if it is compressed."""
         self._end: int | None = None
-        """How many bytes a pinned file had then; None: another, which does not grow."""
+        """The size of a file when it was pinned; None: it is not pinned, because it does not grow."""
         self._position = 0
 
     def pin(self) -> os.stat_result:
-        """Open it now, for it may be renamed, and read no more than it holds now. Raises OSError."""
+        """Open the file now, as it may be renamed, to read what it holds now and no more. Raises OSError."""
         file = self._take(open_regular(self.path), self.path)
         status = os.fstat(file.fileno())
         if not self._unzipped:
@@ -39,7 +39,7 @@ class LogFile:
         return status
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, b"" at the end or where it cannot be read any further."""
+        """Return the next bytes; b"" at the end, or where reading fails."""
         try:
             data = self._open().read(size if self._end is None else min(size, self._end - self._position))
         except FileNotFoundError:
@@ -67,7 +67,7 @@ class LogFile:
         return open(os.dup(self._raw.fileno()), "rb", buffering=0)
 
     def close(self) -> None:
-        """Let it go. The next read would begin at the beginning."""
+        """Let the file go; a later read begins at its beginning."""
         for file in (self._unzipped, self._raw):
             if file:
                 file.close()
@@ -100,7 +100,7 @@ class LogFile:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a regular file to read, and nothing else. Raises OSError."""
+    """Open a file for reading. Raises OSError, also if it is not a regular file."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

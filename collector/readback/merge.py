@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collector.readback.blocks import AnyBlock, Selection
     from collector.readback.sources import Source
 
-# Of all files that are read at a time, and the least of one.
+# In memory of all files that are being read, and at least of one.
 _BLOCKS_BYTES = 32 * 1024 * 1024
 _MIN_BLOCK_BYTES = 16 * 1024
 
 
 def merge(sources: Sequence[Source]) -> Iterator[list[bytes]]:
-    """Yield the records of *sources* by time, of which many may come as one piece, newlines between them."""
+    """Yield the records of *sources* by time; a piece may be many records, with newlines between them."""
     waiting = sorted(sources, key=lambda source: source.first, reverse=True)
     active: list[tuple[bytes, int, Source, AnyBlock | Selection]] = []
     pieces: list[bytes] = []
@@ -36,7 +36,7 @@ def merge(sources: Sequence[Source]) -> Iterator[list[bytes]]:
                 heappush(active, (block.low, -len(waiting), source, block))
             continue
         _, number, source, block = active[0]
-        # Until the next one begins, which in a heap is one of these.
+        # Up to where the next file begins: in a heap, that is one of these.
         following = [low for low, *_ in active[1:3]] + [one.first for one in waiting[-1:]]
         limit = min(following, default=block.high)
         taken = block.take(limit)
@@ -59,14 +59,14 @@ def _block_size(active: Sequence[object]) -> int:
 
 
 def last(sources: Sequence[Source], number: int) -> list[tuple[Source, bytes, bytes]]:
-    """Return the last *number* records of all, the newest last, each with its source and time."""
+    """Return the last *number* records of all files, the newest last, each with its source and time."""
     kept: list[tuple[Source, bytes, bytes]] = []
     for source in sorted(sources, key=lambda source: source.found.status.st_mtime, reverse=True):
-        # What is in a file was logged before it was last written.
+        # Records were logged before their file was last written.
         if len(kept) == number and time_key(source.found.status.st_mtime + 1) < kept[0][2]:
             break
         records, keys = source.last(number)
-        # In front: of records with one time, which is a second, those of the older file are older.
+        # In front: of records with the same time, a second perhaps, those of the older file are older.
         kept = [(source, record, key) for record, key in zip(records, keys, strict=True)] + kept
         kept = sorted(kept, key=lambda one: one[2])[-number:]
     return kept

@@ -1,6 +1,6 @@
-"""The collector's files, read back by the block from their beginning, or from their end.
+"""The collector's files, read back by the block, or from their end.
 
-What is read is what was there at the beginning, though files be rolled over or compressed meanwhile.
+The files are read as they were when they were opened, even if they are rolled over or compressed meanwhile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_BLOCK_BYTES = 1024 * 1024
 _PEEK_BYTES = 64 * 1024
-# A directory in which files roll over all the time is taken as it was found at last.
+# Where files keep rolling over, the directory is taken as it was found the last time.
 _TRIES = 10
 
 
@@ -46,9 +46,9 @@ class Source:
         *,
         live: bool = False,
     ) -> None:
-        """*select* gets the records of a block and their times; it returns those to take, as it makes them.
+        """*select* gets the records of a block and their times; it returns those to take, as they are to be.
 
-        Records in which *search* finds nothing may be left out before that.
+        It need not be shown records in which *search* finds nothing.
 
         A *live* file is opened at once, for it may be renamed by the time it is read.
         """
@@ -62,16 +62,16 @@ class Source:
         self._select = select
         self._search = search
         self._rest = b""
-        """What was read behind the last block."""
+        """What has been read of the next block."""
         self._floor = b""
         """The time of the last record so far."""
         if live:
-            with suppress(OSError):  # the reason shows when it is read
+            with suppress(OSError):  # reading it will tell the reason
                 self.found = found._replace(status=self.file.pin())
 
     @property
     def number(self) -> tuple[int, int]:
-        """What it keeps when it is renamed."""
+        """What the file keeps when it is renamed."""
         return inventory.number(self.found)
 
     def peek(self) -> bool:
@@ -120,7 +120,7 @@ class Source:
             records, keys = split(data[cut:].removesuffix(b"\n"), self.layouts, b"")
             if is_all:
                 break
-            # The first may be the rest of a record.
+            # The first one may be the end of a longer record.
             records, keys = records[1:], keys[1:]
             if len(records) >= number:
                 break
@@ -128,7 +128,7 @@ class Source:
         return records[-number:], list(accumulate(keys, max))[-number:]
 
     def layout_of(self, record: bytes) -> Layout:
-        """Return the layout by which *record* was written."""
+        """Return the layout that *record* was written in."""
         if len(self.layouts) > 1:
             line = record.partition(b"\n")[0]
             for layout in self.layouts:
@@ -145,7 +145,7 @@ class Source:
         while more := self.file.read(size):
             data += more
             cut = last_begin(data, self.layouts) if self.timed else data.rfind(b"\n") + 1
-            if cut > 1:  # not where a block would be an empty line, which would be taken for the end
+            if cut > 1:  # a block that is an empty line would be taken for the end
                 data, self._rest = data[:cut], data[cut:]
                 break
             size = len(data)
@@ -162,7 +162,7 @@ def open_all(
 ) -> list[Source]:
     """Return all files of the directory as they are at this moment, the live ones open.
 
-    *select* and *search* are those of Source. Raises OSError.
+    *select* and *search* are as for Source. Raises OSError.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -172,17 +172,17 @@ def open_all(
         for source in sources.values():
             source.close()
         listed = list(inventory.find(config, rotated=True))
-        # logrotate renames what it has made, and not only what is written to.
+        # logrotate renames the files that it has made, too, not only the live ones.
         opened = [
             Source(found, layouts, select, search, live=not (found.backup and found.backup.label))
             for found in listed
         ]
         sources = {source.number: source for source in opened}
-        # Whatever was renamed while the directory was listed shows as a file that was not in the list.
+        # A file that was renamed while the directory was listed shows as one that was not in the list.
         again = inventory.find(config, rotated=True)
         if all(inventory.number(found) in sources for found in [*listed, *again]):
             break
-    # A backup that is being compressed has two forms.
+    # A backup that is being compressed is there in both forms.
     paths = {source.found.path for source in sources.values()}
     return [
         one for one in sources.values() if one.found.path.removesuffix(".gz") not in paths - {one.found.path}

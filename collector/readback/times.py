@@ -1,4 +1,4 @@
-"""A time in a line, read back: what a `datefmt` of strftime() has written.
+"""Times as a `datefmt` of strftime() writes them, read back.
 
 Times compare as bytes in UTC, whatever format and zone they were written in.
 """
@@ -23,16 +23,16 @@ _EXPANDED = {
     "%P": "%p",
     "%t": "\t",
 }
-"""Directives that strptime() does not know, in those that it does."""
+"""Directives that strptime() does not know, spelled out in those that it does."""
 _YEARS = {"%Y", "%y", "%G", "%c", "%x"}
 _WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "y": 2, "j": 3, "z": 5}
 _DAY_SECONDS = 24 * 60 * 60
-# An instant whose every part is another number, to see what a datefmt tells of it.
+# An instant in which every part is another number, to see which parts a datefmt keeps.
 _PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
 
 
 def time_key(when: float) -> bytes:
-    """Return what the time of a record in this second begins with; compares as time does."""
+    """Return what the time of a record in this second begins with; such bytes compare as times do."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(when)).encode()
 
 
@@ -47,14 +47,14 @@ class TimeFormat:
         self._now = time.time() if now is None else now
         self.has_year = bool(_YEARS.intersection(re.findall("%.", self._datefmt)))
         self.pattern, self.width = _pattern(self._datefmt)
-        """What matches a time, and how many bytes that has; 0 if they differ."""
+        """What matches a time, and its length in bytes; 0 if that varies."""
 
     def near(self, day: int) -> TimeFormat:
         """Return the same for lines that were written up to the end of *day*, counted from 1970."""
         return TimeFormat(self._given, utc=self._utc, now=(day + 1) * _DAY_SECONDS)
 
     def key(self, written: bytes) -> bytes | None:
-        """Return the time_key() of what was *written*; None where that is no time."""
+        """Return the time_key() of a time as it was *written*; None if it is none."""
         try:
             text = written.decode()
             if self.has_year:
@@ -69,7 +69,7 @@ class TimeFormat:
             return None
 
     def fault(self) -> str:
-        """Return why what it writes does not tell a time; "" if it does."""
+        """Return why times in this format cannot be read back; "" if they can."""
         setting = f"[format] datefmt = {shown(self._given)}"
         year, datefmt = ("", self._datefmt) if self.has_year else ("2019 ", f"%Y {self._datefmt}")
         try:
