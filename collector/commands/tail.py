@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections import Counter, deque
+from contextlib import closing
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +139,12 @@ class _Tail:
                 self._write(self._select(source, [record], [key])[0] if self._select else [record])
 
     def _follow(self, follower: Follower) -> None:
-        subscription = Subscription(self._config.admin, self._options.logger or "", self._options.level)
-        for batch in follow(self._config, follower, subscription, _say):
-            for source, record, key in batch:
-                self._write(self._pick(source, [record], [key])[0])
-            self._out.flush()
+        admin, options = self._config.admin, self._options
+        with closing(Subscription(admin, options.logger or "", options.level)) as subscription:
+            for batch in follow(self._config, follower, subscription, _say):
+                for source, record, key in batch:
+                    self._write(self._pick(source, [record], [key])[0])
+                self._out.flush()
 
     def _write(self, records: Iterable[bytes]) -> None:
         for record in records:
