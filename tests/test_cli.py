@@ -220,7 +220,8 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_p
 
 
 def test_nothing_that_collects_loads_pickle() -> None:
-    code = "import sys, collector.daemon.worker, collector.cli; print('pickle' in sys.modules)"
+    modules = "collector.daemon.worker, collector.cli, collector.listen.server"
+    code = f"import sys, {modules}; print('pickle' in sys.modules)"
     assert "False" in run_python(code)
 
 
