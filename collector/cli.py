@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 
 from collector import __version__, levels, log
 from collector.commands import check
-from collector.config.load import Config, ConfigError, load
+from collector.config.load import ConfigError, load
 from collector.daemon import guardian
 from collector.daemon.needs import Needs
 from collector.listen import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from collector.config.tables import Config
 
 EXIT_CANNOT_START = 2
 _MAX_PORT = 65_535

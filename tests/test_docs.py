@@ -20,7 +20,8 @@ import pytest
 from docutils import nodes
 
 from collector import cli
-from collector.config.load import Config, load
+from collector.config.load import load
+from collector.config.tables import Config
 from tests.support.collectors import Collector, messages
 from tests.support.environments import environment
 from tests.support.frames import make_frame

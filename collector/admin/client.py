@@ -18,7 +18,7 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collector.config.load import Admin
+    from collector.config.tables import Admin
 
 _TIMEOUT_SECONDS = 10.0
 # The stream has something to send every 15 seconds.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collector.admin.connections import Connection
     from collector.admin.status import Status
     from collector.admin.stream import LiveStream
-    from collector.config.load import Admin
+    from collector.config.tables import Admin
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import gevent
 from gevent.socket import socket as gevent_socket
 
 from collector.admin import regex_process
-from collector.config.load import Format
+from collector.config.tables import Format
 from collector.format.lines import renderer
 from collector.wire.records import level_of, name_of
 

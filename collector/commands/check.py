@@ -13,7 +13,7 @@ from collector.daemon.needs import Needs
 from collector.listen.sockets import host_port
 
 if TYPE_CHECKING:
-    from collector.config.load import Admin, Listen
+    from collector.config.tables import Admin, Listen
 
 EXIT_OK, EXIT_CANNOT_START = 0, 2
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from collector.config.load import Listen, Tls
+    from collector.config.tables import Listen, Tls
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 # A collector whose reserve is full does not read for a while.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
     from collector.readback.follow import Batch
     from collector.readback.layouts import Layout
     from collector.readback.sources import Select

@@ -21,7 +21,7 @@ from collector.format.lines import escape
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from collector.config.load import Admin
+    from collector.config.tables import Admin
 
 _REFRESH_SECONDS = 1.0
 # The most loggers and clients in an answer: if there are more, a name that is new may have counted before.

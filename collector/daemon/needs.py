@@ -11,11 +11,16 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from collector.config.load import Config, ConfigError, load, same_files
+from collector.config.load import ConfigError, load, same_files
+from collector.config.tables import Config
 from collector.files.directory import folding, make_directory
 from collector.files.lock import holder
 from collector.listen.sockets import try_host
+
+if TYPE_CHECKING:
+    from collector.config.tables import Config
 
 
 class Needs:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collector.admin.http import AdminPort
-    from collector.config.load import Config
+    from collector.config.tables import Config
     from collector.daemon.routing import Renderers, Router
     from collector.files.handler_cache import HandlerCache
     from collector.files.retention import Retention

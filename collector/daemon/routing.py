@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from collector.admin.stream import LiveStream
-    from collector.config.load import Config, Format, Rollover
+    from collector.config.tables import Config, Format, Rollover
     from collector.files.handler_cache import HandlerCache
     from collector.files.inbox import Inbox
     from collector.pickles.reader import RecordError

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from collector.files.directory import LogDirectory, make_directory, refuse_links
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
     from collector.stats import Stats
 
 # How often a file's name is looked up again, to find that somebody moved or replaced the file. That the file

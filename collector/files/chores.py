@@ -23,7 +23,7 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
     from collector.files.append_file import Outcome
     from collector.files.backups import Tasks
     from collector.files.handler import Handler

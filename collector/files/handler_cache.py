@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from collector.config.load import Rollover
+from collector.config.tables import Rollover
 from collector.files.directory import LogDirectory, device_of, folded, ignores_case
 from collector.files.handler import Handler
 from collector.files.inbox import Inbox
@@ -27,8 +27,8 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.config.load import Files
-    from collector.config.load import Quarantine as QuarantineTable
+    from collector.config.tables import Files
+    from collector.config.tables import Quarantine as QuarantineTable
     from collector.reserve import Reserve, Room
     from collector.stats import Stats
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
     from collector.reserve import Room
 
 # Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.

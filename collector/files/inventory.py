@@ -19,7 +19,7 @@ from collector.names import OVERFLOW_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
 
 # What paths.file_name makes of a name: \w is a little more than the letters and digits that it lets stand.
 _PART = r"[\w%~-]+"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 from gevent.threadpool import ThreadPool
 
-from collector.config.load import Retention as Limits
+from collector.config.tables import Retention as Limits
 from collector.files import backups, inventory
 from collector.files.directory import refuse_links
 from collector.greenlets import keep_running
@@ -26,7 +26,7 @@ from collector.log import counted
 from collector.names import OLDER_QUARANTINE, QUARANTINE
 
 if TYPE_CHECKING:
-    from collector.config.load import Config
+    from collector.config.tables import Config
     from collector.files.inventory import Found
     from collector.stats import Stats
 

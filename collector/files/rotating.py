@@ -14,7 +14,7 @@ from collector.files.periods import Period, Schedule, day
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
     from collector.files.directory import LogDirectory
     from collector.stats import Stats
 

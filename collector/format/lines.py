@@ -23,7 +23,7 @@ from collector.wire.records import HEAD, SITE, STANDARD, TAIL, fields_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from collector.config.load import Format
+    from collector.config.tables import Format
     from collector.wire.records import Fragment, Record
 
     Render = Callable[[Record, str], str]

@@ -44,7 +44,7 @@ from collector.wire.proxy_header import ProxyHeader
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from collector.config.load import Listen
+    from collector.config.tables import Listen
     from collector.listen.tls import ServerTls
     from collector.reserve import Reserve
     from collector.stats import Stats

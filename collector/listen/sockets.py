@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from collector.config.load import Admin, Listen
+    from collector.config.tables import Admin, Listen
 
 log = logging.getLogger(__name__)
 

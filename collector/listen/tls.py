@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from collector.config.toml_text import shown
 
 if TYPE_CHECKING:
-    from collector.config.load import Tls
+    from collector.config.tables import Tls
 
 log = logging.getLogger(__name__)
 

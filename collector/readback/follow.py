@@ -20,7 +20,7 @@ from collector.readback.times import time_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
     from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]

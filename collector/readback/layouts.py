@@ -15,7 +15,7 @@ from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from collector.config.checks import TEXT_FIELD
-from collector.config.load import Format
+from collector.config.tables import Format
 from collector.config.toml_text import shown
 from collector.readback.times import TimeFormat, day_of
 from collector.wire.records import STANDARD
@@ -23,7 +23,7 @@ from collector.wire.records import STANDARD
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
 
 KEY_OF = {
     "asctime": "timestamp",

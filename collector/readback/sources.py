@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-    from collector.config.load import Config
+    from collector.config.tables import Config
     from collector.files.inventory import Found
     from collector.readback.blocks import AnyBlock
     from collector.readback.layouts import Layout

@@ -12,7 +12,7 @@ from logging.handlers import SocketHandler
 from typing import TYPE_CHECKING, Any
 
 from collector.admin.client import Subscription
-from collector.config.load import Admin
+from collector.config.tables import Admin
 from tests.support.waiting import within
 
 if TYPE_CHECKING:

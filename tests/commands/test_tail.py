@@ -23,7 +23,8 @@ import pytest
 
 from collector.admin.client import Subscription
 from collector.commands.tail import follow
-from collector.config.load import Admin, Config, Format, load
+from collector.config.load import load
+from collector.config.tables import Admin, Config, Format
 from collector.files import inventory
 from collector.readback.follow import Follower
 from collector.readback.merge import merge

@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.config.checks import TEXT_FIELD
-from collector.config.load import (
-    MAX_FILE_BYTES,
+from collector.config.load import MAX_FILE_BYTES, ConfigError, load, parse
+from collector.config.tables import (
     Admin,
     Config,
-    ConfigError,
     Files,
     Format,
     Listen,
@@ -30,8 +29,6 @@ from collector.config.load import (
     Rollover,
     Rule,
     Tls,
-    load,
-    parse,
 )
 from tests.support.places import MANUAL
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
     from collector.files.handler import Handler
     from tests.support.collectors import Collector
 

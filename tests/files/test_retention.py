@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.config.load import Config, load
+from collector.config.load import load
 from collector.files.retention import enforce
 from tests.support.frames import make_frame
 from tests.support.waiting import within
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from collector.config.tables import Config
     from tests.support.collectors import Collector
 
     MakeCollector = Callable[..., Collector]

@@ -23,7 +23,7 @@ from tests.support.handlers import NEVER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from collector.config.load import Rollover
+    from collector.config.tables import Rollover
 
 DAILY = replace(NEVER, when="midnight")
 HOURLY = replace(NEVER, when="H")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config.load import Format
+from collector.config.tables import Format
 from collector.format.lines import escape, renderer, unbroken
 from collector.pickles.brief import jsonable
 from collector.wire.records import Record, checked

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.config.load import Tls
+from collector.config.tables import Tls
 from collector.listen.tls import load
 from tests.support.certificates import openssl, tls_table
 from tests.support.commands import run

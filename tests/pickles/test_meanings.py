@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.config.load import Format
+from collector.config.tables import Format
 from collector.format.lines import renderer
 from collector.pickles.brief import brief, jsonable
 from collector.pickles.meanings import scalar_of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from collector.config.load import Config, Rollover, load
+from collector.config.load import load
+from collector.config.tables import Config, Rollover
 from collector.files.handler_cache import HandlerCache
 from collector.reserve import Reserve
 from collector.stats import Stats

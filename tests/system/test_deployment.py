@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from collector.config.load import Admin, Listen, load
+from collector.config.load import load
+from collector.config.tables import Admin, Listen
 from tests.support.image import healthcheck
 from tests.support.places import ETC
 from tests.support.texts import inline
