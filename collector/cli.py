@@ -20,7 +20,7 @@ from collector import __version__, levels, log
 from collector.commands import check
 from collector.config.load import ConfigError, load
 from collector.daemon import guardian
-from collector.daemon.needs import Needs
+from collector.daemon.preflight import Preflight
 from collector.listen import sockets
 
 if TYPE_CHECKING:
@@ -197,12 +197,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _load(path: str | None, *, make_directory: bool) -> Config:
     """Read the configuration and try what a worker does not try by using it. Raises ConfigError."""
-    needs = Needs(path)
+    preflight = Preflight(path)
     if make_directory:
-        needs.try_directory(make=True)
-    needs.try_rules()
-    needs.try_tls()
-    return needs.sound()
+        preflight.try_directory(make=True)
+    preflight.try_rules()
+    preflight.try_tls()
+    return preflight.sound()
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from collector.daemon.needs import Needs
+from collector.daemon.preflight import Preflight
 from collector.listen.sockets import host_port
 
 if TYPE_CHECKING:
@@ -23,23 +23,23 @@ def run(path: str | None) -> int:
 
     Raises ConfigError where it cannot be read.
     """
-    needs = Needs(path)
-    needs.try_directory(make=False)
-    needs.try_lock()
-    needs.try_rules()
-    needs.try_tls()
-    needs.try_addresses()
-    config = needs.config
-    for warning in [*config.oddities(), *needs.warnings]:
+    preflight = Preflight(path)
+    preflight.try_directory(make=False)
+    preflight.try_lock()
+    preflight.try_rules()
+    preflight.try_tls()
+    preflight.try_addresses()
+    config = preflight.config
+    for warning in [*config.oddities(), *preflight.warnings]:
         print(f"WARNING {warning}", file=sys.stderr)  # noqa: T201 - it is the command's answer
-    for fault in needs.faults:
+    for fault in preflight.faults:
         print(fault, file=sys.stderr)  # noqa: T201 - the same
-    if needs.faults:
+    if preflight.faults:
         return EXIT_CANNOT_START
     listens = _address(config.listen) + (f" and {config.listen.unix}" if config.listen.unix else "")
     more = f"; admin on {_address(config.admin)}" if config.admin else ""
-    if needs.holder:
-        more += f"; the collector that has this directory now is process {needs.holder}"
+    if preflight.holder:
+        more += f"; the collector that has this directory now is process {preflight.holder}"
     directory = os.path.abspath(config.files.directory)
     print(f"ok: listens on {listens}, writes to {directory}{more}")  # noqa: T201 - the same
     return EXIT_OK

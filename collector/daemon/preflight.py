@@ -1,7 +1,7 @@
-"""What collecting needs of the machine and no configuration can promise: tried, before it is needed.
+"""What collecting needs of the machine and no configuration can promise, tried before it is needed.
 
-All that fails is told at once. Binds no configured port; makes nothing but, where that is asked for, the
-directory. It may block.
+All faults are told at once. Binds no configured port, and makes nothing but the directory, and that only on
+request. May block.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from collector.config.tables import Config
 
 
-class Needs:
-    """What of a configuration was tried: `faults` keep it from collecting, `warnings` do not."""
+class Preflight:
+    """The trials of one configuration: `faults` keep it from collecting, `warnings` do not."""
 
     def __init__(self, path: str | None) -> None:
         """Read the configuration at *path*; None: the defaults. Raises ConfigError if it cannot be read."""
         self.faults: list[str] = []
         self.warnings: list[str] = []
         self.holder = ""
-        """The process id of a collector that has the directory."""
+        """The process id of a collector that holds the directory; "": none does."""
         self._unsure: frozenset[tuple[str, str]] = frozenset()
         try:
             self.config = load(path)
@@ -48,7 +48,10 @@ class Needs:
         return self.config
 
     def try_directory(self, *, make: bool) -> None:
-        """See that files can be made in the directory; where it is missing, it is made, or could be."""
+        """Try to make a file in the directory.
+
+        A missing directory is made if *make* says so; otherwise the nearest one above it is tried.
+        """
         if not self._is_sure("[files]", "directory"):
             return
         directory = self.config.files.directory
@@ -64,7 +67,7 @@ class Needs:
             self.faults.append(f"collector: cannot write in the directory {directory!r}: {why}")
 
     def try_lock(self) -> None:
-        """See whether another collector has the directory, and whether the lock can be opened."""
+        """Find out whether another collector holds the directory, and whether the lock can be opened."""
         if self._is_sure("[files]", "directory"):
             try:
                 self.holder = holder(os.path.realpath(self.config.files.directory))
@@ -72,7 +75,7 @@ class Needs:
                 self.faults.append(f"collector: {error}")
 
     def try_rules(self) -> None:
-        """See whether the volume makes one file of two names that rules give, and they disagree on it."""
+        """Find rules that disagree on one file because the volume ignores the case of names."""
         if self.config.rules and self._is_sure("[files]", "directory", "name", "dots"):
             fold = folding(os.path.realpath(self.config.files.directory))
             self.faults += same_files(self.config, fold)
@@ -89,7 +92,7 @@ class Needs:
                 self.faults += [f"collector: {fault}" for fault in error.faults]
 
     def try_addresses(self) -> None:
-        """See whether the hosts are this machine's, by any free port, and a Unix socket could be made."""
+        """See, by a free port, that each host is this machine's, and that the Unix socket can be made."""
         tables = (("listen", self.config.listen), ("admin", self.config.admin))
         for name, table in tables:
             if table and self._is_sure(f"[{name}]", "host"):
@@ -105,12 +108,12 @@ class Needs:
                 self.faults.append(f"collector: cannot listen on {unix}: {error.strerror}; see [listen] unix")
 
     def _is_sure(self, place: str, *keys: str) -> bool:
-        """Whether no fault is in these keys, or in one that may have been meant for them."""
+        """Whether none of these keys has a fault, nor a key that may have been meant for one of them."""
         return self._unsure.isdisjoint({(place, ""), *((place, key) for key in keys)})
 
 
 def _try_unix(path: str) -> None:
-    """See whether a socket could be made at *path*, or is there. Raises OSError."""
+    """Find out whether a socket is at *path* or could be made there. Raises OSError if not."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(errno.EADDRINUSE, "something else is there")
@@ -118,10 +121,10 @@ def _try_unix(path: str) -> None:
 
 
 def _make_a_file(directory: str) -> None:
-    """Make a file in *directory* and let it go again. Raises OSError."""
+    """Make a file in *directory* and remove it again. Raises OSError."""
     try:
-        # It has no name: nobody sees it, and nothing is left of it, whatever happens.
+        # It has no name: nobody sees it, and nothing of it is left, whatever happens.
         os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except OSError:  # most likely a volume that has no such files
+    except OSError:  # most likely a volume that knows no files without a name
         with tempfile.NamedTemporaryFile(prefix=".collector.check.", dir=directory):
             pass
