@@ -21,6 +21,7 @@ from collector.commands import check
 from collector.config.load import ConfigError, load
 from collector.daemon import guardian
 from collector.daemon.preflight import Preflight
+from collector.exits import EXIT_CANNOT_START
 from collector.listen import sockets
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Config
 
-EXIT_CANNOT_START = 2
 _MAX_PORT = 65_535
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

@@ -1,4 +1,4 @@
-"""Exit codes, how a worker ends, and how a command does whose output nobody reads any more."""
+"""The exit codes of every command, and how a process ends: at once, or because nobody reads it any more."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXIT_OK, EXIT_FAILED, EXIT_CANNOT_START = 0, 1, 2
-EXIT_USAGE = 2
+EXIT_OK = 0
+"""What was asked for is done; with `run`: drained."""
+EXIT_FAILED = 1
+"""It was tried, and did not succeed."""
+EXIT_CANNOT_START = 2
+"""It was not begun: wrong usage, a faulty configuration, something that the machine lacks. As in argparse."""
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End the process now: a thread that is stuck in the kernel would be waited for by any other way."""
+    """End the process now. Any other way out would wait for a thread that is stuck in the kernel."""
     logging.shutdown()
     os._exit(code)
 

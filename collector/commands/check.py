@@ -10,12 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from collector.daemon.preflight import Preflight
+from collector.exits import EXIT_CANNOT_START, EXIT_OK
 from collector.listen.sockets import host_port
 
 if TYPE_CHECKING:
     from collector.config.tables import Admin, Listen
-
-EXIT_OK, EXIT_CANNOT_START = 0, 2
 
 
 def run(path: str | None) -> int:

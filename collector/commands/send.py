@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.listen.sockets import host_port, to_reach
 from collector.listen.tls import client_context
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Listen, Tls
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 # A collector whose reserve is full does not read for a while.
 _READ_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, listen: Listen) -> int:
     unix = listen.unix if not asked and (not port or (listen.tls and listen.tls.client_ca)) else ""
     if not (port or unix):
         _say("[listen] port = 0 does not tell the port; give it by --port")
-        return EXIT_USAGE
+        return EXIT_CANNOT_START
     where = unix or host_port((host, port))[1]
     handler = _handler(host, port, unix, listen.tls)
     connected = False

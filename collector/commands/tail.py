@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import levels
 from collector.admin.client import Subscription
-from collector.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, reader_may_leave
+from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_leave
 from collector.files import inventory
 from collector.names import file_name
 from collector.readback.follow import Follower
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         fault = fault or _without_time(config)
     if fault:
         _say(fault)
-        return EXIT_USAGE
+        return EXIT_CANNOT_START
     try:
         with reader_may_leave():
             return _Tail(options, config).run()

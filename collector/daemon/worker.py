@@ -24,7 +24,7 @@ from collector.admin.stream import LiveStream
 from collector.daemon import guardian
 from collector.daemon.reload import Running, share_descriptors
 from collector.daemon.routing import Router, renderers
-from collector.exits import end_at_once
+from collector.exits import EXIT_FAILED, EXIT_OK, end_at_once
 from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
 from collector.files.retention import Retention
@@ -87,7 +87,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
             log.error(
                 "%s again: stopping at once, %s not written", why, counted(reserve.held, "byte", "is", "are")
             )
-            _end(1, handlers, stats)
+            _end(EXIT_FAILED, handlers, stats)
         told_at = time.monotonic()
         stop.set()
         log.info("%s: draining", why)
@@ -191,7 +191,7 @@ def _drain(server: Server, handlers: HandlerCache, deadline: float, stats: Stats
         tell("drain", fault, stats, "clients may not be read to the end")
     if not handlers.drain(deadline) and not handlers.idle:
         log.error("not all files were synced, compressed and closed before drain_seconds were over")
-    return 0 if all_read and handlers.idle else 1
+    return EXIT_OK if all_read and handlers.idle else EXIT_FAILED
 
 
 def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:
