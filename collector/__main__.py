@@ -1,18 +1,18 @@
-"""The command `collector`, and `python -m collector`: what has to come before anything else is loaded."""
+"""The command `collector`, and `python -m collector`: what must happen before anything else is loaded."""
 
 import os
 import signal
 import sys
 
-# Held until somebody waits for them: one that comes while modules load is neither to kill the collector nor,
-# as PID 1 has no default action, to get lost.
-EARLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+from collector.signals import HANDLED
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
-    # Where one of the three is closed, the next file or socket to be opened would be taken for it.
+    # One that comes while modules load must neither kill the collector nor, as PID 1 has no default action,
+    # get lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    # If one of the three is closed, the next file or socket to be opened would take its place.
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
         pass
     os.close(fd)

@@ -1,33 +1,28 @@
-"""The command line: arguments and exit codes. How anything is done is told elsewhere.
+"""The command line: turns arguments into a command, and says what keeps that from starting.
 
-Exit codes of `run`: 0 drained; 2 whatever prevents starting; 1 anything else.
+A command is the module of its name in commands/. It is loaded only when it is used: `send` brings pickle,
+which nothing that collects may load; `tail` and `top` bring http.client, which it does not need.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import io
 import logging
 import os
 import re
 import signal
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, levels, log
-from collector.commands import check
-from collector.config.load import ConfigError, load
-from collector.daemon import guardian
-from collector.daemon.preflight import Preflight
+from collector import __version__, levels, signals
+from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
-from collector.listen import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from collector.config.tables import Config
+    from collections.abc import Iterable, Sequence
 
 _MAX_PORT = 65_535
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -51,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal cannot show
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
-    if options.command is not _run:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)  # nobody waits for them
+    if options.command != "run":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HANDLED)  # nobody waits for them
     try:
-        return int(options.command(options))
+        command = importlib.import_module(f"collector.commands.{options.command}")
+        return int(command.run(options))
     except ConfigError as error:
         _complain(str(error))
         return EXIT_CANNOT_START
@@ -101,14 +97,14 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     parser.epilog = "-c FILE may stand before the command too; without a command it is run."
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], does: str) -> _Parser:
+    def add(name: str, does: str) -> _Parser:
         added = commands.add_parser(name, parents=[with_config], help=does, description=f"{name}: {does}.")
-        added.set_defaults(command=command)
+        added.set_defaults(command=name)
         return added
 
-    add("run", _run, "collect, in the foreground (the default)")
-    add("check", _check, "try the configuration and what it needs, and say what would run")
-    tail = add("tail", _tail, "read the log files back, merged by time, and follow them")
+    add("run", "collect, in the foreground (the default)")
+    add("check", "try the configuration and what it needs, and say what would run")
+    tail = add("tail", "read the log files back, merged by time, and follow them")
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until ^C")
     tail.add_argument(
         "--level",
@@ -130,9 +126,9 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     tail.add_argument(
         "-n", "--number", metavar="N", type=_number, help="the last N only (default: all; with -f: 10)"
     )
-    top = add("top", _top, "show each second what a running collector does")
+    top = add("top", "show each second what a running collector does")
     top.add_argument("-n", metavar="COUNT", type=_number, help="end after so many refreshes (default: never)")
-    send = add("send", _send, "send a record, through a stock SocketHandler, to where it listens")
+    send = add("send", "send a record, through a stock SocketHandler, to where it listens")
     send.add_argument("--host", help="name or address (default: [listen] host, 127.0.0.1)")
     send.add_argument("--port", type=_port, help="TCP port (default: [listen] port or unix, 9020)")
     send.add_argument("--logger", metavar="NAME", default="root", help="name of the logger (default: root)")
@@ -180,55 +176,6 @@ def _number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 up")
     return int(text)
-
-
-def _run(options: argparse.Namespace) -> int:
-    config = _load(options.config, make_directory=True)
-    # Only now, and not above: the guardian, `check` and `send` need no gevent, and are smaller without.
-    if guardian.is_worker():
-        from collector.daemon import worker  # noqa: PLC0415
-
-        log.set_up(config.log.level)
-        worker.run(config, partial(_load, options.config, make_directory=False))
-    log.set_up(config.log.level)
-    opened = sockets.open_all(config.listen, config.admin)
-    return guardian.run([sys.executable, *sys.orig_argv[1:]], opened, config.listen.unix)
-
-
-def _load(path: str | None, *, make_directory: bool) -> Config:
-    """Read the configuration and try what a worker does not try by using it. Raises ConfigError."""
-    preflight = Preflight(path)
-    if make_directory:
-        preflight.try_directory(make=True)
-    preflight.try_rules()
-    preflight.try_tls()
-    return preflight.sound()
-
-
-def _check(options: argparse.Namespace) -> int:
-    return check.run(options.config)
-
-
-def _top(options: argparse.Namespace) -> int:
-    from collector.commands import top  # noqa: PLC0415 - brings http.client with it, which nothing that collects needs
-
-    admin = load(options.config).admin
-    if admin is None:
-        place = options.config or "the defaults"
-        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; add it"])
-    return top.run(admin, options.n)
-
-
-def _tail(options: argparse.Namespace) -> int:
-    from collector.commands import tail  # noqa: PLC0415 - what collects needs no http.client
-
-    return tail.run(options, load(options.config))
-
-
-def _send(options: argparse.Namespace) -> int:
-    from collector.commands import send  # noqa: PLC0415 - brings pickle with it, which nothing that collects may load
-
-    return send.run(options, load(options.config).listen)
 
 
 def _complain(text: str) -> None:

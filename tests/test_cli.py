@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.collectors import Collector
 
+COLLECTS = "import sys, collector.__main__, collector.cli, collector.commands.run"
+
 
 def test_version() -> None:
     result = run("--version")
@@ -220,9 +222,12 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_p
 
 
 def test_nothing_that_collects_loads_pickle() -> None:
-    modules = "collector.daemon.worker, collector.cli, collector.listen.server"
-    code = f"import sys, {modules}; print('pickle' in sys.modules)"
-    assert "False" in run_python(code)
+    assert "False" in run_python(f"{COLLECTS}, collector.daemon.worker; print('pickle' in sys.modules)")
+
+
+def test_the_guardian_loads_no_gevent_and_nothing_of_tls() -> None:
+    loaded = run_python(f"{COLLECTS}; print({{'gevent', 'ssl', 'http.client'}} & set(sys.modules))")
+    assert "set()\n" == loaded
 
 
 def run_python(code: str) -> str:

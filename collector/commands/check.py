@@ -14,15 +14,14 @@ from collector.exits import EXIT_CANNOT_START, EXIT_OK
 from collector.listen.sockets import host_port
 
 if TYPE_CHECKING:
+    import argparse
+
     from collector.config.tables import Admin, Listen
 
 
-def run(path: str | None) -> int:
-    """Run the command on the configuration at *path*; return its exit code.
-
-    Raises ConfigError where it cannot be read.
-    """
-    preflight = Preflight(path)
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code. Raises ConfigError where the configuration cannot be read."""
+    preflight = Preflight(options.config)
     preflight.try_directory(make=False)
     preflight.try_lock()
     preflight.try_rules()

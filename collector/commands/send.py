@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.config.load import load
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.listen.sockets import host_port, to_reach
 from collector.listen.tls import client_context
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from collector.config.tables import Listen, Tls
+    from collector.config.tables import Tls
 
 # A collector whose reserve is full does not read for a while.
 _READ_SECONDS = 10.0
@@ -35,8 +36,9 @@ class _TlsHandler(logging.handlers.SocketHandler):
         return self._context.wrap_socket(super().makeSocket(timeout))
 
 
-def run(options: argparse.Namespace, listen: Listen) -> int:
-    """Run the command; return its exit code. Raises TlsError."""
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code. Raises ConfigError and TlsError."""
+    listen = load(options.config).listen
     host = to_reach(options.host or listen.host)
     port = listen.port if options.port is None else options.port
     # A Unix socket has no TLS, and needs no certificate of a client.

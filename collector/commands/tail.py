@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import levels
 from collector.admin.client import Subscription
+from collector.config.load import load
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_leave
 from collector.files import inventory
 from collector.names import file_name
@@ -47,8 +48,9 @@ _PLAIN = b"\x1b[0m"
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
-def run(options: argparse.Namespace, config: Config) -> int:
-    """Run the command; return its exit code."""
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code. Raises ConfigError."""
+    config = load(options.config)
     fault = _without_level(config) if options.level else ""
     if options.since is not None:
         fault = fault or _without_time(config)

@@ -15,10 +15,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from collector.admin.client import AdminClient
+from collector.config.load import ConfigError, load
 from collector.exits import EXIT_OK, reader_may_leave
 from collector.format.lines import escape
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Mapping
 
     from collector.config.tables import Admin
@@ -41,17 +43,21 @@ _Answers = dict[str, Any]
 """The answers by path, "stats", "loggers" and "clients", and under "at" the seconds of a monotonic clock."""
 
 
-def run(admin: Admin, refreshes: int | None = None) -> int:
-    """Show the state each second until interrupted, or *refreshes* times. Return the exit code.
+def run(options: argparse.Namespace) -> int:
+    """Show the state each second until interrupted, or as often as asked for. Return the exit code.
 
-    Raises OSError, with the remedy, where there is no answer at the start; later it waits for one.
+    Raises ConfigError; OSError, with the remedy, where nobody answers at the start. Later it waits for that.
     """
+    admin = load(options.config).admin
+    if admin is None:
+        place = options.config or "the defaults"
+        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; add it"])
     # So that the terminal is restored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     terminal = sys.stdout.isatty()
     try:
         with reader_may_leave():
-            _show(admin, refreshes, terminal=terminal)
+            _show(admin, options.n, terminal=terminal)
     except KeyboardInterrupt:
         pass
     finally:

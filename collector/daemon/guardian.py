@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.files.periods import read_zone_again
+from collector.signals import HANDLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,7 @@ PIPE = "COLLECTOR_GUARDIAN_FD"
 The worker writes a byte to it once it listens.
 """
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-AWAITED = (*_PASSED_ON, signal.SIGCHLD)
+AWAITED = (*HANDLED, signal.SIGCHLD)
 # A worker that has lived for so long did start: its successor may do so at once.
 _SETTLED_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
@@ -159,7 +159,7 @@ def _wait(worker: int) -> tuple[int, bool]:
             stuck = stuck + 1 if _has_ended(worker) else 0
             if stuck == _STUCK_LOOKS:
                 return EXIT_FAILED << 8, stopping
-        elif info.si_signo in _PASSED_ON:
+        elif info.si_signo in HANDLED:
             if info.si_signo == signal.SIGHUP:
                 read_zone_again()  # for the lines of this process
             stopping = stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,52 @@
+"""The command `run`: collects, in the foreground, as the guardian or as the worker that it starts.
+
+The guardian lives as long as the worker, and is smaller without gevent: only the worker loads that.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from collector import log
+from collector.daemon import guardian
+from collector.daemon.preflight import Preflight
+from collector.listen import sockets
+
+if TYPE_CHECKING:
+    import argparse
+
+    from collector.config.tables import Config
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code. Raises ConfigError and OSError where it cannot start."""
+    config = _load(options.config, make_directory=True)
+    log.set_up(config.log.level)
+    if guardian.is_worker():
+        return _work(config, options.config)
+    return _guard(config)
+
+
+def _load(path: str | None, *, make_directory: bool) -> Config:
+    """Read the configuration and try what a worker does not try by using it. Raises ConfigError."""
+    preflight = Preflight(path)
+    if make_directory:
+        preflight.try_directory(make=True)
+    preflight.try_rules()
+    preflight.try_tls()
+    return preflight.sound()
+
+
+def _work(config: Config, path: str | None) -> NoReturn:
+    """Be the worker, with the sockets passed to this process, until its end."""
+    from collector.daemon import worker  # noqa: PLC0415 - brings gevent
+
+    worker.run(config, partial(_load, path, make_directory=False))
+
+
+def _guard(config: Config) -> int:
+    """Be the guardian, with the sockets that the configuration asks for; return the exit code."""
+    opened = sockets.open_all(config.listen, config.admin)
+    return guardian.run([sys.executable, *sys.orig_argv[1:]], opened, config.listen.unix)
