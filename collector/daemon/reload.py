@@ -7,7 +7,6 @@ the settings are exchanged between two batches. Connections stay, and what has b
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config.load import ConfigError
+from collector.daemon.descriptors import share_descriptors
 from collector.daemon.routing import renderers
 from collector.files.periods import read_zone_again
 from collector.greenlets import tell
@@ -43,8 +43,6 @@ _NEED_A_RESTART = {
     "files": ("directory",),
     "admin": ("host", "port"),
 }
-# The rest of the descriptors: the threads' and the event loop's own, and files being opened.
-_SPARE_FILES = 64
 
 
 class Running:
@@ -166,28 +164,3 @@ class Running:
 def _warn(config: Config) -> None:
     for oddity in config.oddities():
         log.warning("%s", oddity, extra={"of": oddity})
-
-
-def share_descriptors(config: Config) -> tuple[int, int]:
-    """Raise the soft limit on open files to the hard one; return how many clients and files it allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = config.listen.max_clients
-    if hard == resource.RLIM_INFINITY:
-        return wanted, config.files.max_open
-    needed = config.files.max_open + _SPARE_FILES
-    if config.admin:
-        from collector.admin import connections  # noqa: PLC0415 - a web server takes memory
-
-        needed += connections.FILES
-    # Where there are few, half of them are for clients.
-    others = min(needed, hard // 2)
-    if hard - others < wanted:
-        log.warning(
-            "the limit on open files is %d: only %s served at a time, not max_clients = %d; "
-            "raise it with `ulimit -Hn` or lower max_clients",
-            hard,
-            counted(hard - others, "client", "is", "are"),
-            wanted,
-        )
-    return min(wanted, hard - others), config.files.max_open if others == needed else max(1, others // 2)

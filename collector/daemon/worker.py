@@ -22,7 +22,8 @@ from gevent.threadpool import ThreadPool
 from collector.admin.status import Status
 from collector.admin.stream import LiveStream
 from collector.daemon import guardian
-from collector.daemon.reload import Running, share_descriptors
+from collector.daemon.descriptors import share_descriptors
+from collector.daemon.reload import Running
 from collector.daemon.routing import Router, renderers
 from collector.exits import EXIT_FAILED, EXIT_OK, end_at_once
 from collector.files.handler_cache import HandlerCache
