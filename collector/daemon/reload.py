@@ -1,6 +1,6 @@
-"""What signals change while the collector runs: SIGHUP its settings, SIGUSR1 its files.
+"""The configuration in force, and how SIGHUP exchanges it for another.
 
-All that may fail or block comes first, in a thread, so that nothing is done by halves and nobody waits: then
+Whatever may fail or block comes first, in a thread, so that nothing is done by halves and nobody waits. Then
 the settings are exchanged between two batches. Connections stay, and what has been received is written.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Whoever holds the sockets and the lock would have to let them go.
+# Whatever holds the sockets and the lock would have to let go of them.
 _NEED_A_RESTART = {
     "listen": ("host", "port", "unix", "backlog"),
     "files": ("directory",),
@@ -45,10 +45,10 @@ _NEED_A_RESTART = {
 }
 
 
-class Running:
-    """The configuration that holds, and what goes by it."""
+class Reloader:
+    """Holds the configuration in force, and puts another in its place, for everything that goes by it."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all that has settings
+    def __init__(  # noqa: PLR0913, PLR0917 - everything that has settings
         self,
         config: Config,
         read_again: Callable[[], Config],
@@ -75,9 +75,9 @@ class Running:
         _warn(config)
 
     def reload(self) -> None:
-        """Read the configuration again and go by it; one with faults is reported, and nothing is changed.
+        """Read the configuration again and put it in force; if it has faults, report them and change nothing.
 
-        A signal that comes meanwhile has it read once more, for the file may have changed since.
+        A signal that comes meanwhile has it read once more, as the file may have changed since.
         """
         self._again = True
         if self._reading:
@@ -87,25 +87,20 @@ class Running:
             self._again = False
             try:
                 self._reload()
-            except Exception as fault:  # noqa: BLE001 - the next signal, or one that came meanwhile, may do better
+            except Exception as fault:  # noqa: BLE001 - the next signal may do better
                 tell("reload", fault, self._stats, "SIGHUP: the configuration may hold in part; signal again")
         self._reading = False
-
-    def roll_over(self) -> None:
-        """Make a backup of every log file that has lines."""
-        files = counted(self._handlers.roll_over(), "file")
-        log.info("SIGUSR1: rolling over what has lines of %s", files)
 
     def _reload(self) -> None:
         prepared = gevent.get_hub().threadpool.apply(self._prepare)
         if isinstance(prepared, list):
             log.error("SIGHUP: the running configuration stays; faults in the new one: %d", len(prepared))
             for fault in prepared:
-                # Each is of a kind of its own, for none may be left out.
+                # Each is of a kind of its own, as none may be left out.
                 log.error("SIGHUP: %s", fault, extra={"of": fault})
             return
         config, tls, renders = prepared
-        wanted, changed, left = self._applicable(config)
+        wanted, changed, postponed = _applicable(self.config, config)
         if read_zone_again():
             changed.append(f"the time zone ({time.strftime('%Z %z')})")
         if tls:
@@ -123,12 +118,12 @@ class Running:
         self.config, self._router = wanted, router
         reopened = counted(files, "file")
         log.info("SIGHUP: changed: %s; reopened: %s", ", ".join(changed) or "nothing", reopened)
-        if left:
-            log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(left))
+        if postponed:
+            log.warning("SIGHUP: changed, but needs a restart: %s", ", ".join(postponed))
 
     def _prepare(self) -> tuple[Config, ServerTls | None, Renderers] | list[str]:
-        """In a thread: do what may fail or take its time; return what came of it, or the faults."""
-        # Returned, for what a task raises gevent's thread pool also prints as a traceback.
+        """Do what may fail or take its time, in a thread; return what came of it, or the faults."""
+        # Returned and not raised: gevent's thread pool also prints what a task raises, as a traceback.
         try:
             config = self._read_again()
             tls = load(config.listen.tls, SSLContext) if config.listen.tls else None
@@ -138,29 +133,35 @@ class Running:
             return [str(error)]
         return config, tls, renderers(config)
 
-    def _applicable(self, config: Config) -> tuple[Config, list[str], list[str]]:
-        """Return *config* without what needs a restart; what has changed; what has, but needs a restart."""
-        changed: list[str] = []
-        left: list[str] = []
-        for table in (each.name for each in fields(config)):
-            old, new = getattr(self.config, table), getattr(config, table)
-            if old == new:
-                continue
-            if table == "admin" and (old is None or new is None):
-                left.append("[admin]")
-                config = replace(config, **{table: old})
-                continue
-            if isinstance(new, tuple):
-                changed.append("[[logger]]")
-                continue
-            fixed = _NEED_A_RESTART.get(table, ())
-            for key in (each.name for each in fields(new)):
-                if getattr(old, key) != getattr(new, key):
-                    (left if key in fixed else changed).append(f"[{table}] {key}")
-            config = replace(config, **{table: replace(new, **{key: getattr(old, key) for key in fixed})})
-        return config, changed, left
+
+def _applicable(old_config: Config, config: Config) -> tuple[Config, list[str], list[str]]:
+    """Return *config* but for what needs a restart; what else has changed; and what needs the restart."""
+    changed: list[str] = []
+    postponed: list[str] = []
+    for table in (each.name for each in fields(config)):
+        old, new = getattr(old_config, table), getattr(config, table)
+        if old == new:
+            continue
+        if table == "admin" and (old is None or new is None):
+            postponed.append("[admin]")
+            config = replace(config, **{table: old})
+            continue
+        if isinstance(new, tuple):
+            changed.append("[[logger]]")
+            continue
+        fixed = _NEED_A_RESTART.get(table, ())
+        for key in (each.name for each in fields(new)):
+            if getattr(old, key) != getattr(new, key):
+                (postponed if key in fixed else changed).append(f"[{table}] {key}")
+        config = replace(config, **{table: replace(new, **{key: getattr(old, key) for key in fixed})})
+    return config, changed, postponed
 
 
 def _warn(config: Config) -> None:
     for oddity in config.oddities():
         log.warning("%s", oddity, extra={"of": oddity})
+
+
+def roll_over(handlers: HandlerCache) -> None:
+    """Make a backup of every log file that has lines, as SIGUSR1 asks for."""
+    log.info("SIGUSR1: rolling over what has lines of %s", counted(handlers.roll_over(), "file"))

@@ -23,7 +23,7 @@ from collector.admin.status import Status
 from collector.admin.stream import LiveStream
 from collector.daemon import guardian
 from collector.daemon.descriptors import share_descriptors
-from collector.daemon.reload import Running
+from collector.daemon.reload import Reloader, roll_over
 from collector.daemon.routing import Router, renderers
 from collector.exits import EXIT_FAILED, EXIT_OK, end_at_once
 from collector.files.handler_cache import HandlerCache
@@ -101,9 +101,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory
 
         admin_port = AdminPort(config.admin, status, stream, stats)
-    running = Running(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)
-    gevent.signal_handler(signal.SIGHUP, running.reload)
-    gevent.signal_handler(signal.SIGUSR1, running.roll_over)
+    reloader = Reloader(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)
+    gevent.signal_handler(signal.SIGHUP, reloader.reload)
+    gevent.signal_handler(signal.SIGUSR1, roll_over, handlers)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if pipe := int(os.environ.pop(guardian.PIPE, "0")):
         keep_running("guardian", partial(_follow_guardian, pipe, on_stop), stats)
@@ -117,7 +117,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     retention.reconfigure(config)
     stop.wait()
     status.draining = True
-    deadline = time.monotonic() + running.config.listen.drain_seconds
+    deadline = time.monotonic() + reloader.config.listen.drain_seconds
     code = _drain(server, handlers, deadline, stats)
     stream.drain()
     follower.end(deadline)
