@@ -1,7 +1,7 @@
 """The process that collects: wires the rooms together, runs until it is told to stop, and drains.
 
-Who reads this function by function has seen the way of a record: server, framing, routing (pickles, records,
-lines, paths), handlers, writer.
+A record passes them in this order: listen (bytes from a client), wire (frames, then fields), daemon.routing
+(which file it goes to), format (its line there), files (the line on disk).
 """
 
 from __future__ import annotations
@@ -44,27 +44,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FOR_CLIENTS = 7 / 8
+# Of drain_seconds. Clients held up by a disk that stands still leave some to close the files on the others.
+_SHARE_OF_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
-# A disk that stands still is no reason to let the clients wait.
+# A disk that stands still is no reason to keep clients waiting.
 _TRIAL_SECONDS = 2.0
-# What it takes to close a file, on a machine that is busy.
+# Enough to close a file on a busy machine.
 _RELEASE_SECONDS = 0.5
 _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
-# Who signals all processes at once reaches the worker twice: the guardian passes its own on.
+# Whoever signals all processes at once reaches the worker twice, as the guardian passes its own signal on.
 _SAME_SECONDS = 0.2
 
 
 def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
-    """Collect from the sockets passed to this process until told to stop, then drain and exit.
+    """Collect from the sockets passed to this process until told to stop, then drain and end the process.
 
-    *read_again* returns the configuration as it is now, or raises ConfigError. Raises OSError where it cannot
-    start.
+    *read_again* returns the configuration as it is now, or raises ConfigError. Raises OSError where it
+    cannot start.
     """
     listeners = _passed_sockets()
     lock = Lock(
         os.path.realpath(config.files.directory),
-        # The guardian, if there is one, is the process that an operator would stop.
+        # If there is a guardian, that is the process that an operator would stop.
         owner=os.getppid() if guardian.PIPE in os.environ else os.getpid(),
     )
     stats = Stats()
@@ -77,24 +78,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     router = Router(config, renderers(config), handlers, stats, stream)
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream)
-    stop = Event()
-    told_at = 0.0
-
-    def on_stop(why: str) -> None:
-        nonlocal told_at
-        if stop.is_set() and time.monotonic() - told_at < _SAME_SECONDS:
-            return
-        if stop.is_set():
-            log.error(
-                "%s again: stopping at once, %s not written", why, counted(reserve.held, "byte", "is", "are")
-            )
-            _end(EXIT_FAILED, handlers, stats)
-        told_at = time.monotonic()
-        stop.set()
-        log.info("%s: draining", why)
-
+    stop = _Stop(handlers, reserve, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, on_stop, number.name)
+        gevent.signal_handler(number, stop.tell, number.name)
     retention = Retention(stats)
     admin_port = None
     if config.admin:
@@ -106,14 +92,14 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     gevent.signal_handler(signal.SIGUSR1, roll_over, handlers)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if pipe := int(os.environ.pop(guardian.PIPE, "0")):
-        keep_running("guardian", partial(_follow_guardian, pipe, on_stop), stats)
+        keep_running("guardian", partial(_follow_guardian, pipe, stop), stats)
     for address in server.start():
-        # Whatever the level of the log: this line is how others learn the port, and that they can connect.
+        # At any level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
     if admin_port:
         status.start()
         admin_port.start()
-    follower = Follower(lock, stats)
+    follower = LockFollower(lock, stats)
     retention.reconfigure(config)
     stop.wait()
     status.draining = True
@@ -145,19 +131,43 @@ def _passed_sockets() -> list[socket.socket]:
     return sockets
 
 
-class Follower:
-    """Follows the directory when it is removed or replaced, as the files do, so that no second one starts."""
+class _Stop:
+    """Whether the collector was told to stop, and so drains. Told again, it ends at once."""
+
+    def __init__(self, handlers: HandlerCache, reserve: Reserve, stats: Stats) -> None:
+        self._handlers = handlers
+        self._reserve = reserve
+        self._stats = stats
+        self._told = Event()
+        self._told_at = 0.0
+
+    def tell(self, why: str) -> None:
+        if not self._told.is_set():
+            self._told_at = time.monotonic()
+            self._told.set()
+            log.info("%s: draining", why)
+        elif time.monotonic() - self._told_at >= _SAME_SECONDS:
+            left = counted(self._reserve.held, "byte", "is", "are")
+            log.error("%s again: stopping at once, %s not written", why, left)
+            _end(EXIT_FAILED, self._handlers, self._stats)
+
+    def wait(self) -> None:
+        self._told.wait()
+
+
+class LockFollower:
+    """Moves the lock when the directory is removed or replaced, so that no second collector starts."""
 
     def __init__(self, lock: Lock, stats: Stats) -> None:
         self._lock = lock
-        self._thread = ThreadPool(1)  # of its own, for the disk may hang
+        self._thread = ThreadPool(1)  # of its own, as the disk may hang
         self._greenlet = keep_running("lock", self._run, stats)
 
     def end(self, deadline: float) -> None:
-        """Release the lock once nobody follows it any more, which is waited for until *deadline*.
+        """Stop following, and release the lock once that has ended; wait for it until *deadline*.
 
-        A look at the directory that is under way is never overtaken: it would take back what it finds
-        released, or close another file's descriptor for its own.
+        A look at the directory that is under way is never overtaken: it would take the lock back, or close
+        another file's descriptor instead of its own.
         """
         self._greenlet.kill()
         seconds = max(deadline - time.monotonic(), _RELEASE_SECONDS)
@@ -175,20 +185,19 @@ class Follower:
                 log.error("collecting on without the lock: %s", error)
 
 
-def _follow_guardian(pipe: int, on_stop: Callable[[str], None]) -> None:
-    guardian.listening(pipe)  # a greenlet begins when run() waits for the first time, and by then it does
+def _follow_guardian(pipe: int, stop: _Stop) -> None:
+    guardian.listening(pipe)  # a greenlet begins when run() first waits, and by then the server listens
     wait_read(pipe)
-    on_stop("the guardian has ended")
+    stop.tell("the guardian has ended")
 
 
 def _drain(server: Server, handlers: HandlerCache, deadline: float, stats: Stats) -> int:
-    """Read clients to the end, write and close what is there until *deadline*; return the exit code."""
-    # Clients that a stalled disk holds up leave some time to close the files of the others.
+    """Read clients to the end, then write and close files, until *deadline*; return the exit code."""
     now = time.monotonic()
     all_read = False
     try:
-        all_read = server.drain(now + _FOR_CLIENTS * (deadline - now))
-    except Exception as fault:  # noqa: BLE001 - what was received is written whatever it is
+        all_read = server.drain(now + _SHARE_OF_CLIENTS * (deadline - now))
+    except Exception as fault:  # noqa: BLE001 - whatever it is, what was received is written
         tell("drain", fault, stats, "clients may not be read to the end")
     if not handlers.drain(deadline) and not handlers.idle:
         log.error("not all files were synced, compressed and closed before drain_seconds were over")
@@ -196,7 +205,7 @@ def _drain(server: Server, handlers: HandlerCache, deadline: float, stats: Stats
 
 
 def _end(code: int, handlers: HandlerCache, stats: Stats) -> NoReturn:
-    """Tell what is lost, and the totals, and end the process now."""
+    """Log what is lost, and the totals, and end the process now."""
     for handler in handlers.all():
         if handler.records:
             stats.dropped_records_total["not written in time"] += handler.records

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gevent
 import pytest
 
-from collector.daemon.worker import Follower
+from collector.daemon.worker import LockFollower
 from collector.files.lock import NAME, Lock
 from collector.stats import Stats
 from tests.support.admin import watching
@@ -113,7 +113,7 @@ def seen(event: threading.Event) -> None:
 
 def test_at_the_end_it_is_released_after_the_last_look_at_its_directory(tmp_path: Path) -> None:
     lock = Hanging(str(tmp_path), 4711)
-    follower = Follower(lock, Stats())
+    follower = LockFollower(lock, Stats())
     seen(lock.asked)
     (tmp_path / NAME).unlink()
     gevent.spawn_later(0.1, lock.thawed.set)
@@ -126,7 +126,7 @@ def test_at_the_end_a_disk_that_hangs_is_not_waited_for_and_its_lock_is_left_alo
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lock = Hanging(str(tmp_path), 4711)
-    follower = Follower(lock, Stats())
+    follower = LockFollower(lock, Stats())
     seen(lock.asked)
     begun = time.monotonic()
     follower.end(begun + 0.1)
