@@ -1,7 +1,7 @@
 """Read the configuration: TOML in, one frozen dataclass per table out.
 
-Every check of a setting is made here, in load(), and all faults are reported at once. This module knows no
-key but those whose values must fit together, and not what the settings are used for.
+All checks are made here, in load(), and all faults are reported at once. Of keys it knows only those whose
+values must fit together, and of no setting what it is used for.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ MAX_FILE_BYTES = MiB
 class ConfigError(ValueError):
     """The operator's settings cannot be used: `faults` says why, a line for each reason.
 
-    `config` has the settings, with defaults for the faulty ones: the others may be tried all the same.
-    `unsure` has place and key of those, and of others that an unknown key may be meant for; "" is every key.
+    `config` has the settings, with defaults for the faulty ones, so that the others can be tried all the
+    same; None: the file could not be read. `unsure` has the place and key of each faulty one, and of each
+    that an unknown key may have been meant for; "" stands for every key.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ConfigError(ValueError):
 
 
 def parse(text: str, file: str) -> dict[str, Any]:
-    """Return the tables of a TOML text, which *file* has; raise ConfigError."""
+    """Return the tables of a TOML text, the content of *file*; raise ConfigError, which names that."""
     try:
         return toml_text.parse(text)
     except ValueError as fault:
@@ -67,7 +68,8 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     if not file:
         raise ConfigError(["-c is empty: name a file, or leave out -c for the defaults"])
     given = parse(_read(file), file)
-    # Emptied by a full disk or a slip of the shell, which is not to mean the defaults: these delete backups.
+    # A full disk or a slip of the shell may have emptied it. That must not mean the defaults, which delete
+    # backups.
     if given in ({}, {"logger": []}):
         raise ConfigError([f"{file}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"])
     reader = _Reader(file)
@@ -114,11 +116,11 @@ class _Reader:
         return frozenset(self._faulty | self._unsure)
 
     def _doubt(self, kind: type, given: dict[str, Any], key: str, place: str, prefix: str) -> None:
-        """Be unsure of what the unknown *key* may have been meant for: whatever is not given itself."""
+        """Be unsure of what the unknown *key* may have been meant for: any key that is not given itself."""
         missing = _keys(kind).keys() - given.keys()
         if place:
             self._unsure |= {(place, prefix + other) for other in missing}
-        else:  # a table, or a key that belongs into one
+        else:  # a table, or a key that belongs in one
             self._unsure |= {(f"[{table}]", "") for table in missing}
             self._unsure |= {(f"[{table}]", key) for table in _keys(kind)}
 
@@ -148,13 +150,15 @@ class _Reader:
         return values
 
     def _rules(self, given: list[dict[str, Any]], general: Rule) -> tuple[Rule, ...]:
-        """Return the rules, each merged over the nearest above it or *general*; none that a fault touches."""
+        """Return the rules that no fault affects, each merged over the nearest above it or *general*."""
         own: dict[str, dict[str, Any]] = {}
         faulty: set[str] = set()
         for number, table in enumerate(given, 1):
             name = table.get("name", "")
             place = (
-                header(name) if checks.is_logger(name) and name not in own else f"[[logger]] number {number}"
+                header(name)
+                if checks.is_logger_name(name) and name not in own
+                else f"[[logger]] number {number}"
             )
             before = len(self.faults)
             values = self._table(Rule, table, place)
@@ -202,9 +206,9 @@ class _Reader:
 def _owners(
     files: Files, rules: list[Rule], fold: Callable[[str], str]
 ) -> tuple[dict[str, tuple[str, Rule]], list[tuple[str, str, str, str]]]:
-    """Return who names each file first, by path, and the faults of those who name it too and disagree.
+    """Return the place and rule that name each file first, by path, and the faults of rules that disagree.
 
-    What *fold* makes of them tells whether two paths are one file.
+    Two paths are one file if *fold* makes the same of them.
     """
     owners: dict[str, tuple[str, Rule]] = {}
     faults = []
@@ -221,8 +225,8 @@ def _owners(
     return owners, faults
 
 
-def same_files(config: Config, fold: Callable[[str], str]) -> list[str]:
-    """Return the faults of rules that name one file by what *fold* makes of paths, and disagree on it."""
+def same_file_faults(config: Config, fold: Callable[[str], str]) -> list[str]:
+    """Return the faults of rules that disagree on a file that is one only by what *fold* makes of paths."""
     general = Rule("", config.files.level, config.files.name, config.rollover, config.format)
     _, faults = _owners(config.files, [general, *config.rules[::-1]], fold)
     return [
@@ -231,7 +235,7 @@ def same_files(config: Config, fold: Callable[[str], str]) -> list[str]:
 
 
 def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of its own
-    """Return a key's check or, where the key is a table that may be absent or not, its dataclass."""
+    """Return a key's check or, where the key is a table, its dataclass."""
     if isinstance(hint, type):
         return hint
     return hint.__metadata__[0] if hasattr(hint, "__metadata__") else get_args(hint)[0]
@@ -239,7 +243,7 @@ def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of 
 
 @functools.cache
 def _keys(kind: type) -> dict[str, Any]:
-    """Return the keys of a table, each with its check or, where it is a table too, its dataclass."""
+    """Return the keys of a table, each with its check or, where it is itself a table, its dataclass."""
     hints = get_type_hints(kind, include_extras=True)
     checks = {key: _check_of(hint) for key, hint in hints.items()}
     return {"logger" if key == "rules" else key: check for key, check in checks.items()}
@@ -255,7 +259,7 @@ def _suggestion(key: str, kind: type, prefix: str) -> str:
 
 
 def _merged(base: _Table, values: dict[str, Any]) -> _Table:
-    """Return *base* with *values* in it, key by key, inside its tables too."""
+    """Return *base* with *values* put in, key by key, inside its tables too."""
     inner = {
         key: _merged(getattr(base, key) or _keys(type(base))[key](), own)
         for key, own in values.items()

@@ -33,11 +33,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where records come in, and how much of them at a time."""
+    """Where records come in, and how many at a time."""
 
     host: Annotated[str, checks.HOST] = "127.0.0.1"
     port: Annotated[int, checks.number(0, 65_535)] = 9020
-    unix: Annotated[str, checks.unix] = ""
+    unix: Annotated[str, checks.unix_path] = ""
     backlog: Annotated[int, checks.number(1, 65_535)] = 4096
     allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], checks.networks] = ()
     proxy_protocol: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], checks.networks] = ()
@@ -63,7 +63,7 @@ class Files:
     name: Annotated[str, checks.file_name] = "{logger}.log"
     dots: Annotated[str, checks.one_of('"_", ".", "/"', "_", ".", "/")] = "_"
     level: Annotated[int, checks.level] = logging.NOTSET
-    mode: Annotated[int, checks.mode] = 0o640
+    mode: Annotated[int, checks.file_mode] = 0o640
     max_files: Annotated[int, checks.number(1, 1_000_000)] = 4096
     max_open: Annotated[int, checks.number(1, 1_000_000)] = 512
     sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
@@ -82,7 +82,7 @@ class Rollover:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much the directory may hold before the oldest backups go, whatever file's they are. 0: no limit."""
+    """How much the directory may hold before the oldest backups of any file go. 0: no limit."""
 
     max_total_bytes: Annotated[int, checks.number(0, 2**63 - 1)] = 0
     max_age_days: Annotated[float | int, checks.number(0, 36_500, float, what="a number of days")] = 0
@@ -94,8 +94,8 @@ class Format:
     """How a record becomes a line. `text` is TEXT_FIELD conversions and characters to copy, no other `%`."""
 
     style: Annotated[str, checks.one_of("text, json", "text", "json")] = "text"
-    text: Annotated[str, checks.text] = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s"
-    datefmt: Annotated[str, checks.datefmt] = "%Y-%m-%d %H:%M:%S"
+    text: Annotated[str, checks.text_format] = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s"
+    datefmt: Annotated[str, checks.time_format] = "%Y-%m-%d %H:%M:%S"
     utc: Annotated[bool, checks.FLAG] = False
     newlines: Annotated[str, checks.one_of("keep, escape", "keep", "escape")] = "keep"
 
@@ -121,18 +121,18 @@ class Admin:
     host: Annotated[str, checks.HOST] = "127.0.0.1"
     port: Annotated[int, checks.number(0, 65_535)] = 9021
     token: Annotated[str, checks.TOKEN] = ""
-    names: Annotated[tuple[str, ...], checks.names] = ()
+    names: Annotated[tuple[str, ...], checks.host_names] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for a logger and those below it, complete: nothing is left to look up elsewhere.
+    """What holds for a logger and those below it, in full: nothing is left to look up elsewhere.
 
-    `root` holds for the root logger's own records and is above no other rule. `root.x` is an ordinary
-    name: in the client, too, that logger is not below one named `root`.
+    `root` holds for the root logger's own records alone. `root.x` is an ordinary name: that logger is not
+    below one named `root` in the client either.
     """
 
-    name: Annotated[str, checks.LOGGER]
+    name: Annotated[str, checks.LOGGER_NAME]
     level: Annotated[int, checks.level]
     file: Annotated[str, checks.rule_file]  # a path below the directory; "": by files.name
     rollover: Rollover
@@ -141,7 +141,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. The longest names come first in `rules`, so that the first rule to fit holds."""
+    """All settings. In `rules` the longest names come first, so that the first rule to fit holds."""
 
     listen: Listen = Listen()
     files: Files = Files()
@@ -151,17 +151,17 @@ class Config:
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
     admin: Admin | None = None
-    rules: Annotated[tuple[Rule, ...], checks.TABLES] = ()  # [[logger]] in the file
+    rules: Annotated[tuple[Rule, ...], checks.LOGGER_TABLES] = ()  # [[logger]] in the file
 
     def rule_for(self, logger: str) -> Rule | None:
-        """Return the rule that holds for a logger: the longest name that is its own or above it."""
+        """Return the rule that holds for a logger, the one whose name is the longest; None: no rule does."""
         for rule in self.rules:
             if logger == rule.name or (rule.name != "root" and logger.startswith(rule.name + ".")):
                 return rule
         return None
 
     def oddities(self) -> list[str]:
-        """Return what is no fault and can hardly be meant, a line each."""
+        """Return what is no fault but can hardly be meant, a line each."""
         forms = [("[format] text", self.format)]
         forms += [(f"{header(rule.name)} format.text", rule.format) for rule in self.rules]
         places = {form.text: place for place, form in reversed(forms) if form.style == "text"}

@@ -13,8 +13,7 @@ import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector.config.load import ConfigError, load, same_files
-from collector.config.tables import Config
+from collector.config.load import ConfigError, load, same_file_faults
 from collector.files.directory import folding, make_directory
 from collector.files.lock import holder
 from collector.listen.sockets import try_host
@@ -78,7 +77,7 @@ class Preflight:
         """Find rules that disagree on one file because the volume ignores the case of names."""
         if self.config.rules and self._is_sure("[files]", "directory", "name", "dots"):
             fold = folding(os.path.realpath(self.config.files.directory))
-            self.faults += same_files(self.config, fold)
+            self.faults += same_file_faults(self.config, fold)
 
     def try_tls(self) -> None:
         """Load the certificates and keys."""
