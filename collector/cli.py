@@ -1,7 +1,7 @@
 """The command line: turns arguments into a command, and says what keeps that from starting.
 
 A command is the module of its name in commands/. It is loaded only when it is used: `send` brings pickle,
-which nothing that collects may load; `tail` and `top` bring http.client, which it does not need.
+which nothing that collects may load; `tail` and `top` bring http.client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
     """The arguments of one command."""
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the options; exit with the usage of this command, and what was meant, if they are none."""
+        """Return the options; on others, exit with the usage of this command and what was probably meant."""
         options, unknown = self.parse_known_args(arguments)
         if unknown:
             known = [one for one in self._option_string_actions if one.startswith("--")]
@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command `collector` and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     if options.command != "run":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HANDLED)  # nobody waits for them
@@ -104,7 +104,14 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
 
     add("run", "collect, in the foreground (the default)")
     add("check", "try the configuration and what it needs, and say what would run")
-    tail = add("tail", "read the log files back, merged by time, and follow them")
+    _add_tail_options(add("tail", "read the log files back, merged by time, and follow them"))
+    top = add("top", "show each second what a running collector does")
+    top.add_argument("-n", metavar="COUNT", type=_number, help="end after so many refreshes (default: never)")
+    _add_send_options(add("send", "send a record, through a stock SocketHandler, to where it listens"))
+    return parser, commands.choices
+
+
+def _add_tail_options(tail: _Parser) -> None:
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until ^C")
     tail.add_argument(
         "--level",
@@ -126,9 +133,9 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     tail.add_argument(
         "-n", "--number", metavar="N", type=_number, help="the last N only (default: all; with -f: 10)"
     )
-    top = add("top", "show each second what a running collector does")
-    top.add_argument("-n", metavar="COUNT", type=_number, help="end after so many refreshes (default: never)")
-    send = add("send", "send a record, through a stock SocketHandler, to where it listens")
+
+
+def _add_send_options(send: _Parser) -> None:
     send.add_argument("--host", help="name or address (default: [listen] host, 127.0.0.1)")
     send.add_argument("--port", type=_port, help="TCP port (default: [listen] port or unix, 9020)")
     send.add_argument("--logger", metavar="NAME", default="root", help="name of the logger (default: root)")
@@ -141,7 +148,6 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         nargs="+",
         help="the message, in words; - alone: each line of standard input",
     )
-    return parser, commands.choices
 
 
 def _level(text: str) -> int:
