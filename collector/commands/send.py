@@ -1,6 +1,6 @@
-"""The command `send`: records through a stock SocketHandler, to where a configuration says that it listens.
+"""The command `send`: sends records through a stock SocketHandler to where a configuration listens.
 
-Never loaded by what collects: logging.handlers brings pickle with it.
+Nothing that collects loads this module, as logging.handlers brings pickle with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Tls
 
-# A collector whose reserve is full does not read for a while.
+# A collector whose reserve is full may not read for a while.
 _READ_SECONDS = 10.0
 
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     listen = load(options.config).listen
     host = to_reach(options.host or listen.host)
     port = listen.port if options.port is None else options.port
-    # A Unix socket has no TLS, and needs no certificate of a client.
+    # A Unix socket has no TLS, so that no client needs a certificate there.
     asked = options.host or options.port is not None
     unix = listen.unix if not asked and (not port or (listen.tls and listen.tls.client_ca)) else ""
     if not (port or unix):
@@ -82,16 +82,16 @@ def _records(options: argparse.Namespace) -> Iterator[logging.LogRecord]:
 
 
 def _wait_until_read(sock: socket.socket) -> None:
-    """Say that this was all and wait until the collector hangs up. Raises OSError if it has not read all."""
+    """Say that this was all, and wait until the collector hangs up. Raises OSError if it has not read all."""
     if isinstance(sock, ssl.SSLSocket):
-        # unwrap() would wait for an answer, and take a certificate that is refused for one.
+        # unwrap() would wait for an answer, and take the refusal of a certificate for one.
         sock.settimeout(0)
         with suppress(ssl.SSLWantReadError):
             sock.unwrap()
         sock.settimeout(_READ_SECONDS)
     else:
         sock.shutdown(socket.SHUT_WR)
-    # Over TLS that it hangs up is said in several ways.
+    # Over TLS a hang-up comes in several forms.
     with suppress(ssl.SSLEOFError, ssl.SSLZeroReturnError):
         sock.recv(1)
 

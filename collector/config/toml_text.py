@@ -1,7 +1,7 @@
-"""TOML text becomes tables: the package toml, and what it takes that is not TOML refused before it sees it.
+"""TOML text into tables, by the package toml; what that would take although it is not TOML is refused before.
 
-toml 0.10.2 reads an array that is never closed as an empty one, which for a list of those who may connect
-would mean everybody; and more of that kind. Knows no key and no setting.
+toml 0.10.2 reads an array that is never closed as an empty one, which in a list of those who may connect
+would mean everybody; and there is more of that kind. Knows no key and no setting.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import toml
 
 from collector.config.units import without_unit
 
-# What is taken of TOML (https://toml.io/en/v1.0.0), a statement a match. toml 0.10.2 takes much that is not
-# TOML, so it gets to see nothing else. Left out, for no key needs it: quoted keys, text of several lines,
-# dates, numbers that are not decimal, lists of other things than text, inline tables with more than values.
+# The part of TOML (https://toml.io/en/v1.0.0) that is taken, a match for each statement: toml gets to see
+# nothing else. Left out, as no key needs it: quoted keys, text of several lines, dates, numbers that are not
+# decimal, lists of anything but text, inline tables with more than plain values.
 _WORD = r"[A-Za-z0-9_-]+"
 _KEY = rf"{_WORD}(?:\.{_WORD}){{0,3}}"
 _STRING = (
@@ -32,7 +32,7 @@ _STATEMENT = re.compile(
     rf"[ \t]*(?:(?:\[\[[ \t]*(?P<array>{_KEY})[ \t]*\]\]|\[[ \t]*(?P<table>{_KEY})[ \t]*\]"
     rf"|(?P<key>{_KEY})[ \t]*=[ \t]*(?:{_VALUE}|{_LIST}|{_INLINE}))[ \t]*)?(?:{_COMMENT})?(?:\n|\Z)"
 )
-# A value of digits and letters; text in quotes up to a backslash that begins no escape, or takes the end.
+# A value of digits and letters; text in quotes up to a backslash that begins no escape or swallows the end.
 _UNQUOTED = re.compile(r"=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
 _LIKE_A_FLAG = re.compile(r"=[ \t]*(?:true|false|yes|no|on|off)[ \t]*(?:[,}#]|\Z)", re.IGNORECASE)
 _ESCAPE = re.compile(
@@ -42,11 +42,11 @@ _TOKEN = re.compile(rf"(?P<string>{_STRING})|{_COMMENT}")
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text; raise ValueError at its first line that is not taken."""
+    """Return the tables of a TOML text. Raises ValueError at the first line that is refused."""
     strings: list[str] = []
 
     def hide(token: re.Match[str]) -> str:
-        # toml looks for quotes, commas and brackets inside strings as well: it sees a number for each string.
+        # toml looks for quotes, commas and brackets inside strings too, so it sees a number in place of each.
         if not token["string"]:
             return ""
         strings.append(token[0][1:-1] if token[0][0] == "'" else json.loads(token[0], strict=False))
@@ -87,7 +87,7 @@ def _take(
 ) -> tuple[str, ...] | None:
     """Enter what *statement* names; return the table that the next keys are in, None if it may not be named.
 
-    For toml joins two tables of one name without a word, and lets headers and dotted keys add to an inline
+    toml itself joins two tables of one name without a word, and lets headers and dotted keys add to an inline
     table. *kinds* says of a path that it is a value, a table, a table so far only made by longer headers or
     by the dotted keys of one table, or an array of so many tables; "2" in a path is the second of them.
     """
@@ -116,7 +116,7 @@ def _take(
 
 
 def _remedy(line: str) -> str:
-    """Return what to do about a line that is none of TOML."""
+    """Return what to do about a line that is no TOML."""
     for number in _UNQUOTED.findall(line):
         if remedy := without_unit(number):
             return remedy
@@ -129,6 +129,6 @@ def _remedy(line: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as TOML has it, cut for a message."""
+    """Return a value as TOML writes it, cut to fit a message."""
     text = json.dumps(value, ensure_ascii=False)
     return f"{text[:100]}..." if text[100:] else text

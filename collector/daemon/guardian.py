@@ -36,7 +36,7 @@ The worker writes a byte to it once it listens.
 """
 
 AWAITED = (*HANDLED, signal.SIGCHLD)
-# A worker that has lived for so long did start: its successor may do so at once.
+# A worker that has lived this long did start: its successor may start at once.
 _SETTLED_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LAST_PAUSE_SECONDS = 5.0
@@ -46,15 +46,15 @@ _PIPE_BYTES = 64
 
 
 def is_worker() -> bool:
-    """Whether a guardian or systemd has passed listening sockets to this very process."""
+    """Tell whether a guardian or systemd has passed listening sockets to this very process."""
     return os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
 def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> int:
     """Keep a worker running until one ends by itself or is told to; return the exit code.
 
-    *command* starts a worker; *sockets* are closed at the end; *unix* is the
-    path of the Unix socket, to remove at the end, or "".
+    *command* starts a worker; *sockets* are closed at the end; *unix* is the path of the Unix socket, or "",
+    and is removed at the end.
     """
     bound = _status(unix)
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
@@ -91,8 +91,8 @@ def _keep_running(
         worker = _start(command, sockets, theirs)
         status, stopping = _wait(worker)
         code = os.waitstatus_to_exitcode(status)
-        # A worker that cannot start is a matter for the operator only if none ever could: a later one may be
-        # in the way of a disk that comes back.
+        # Only the first worker's failure to start is for the operator to mend: a later one may merely have to
+        # wait for a disk to come back.
         if stopping or code == EXIT_OK or (first and code == EXIT_CANNOT_START):
             return code if code >= 0 else EXIT_FAILED
         first = False
@@ -106,13 +106,13 @@ def _keep_running(
 
 
 def listening(pipe: int) -> None:
-    """Tell the guardian, in the worker, that what it reads can be lost from now on."""
-    with suppress(OSError):  # the guardian has gone, and nobody is to be told
+    """Tell the guardian, from the worker, that what has been read can be lost from now on."""
+    with suppress(OSError):  # the guardian has gone: there is nobody to tell
         os.write(pipe, b"1")
 
 
 def _has_listened(ours: socket.socket) -> bool:
-    """Whether a worker that has ended had told that it listens."""
+    """Tell whether the worker that has ended had said that it listens."""
     try:
         return bool(ours.recv(_PIPE_BYTES))
     except BlockingIOError:
@@ -127,7 +127,7 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: soc
     try:
         # A group of its own: Ctrl-C on a terminal reaches the guardian alone, which passes it on once.
         os.setpgid(0, 0)
-        # First out of the way, for a descriptor that is still needed may stand where another one goes.
+        # Out of the way first: a descriptor that is still needed may have the number that another is to get.
         last = LISTEN_FDS_START + len(sockets)
         given = [*(sock.fileno() for sock in sockets), theirs.fileno()]
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, last + 1) for fd in given]
@@ -140,7 +140,7 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: soc
             "LISTEN_FDNAMES": names,
             PIPE: str(last),
         }
-        # Signals stay blocked until the worker can take them: one that comes early is not to kill it.
+        # Signals stay blocked until the worker can take them: one that comes early must not kill it.
         os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
     except OSError as error:
         os.write(sys.stderr.fileno(), f"cannot start the worker: {error}\n".encode())
@@ -155,7 +155,7 @@ def _wait(worker: int) -> tuple[int, bool]:
     while True:
         info = signal.sigtimedwait(AWAITED, _LOOK_SECONDS)
         if info is None:
-            # A thread in the kernel, on a disk that stands still, keeps a process that has ended from going.
+            # A thread stuck in the kernel, on a disk that stands still, keeps an ended process around.
             stuck = stuck + 1 if _has_ended(worker) else 0
             if stuck == _STUCK_LOOKS:
                 return EXIT_FAILED << 8, stopping
@@ -165,7 +165,7 @@ def _wait(worker: int) -> tuple[int, bool]:
             stopping = stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
             with suppress(ProcessLookupError):
                 os.kill(worker, info.si_signo)
-        # One SIGCHLD may stand for several children; as PID 1 there are others' orphans among them.
+        # One SIGCHLD may stand for several children; as PID 1 some of them are others' orphans.
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == worker:
@@ -179,7 +179,7 @@ def _has_ended(worker: int) -> bool:
 
 
 def _told_to_stop(seconds: float) -> bool:
-    """Wait so long between two workers; return whether a signal to stop came meanwhile."""
+    """Wait before the next worker starts; return whether a signal to stop came meanwhile."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         info = signal.sigtimedwait(AWAITED, left)
