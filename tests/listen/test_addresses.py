@@ -145,7 +145,7 @@ def test_another_free_port_is_tried_where_the_first_one_is_taken_at_another_addr
     """In a network of twenty ports, of which some are taken by IPv4 alone."""
     code = (
         "import socket\n"
-        "from collector.sockets import open_tcp\n"
+        "from collector.listen.sockets import open_tcp\n"
         "taken = [socket.create_server(('127.0.0.1', port)) for port in range(40001, 40020, 6)]\n"
         "for _ in range(30):\n"
         "    opened = open_tcp('localhost', 0, 1)\n"
