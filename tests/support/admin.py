@@ -45,7 +45,9 @@ class Viewer:
     """One who watches the stream."""
 
     def __init__(self, collector: Collector, query: str = "") -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", collector.admin_port, timeout=SECONDS)
+        # The process that looks for a regular expression is nice: a busy machine gives it little time.
+        patience = 10 * SECONDS
+        self._connection = http.client.HTTPConnection("127.0.0.1", collector.admin_port, timeout=patience)
         self._connection.request("GET", f"/api/stream?{query}")
         self.answer = self._connection.getresponse()
         if self.answer.status == 200:
