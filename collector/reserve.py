@@ -87,7 +87,7 @@ class Reserve(Room):
         """Bytes of incomplete frames, of all clients."""
         self._shares: list[Share] = []
 
-    def set_up(self, max_buffered_bytes: int, *, waits: bool) -> None:
+    def reconfigure(self, max_buffered_bytes: int, *, waits: bool) -> None:
         """Go by these from now on. What is held stays, and who waits for nothing any more goes on."""
         self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
         for room in (self, *self._shares):

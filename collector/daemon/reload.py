@@ -104,13 +104,13 @@ class Reloader:
         if read_zone_again():
             changed.append(f"the time zone ({time.strftime('%Z %z')})")
         if tls:
-            changed += tls.changed(self._server.tls)
+            changed += tls.changes(self._server.tls)
         logging.getLogger("collector").setLevel(wanted.log.level)
         max_clients, max_open = share_descriptors(wanted)
-        self._reserve.set_up(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
+        self._reserve.reconfigure(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
         files = self._handlers.reconfigure(replace(wanted.files, max_open=max_open), wanted.quarantine)
         router = self._router.successor(wanted, renders)
-        self._server.set_up(wanted.listen, tls, max_clients, router.deliver)
+        self._server.reconfigure(wanted.listen, tls, max_clients, router.deliver)
         self._retention.reconfigure(wanted)
         if self._admin_port and wanted.admin:
             self._admin_port.reconfigure(wanted.admin)

@@ -188,7 +188,7 @@ class Server:
         keep_running("sweep", self._sweep, self._stats)
         return addresses
 
-    def set_up(self, listen: Listen, tls: ServerTls | None, max_clients: int, deliver: Deliver) -> None:
+    def reconfigure(self, listen: Listen, tls: ServerTls | None, max_clients: int, deliver: Deliver) -> None:
         """Go by these from now on, for those connected too; *tls* is for those who come. Addresses stay.
 
         Who may no longer connect is read to the end of what has come, and then closed.
@@ -267,7 +267,7 @@ class Server:
         """Read a client that may connect to its end, and tell of that."""
         how = ""
         try:
-            self._set_up(client)
+            self._prepare_socket(client)
             how = self._read(client) if self._shake_hands(client) else _ended(client)
         except OSError as error:
             how = client.closing or f"{error.strerror or error}"
@@ -342,7 +342,7 @@ class Server:
         return not allow or host == "unix" or _is_in(host, allow)
 
     @staticmethod
-    def _set_up(client: Client) -> None:
+    def _prepare_socket(client: Client) -> None:
         """Turn keepalive on. Raises OSError."""
         if client.host != "unix":
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

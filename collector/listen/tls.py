@@ -53,18 +53,18 @@ class ServerTls(NamedTuple):
     """The server's own, and those that lead from it to an authority."""
     client_ca: list[Certificate]
 
-    def changed(self, before: ServerTls | None) -> list[str]:
+    def changes(self, before: ServerTls | None) -> list[str]:
         """Return what of the files' contents is another than it was, in words."""
-        changed = []
+        changes = []
         if before is None or self.chain != before.chain:
             until = f"{self.chain[0].end:%Y-%m-%d}"
-            changed.append(f"[listen.tls] certificate {self.files.certificate}, valid until {until}")
+            changes.append(f"[listen.tls] certificate {self.files.certificate}, valid until {until}")
         if self.client_ca and (before is None or self.client_ca != before.client_ca):
             until = f"{min(each.end for each in self.client_ca):%Y-%m-%d}"
-            changed.append(f"[listen.tls] client_ca {self.files.client_ca}, valid until {until}")
-        return changed
+            changes.append(f"[listen.tls] client_ca {self.files.client_ca}, valid until {until}")
+        return changes
 
-    def trouble(self) -> list[str]:
+    def troubles(self) -> list[str]:
         """Return what is wrong with the dates of its certificates by now, a line each."""
         now = datetime.now(timezone.utc)
         own, *issuers = self.chain
@@ -72,18 +72,18 @@ class ServerTls(NamedTuple):
         if why := own.trouble(now):
             lines.append(f"[listen.tls] certificate {self.files.certificate} {why}: clients refuse it")
         what = f"[listen.tls] certificate {self.files.certificate}"
-        lines += _troubles(what, issuers, now, "clients that need it refuse the server's", 2)
+        lines += _date_troubles(what, issuers, now, "clients that need it refuse the server's", 2)
         what = f"[listen.tls] client_ca {self.files.client_ca}"
-        lines += _troubles(what, self.client_ca, now, "clients that need it are refused")
+        lines += _date_troubles(what, self.client_ca, now, "clients that need it are refused")
         return [f"{line}; {_RENEW}" for line in lines]
 
     def warn(self) -> None:
         """Log what is wrong with the dates."""
-        for line in self.trouble():
+        for line in self.troubles():
             log.warning("%s", line)
 
 
-def _troubles(
+def _date_troubles(
     what: str, certificates: list[Certificate], now: datetime, effect: str, first: int = 1
 ) -> list[str]:
     """Return what is wrong with certificates, of which the *first* has that number in the file *what*."""

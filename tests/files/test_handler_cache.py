@@ -166,7 +166,7 @@ def test_who_waits_for_room_goes_on_when_nobody_is_to_wait_any_more() -> None:
     waiting = [gevent.spawn(reserve.wait), gevent.spawn(share.wait)]
     gevent.sleep(0)
     assert not any(greenlet.dead for greenlet in waiting)
-    reserve.set_up(100, waits=False)
+    reserve.reconfigure(100, waits=False)
     gevent.joinall(waiting, timeout=5)
     assert all(greenlet.dead for greenlet in waiting)
 
@@ -176,7 +176,7 @@ def test_a_larger_reserve_has_room_at_once() -> None:
     share = reserve.share()
     share.take(100)
     assert (True, True) == (reserve.full, share.full)
-    reserve.set_up(1000, waits=True)
+    reserve.reconfigure(1000, waits=True)
     assert (False, False) == (reserve.full, share.full)
 
 

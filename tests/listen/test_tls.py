@@ -121,8 +121,8 @@ def test_the_certificate_is_what_was_loaded_whatever_comes_into_its_place(tmp_pa
     make(tmp_path, days=30)
     assert der == loaded.chain[0].der
     renewed = load(files(tmp_path))
-    assert [] == renewed.changed(renewed)
-    assert [] != renewed.changed(loaded)
+    assert [] == renewed.changes(renewed)
+    assert [] != renewed.changes(loaded)
 
 
 # --- who is told -------------------------------------------------------------------------------------------
