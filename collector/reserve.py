@@ -1,8 +1,8 @@
 """The reserve: the memory that is taken by what is received and not yet on disk, in bytes, bounded.
 
 While there is room the collector reads on, whatever a disk does. A volume may take half of what the others
-leave, so that however many disks stall, there is always some left for the next; a quarter is for incomplete
-frames.
+leave, so that however many disks stall, there is always some left for the next. What incomplete frames may
+take is the business of those who read them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 
 from gevent.event import Event
-
-from collector.wire.framing import HEADER_BYTES
 
 # What a volume may take also grows when others need less: who waits looks again so often.
 _LOOK_SECONDS = 0.1
@@ -82,25 +80,12 @@ class Reserve(Room):
 
     def __init__(self, max_buffered_bytes: int, *, waits: bool = True) -> None:
         super().__init__(max_buffered_bytes, Stopwatch(), waits=waits)
-        self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
-        self.partial = 0
-        """Bytes of incomplete frames, of all clients."""
         self._shares: list[Share] = []
 
     def reconfigure(self, max_buffered_bytes: int, *, waits: bool) -> None:
         """Go by these from now on. What is held stays, and who waits for nothing any more goes on."""
-        self.partial_limit = max_buffered_bytes // 4 + HEADER_BYTES
         for room in (self, *self._shares):
             room.limit, room.waits = max_buffered_bytes, waits
-
-    def hold_partial(self, change: int) -> bool:
-        """Count *change* bytes more of incomplete frames; return whether they are too many."""
-        self.partial += change
-        if change > 0:
-            self.take(change)
-        else:
-            self.give_back(-change)
-        return self.partial > self.partial_limit
 
     def share(self) -> Share:
         """Return the part that one volume may take."""

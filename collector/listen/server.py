@@ -27,6 +27,7 @@ from gevent.ssl import SSLContext, SSLSocket
 
 from collector.greenlets import keep_running
 from collector.listen.acceptors import accept, accept_waiting
+from collector.listen.incomplete import IncompleteFrames
 from collector.listen.sockets import host_port
 from collector.listen.tls import load
 from collector.log import counted
@@ -165,8 +166,7 @@ class Server:
         self._stats = stats
         stats.faults_total["client"] += 0  # from zero on, as those of what keeps running
         self._clients: set[Client] = set()
-        # Those inside a frame, the one that began it first in front.
-        self._inside: dict[Client, None] = {}
+        self._incomplete: IncompleteFrames[Client] = IncompleteFrames(reserve)
         self._patience_ends = 0.0
 
     @property
@@ -409,11 +409,10 @@ class Server:
             size = min(max(2 * len(data), _READ_BYTES_WHEN_TIGHT), _READ_BYTES)
             client.bytes += len(data)
             self._stats.received_bytes_total += len(data)
-            before = splitter.partial
             payloads = feed(data)
             was_inside, inside = inside, splitter.inside
             if inside or was_inside:
-                self._account(client, before, begun=bool(payloads or splitter.discarded))
+                self._account(client, anew=bool(payloads or splitter.discarded))
             if splitter.discarded:
                 self._count_discarded(client)
             if payloads:
@@ -454,17 +453,14 @@ class Server:
         client.waiting = False
         client.begun_at += time.monotonic() - begun
 
-    def _account(self, client: Client, before: int, *, begun: bool) -> None:
-        """Hold the change in incomplete bytes against the reserve; too many cost the oldest client."""
-        splitter = client.splitter
-        if begun or not splitter.inside:
-            self._inside.pop(client, None)
-        if splitter.inside and client not in self._inside:
+    def _account(self, client: Client, *, anew: bool) -> None:
+        """Hold what has come of an incomplete frame, *anew* for another; too much costs the oldest client."""
+        if not client.splitter.inside:
+            self._incomplete.release(client)
+            return
+        if anew or client not in self._incomplete:
             client.begun_at = time.monotonic()
-            self._inside[client] = None
-        partial = splitter.partial
-        if partial != before and self._reserve.hold_partial(partial - before):
-            oldest = next(client for client in self._inside if client.splitter.partial)
+        if oldest := self._incomplete.hold(client, client.splitter.partial, anew=anew):
             self._end(
                 oldest, "incomplete frames have used up their part of the reserve, and its was the oldest"
             )
@@ -472,8 +468,7 @@ class Server:
     def _end(self, client: Client, why: str) -> None:
         """End a connection from outside its greenlet; what it held counts no longer."""
         client.closing = why
-        self._inside.pop(client)
-        self._reserve.hold_partial(-client.splitter.partial)
+        self._incomplete.release(client)
         _shut(client.sock, socket.SHUT_RDWR)
 
     def _count_discarded(self, client: Client) -> None:
@@ -492,16 +487,14 @@ class Server:
             gevent.sleep(_SWEEP_SECONDS)
             limit = self._listen.frame_timeout_seconds
             late = time.monotonic() - limit
-            for client in list(self._inside):
+            for client in self._incomplete.owners():
                 # What lies in the socket may be the rest of the frame: then it is us who are late.
                 if client.begun_at <= late and not client.waiting and not _bytes_waiting(client.sock):
                     self._end(client, f"a frame was not finished within frame_timeout_seconds = {limit}")
 
     def _forget(self, client: Client, how: str) -> None:
-        self._inside.pop(client, None)
+        self._incomplete.release(client)
         if client.splitter.inside:
-            if not client.closing:
-                self._reserve.hold_partial(-client.splitter.partial)
             self._stats.cut_frames_total += 1
             inside = f"inside a frame, of which {counted(client.splitter.come, 'byte')} had come"
             how = f"{how}; {inside}" if how else f"went away {inside}"
