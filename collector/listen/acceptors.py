@@ -10,13 +10,12 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
+from gevent.pool import Pool
 from gevent.socket import wait_read
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-
-    from gevent.pool import Pool
 
     Serve = Callable[[socket.socket, object], None]
 
@@ -28,6 +27,19 @@ _MAX_AT_ONCE = 100
 _PAUSE_SECONDS = 0.1
 # What passes as others go.
 _PASSES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Places(Pool):  # type: ignore[misc] # gevent has no annotations here
+    """As many clients as there may be."""
+
+    size: int
+
+    def resize(self, size: int) -> None:
+        """Let so many in from now on. Those above that may stay, and are not replaced when they leave."""
+        # The count of free places may become negative, which gevent.pool has no method for.
+        self._semaphore.counter += size - self.size - 1
+        self.size = size
+        self._semaphore.release()  # wakes who waits for a place
 
 
 def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
-import ipaddress
 import logging
 import re
 import select
@@ -20,15 +19,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import gevent
-from gevent.pool import Pool
 from gevent.socket import socket as gevent_socket
 from gevent.socket import wait
 from gevent.ssl import SSLContext, SSLSocket
 
 from collector.greenlets import keep_running
-from collector.listen.acceptors import accept, accept_waiting
+from collector.listen.acceptors import Places, accept, accept_waiting
 from collector.listen.incomplete import IncompleteFrames
-from collector.listen.sockets import host_port
+from collector.listen.sockets import host_port, is_in
 from collector.listen.tls import load
 from collector.log import counted
 from collector.stats import (
@@ -129,19 +127,6 @@ class Client:
             self.host, self.peer = host_port(address)
 
 
-class _Places(Pool):  # type: ignore[misc] # gevent has no annotations here
-    """As many clients as there may be."""
-
-    size: int
-
-    def resize(self, size: int) -> None:
-        """Let so many in from now on. Those above that may stay, and are not replaced when they leave."""
-        # The count of free places may become negative, which gevent.pool has no method for.
-        self._semaphore.counter += size - self.size - 1
-        self.size = size
-        self._semaphore.release()  # wakes who waits for a place
-
-
 class Server:
     """Accepts clients while there are fewer than *max_clients* and reads each in a greenlet of its own."""
 
@@ -155,7 +140,7 @@ class Server:
         stats: Stats,
     ) -> None:
         # They are the limit: while none is free nobody is accepted, which is not to accept and hang up.
-        self._places = _Places(max_clients)
+        self._places = Places(max_clients)
         self._listeners = [gevent_socket(fileno=listener.detach()) for listener in listeners]
         self._acceptors: list[gevent.Greenlet] = []
         self.tls = load(listen.tls, SSLContext) if listen.tls else None
@@ -284,7 +269,7 @@ class Server:
     def _admit(self, client: Client) -> bool:
         """Tell whether a client may connect, once it is known who it is; what speaks against it is logged."""
         try:
-            if _is_in(client.host, self._listen.proxy_protocol) and not self._identify(client):
+            if is_in(client.host, self._listen.proxy_protocol) and not self._identify(client):
                 log.info(
                     "client %s went away before its PROXY header", client.peer, extra={"by": client.host}
                 )
@@ -339,7 +324,7 @@ class Server:
 
     def _allowed(self, host: str) -> bool:
         allow = self._listen.allow
-        return not allow or host == "unix" or _is_in(host, allow)
+        return not allow or host == "unix" or is_in(host, allow)
 
     @staticmethod
     def _prepare_socket(client: Client) -> None:
@@ -523,14 +508,6 @@ def _encrypt(client: Client, context: SSLContext) -> None:
         raise OSError("it has hung up meanwhile")
     client.sock = sock = context.wrap_socket(client.sock, server_side=True, do_handshake_on_connect=False)
     sock.do_handshake()
-
-
-def _is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    """Tell whether a host, as host_port() gives it, is in one of *networks*; "unix" is in none."""
-    if not networks or host == "unix":
-        return False
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return any(address in network for network in networks)
 
 
 def _take_header(sock: socket.socket, header: ProxyHeader, *, signature_only: bool = False) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from collector.config.tables import Admin, Listen
 
@@ -37,6 +37,14 @@ def host_port(address: object) -> tuple[str, str]:
     host, port = address[:2]
     host = host.removeprefix("::ffff:") if "." in host else host  # an IPv4 client of an IPv6 socket
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Tell whether a host, as host_port() gives it, is in one of *networks*; "unix" is in none."""
+    if not networks or host == "unix":
+        return False
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return any(address in network for network in networks)
 
 
 def to_reach(host: str) -> str:
