@@ -272,7 +272,7 @@ def test_the_acceptor_of_the_admin_port_goes_on(spoiled: Callable[[str], Spoiled
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "where"),
-    [("collector.listen.server:Server._read", "client"), ("collector.listen.server:FrameSplitter", "server")],
+    [("collector.listen.client:Client._read", "client"), ("collector.listen.server:Client", "server")],
     ids=lambda text: text.rpartition(":")[2],
 )
 def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
@@ -301,11 +301,11 @@ def test_a_record_whose_rendering_raises_costs_itself_alone(spoiled: Callable[[s
 
 @pytest.mark.slow
 def test_a_client_whose_end_raises_is_not_waited_for(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.listen.server:Server._forget")
+    collector = spoiled("collector.listen.client:Client._tell_end")
     for message in ("one", "two"):
         collector.send(make_frame(message))
     within(SECONDS, lambda: messages(collector) == ["one", "two"])
-    collector.told("server")
+    collector.told("client")
     assert 0 == stats(collector)["clients"]["now"]
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sized
 
     from collector.files.handler_cache import HandlerCache
-    from collector.listen.server import Client, Server
+    from collector.listen.client import Client
+    from collector.listen.server import Server
     from collector.reserve import Reserve
     from collector.stats import Stats
 
