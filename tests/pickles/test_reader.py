@@ -622,7 +622,9 @@ def test_nothing_outlives_a_reading() -> None:
 
 
 def test_reading_imports_no_unpickler() -> None:
-    program = "import sys, collector.pickles; print({'pickle', '_pickle', 'pickletools'} & set(sys.modules))"
+    program = (
+        "import sys, collector.pickles.reader; print({'pickle', '_pickle', 'pickletools'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
