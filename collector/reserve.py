@@ -1,8 +1,7 @@
-"""The reserve: the memory that is taken by what is received and not yet on disk, in bytes, bounded.
+"""The reserve: the bounded memory, in bytes, for what is received and not yet on disk.
 
 While there is room the collector reads on, whatever a disk does. A volume may take half of what the others
-leave, so that however many disks stall, there is always some left for the next. What incomplete frames may
-take is the business of those who read them.
+leave, so however many disks stall, some is always left for the next one. It does not know what the bytes are.
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ import time
 
 from gevent.event import Event
 
-# What a volume may take also grows when others need less: who waits looks again so often.
+# What a volume may take also grows when others need less, so those waiting look again this often.
 _LOOK_SECONDS = 0.1
 
 
 class Stopwatch:
-    """The time in which at least one greenlet has waited."""
+    """The time during which at least one greenlet has been waiting."""
 
     def __init__(self) -> None:
         self.running = 0
-        """How many wait now."""
+        """How many are waiting now."""
         self._before = 0.0
         self._begun = 0.0
 
@@ -36,19 +35,19 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """What it shows, running or not."""
+        """The time it shows, running or not."""
         return self._before + (time.monotonic() - self._begun if self.running else 0.0)
 
 
 class Room:
-    """Bytes that are held against a limit, and greenlets that wait for them to become fewer."""
+    """Bytes held against a limit, and the greenlets that wait for them to become fewer."""
 
     def __init__(self, limit: int, not_reading: Stopwatch, *, waits: bool = True) -> None:
         self.limit = limit
         self.not_reading = not_reading
-        """Runs while somebody waits, who does not read meanwhile."""
+        """Runs while anybody waits: whoever waits does not read meanwhile."""
         self.waits = waits
-        """Whether who finds it full waits, as `when_full` says."""
+        """Whether to wait when it is full, as `when_full` says."""
         self.held = 0
         self._freed = Event()
 
@@ -58,17 +57,17 @@ class Room:
         return self.held >= self.limit
 
     def take(self, size: int) -> None:
-        """Count *size* bytes as held. Never waits: what has been read is here already."""
+        """Count *size* bytes as held. Never waits: what has been read is already here."""
         self.held += size
 
     def give_back(self, size: int) -> None:
-        """Count *size* bytes as gone, and let go on who waited for that."""
+        """Count *size* bytes as gone, and wake those waiting."""
         self.held -= size
         self._freed.set()
         self._freed.clear()
 
     def wait(self) -> None:
-        """Return once there is room, or nobody is to wait for it any more."""
+        """Return once there is room, or nobody is to wait for room any more."""
         if self.waits and self.full:
             with self.not_reading:
                 while self.waits and self.full:
@@ -83,12 +82,12 @@ class Reserve(Room):
         self._shares: list[Share] = []
 
     def reconfigure(self, max_buffered_bytes: int, *, waits: bool) -> None:
-        """Go by these from now on. What is held stays, and who waits for nothing any more goes on."""
+        """Go by these settings from now on; those with nothing left to wait for go on. What is held stays."""
         for room in (self, *self._shares):
             room.limit, room.waits = max_buffered_bytes, waits
 
     def share(self) -> Share:
-        """Return the part that one volume may take."""
+        """Return a new part, for one volume."""
         share = Share(self)
         self._shares.append(share)
         return share

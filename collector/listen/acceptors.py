@@ -1,6 +1,6 @@
-"""Acceptors: what takes connections off a listening socket, for as long as there are places for them.
+"""Acceptors: they take connections off a listening socket while there are places for them.
 
-Knows nothing of what is said over a connection.
+They know nothing of what is said over a connection.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# After so many the others have their turn: those just accepted, and all that is read and written.
+# After this many, everything else has its turn: those just accepted, and all that is read and written.
 _MAX_AT_ONCE = 100
-# Where there is no descriptor left, say, somebody has to go first.
+# When no descriptor is left, say, somebody has to go first.
 _PAUSE_SECONDS = 0.1
-# What passes as others go.
+# Faults that pass as clients go.
 _PASSES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Places(Pool):  # type: ignore[misc] # gevent has no annotations here
-    """As many clients as there may be."""
+    """A pool with a place for each client there may be."""
 
     size: int
 
     def resize(self, size: int) -> None:
-        """Let so many in from now on. Those above that may stay, and are not replaced when they leave."""
+        """Have *size* places from now on. Clients beyond that stay, and are not replaced when they leave."""
         # The count of free places may become negative, which gevent.pool has no method for.
         self._semaphore.counter += size - self.size - 1
         self.size = size
-        self._semaphore.release()  # wakes who waits for a place
+        self._semaphore.release()  # wakes whoever waits for a place
 
 
 def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:
-    """Have each who connects served in a greenlet of *places*; while these are full nobody is accepted.
+    """Accept clients, and serve each in a greenlet of *places*; while all are taken, nobody is accepted.
 
-    *listener* is one of gevent's that never blocks. What *serve* is given is closed once it has ended.
+    *listener* is a gevent socket that never blocks. The socket passed to *serve* is closed when that ends.
     """
     while True:
         wait_read(listener.fileno())
@@ -64,9 +64,9 @@ def accept(listener: socket.socket, places: Pool, serve: Serve) -> NoReturn:
 
 
 def accept_waiting(listener: socket.socket, serve: Serve) -> OSError | None:
-    """Accept what waits in the backlog, however many that are, and no more.
+    """Accept everybody who waits in the backlog, however many they are, and nobody after them.
 
-    Returns why some are left that may be accepted later: there is no descriptor, say.
+    Returns what has kept some from being accepted for now, such as a lack of descriptors.
     """
     try:
         while accepted := _accepted(listener):
@@ -79,14 +79,14 @@ def accept_waiting(listener: socket.socket, serve: Serve) -> OSError | None:
 
 
 def _accepted(listener: socket.socket) -> tuple[socket.socket, object] | None:
-    """Return who has connected, and from where; None if nobody has. Raises OSError."""
+    """Return the next connection and where it comes from; None if there is none. Raises OSError."""
     while True:
         try:
             return listener.accept()
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno not in (errno.ECONNABORTED, errno.EINTR):  # that one has gone again; others wait
+            if error.errno not in (errno.ECONNABORTED, errno.EINTR):  # this one has gone; others may wait
                 raise
 
 

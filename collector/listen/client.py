@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 # a quiet one little memory. When the reserve is half full pieces are small, so that ten thousand stay within.
 _READ_BYTES = 256 * 1024
 _READ_BYTES_WHEN_TIGHT = 4 * 1024
-# A piece of tiny frames has 13,000: too many to keep others waiting for.
+# A piece of tiny frames has 13,000 of them: too many for others to wait for.
 _MAX_BATCH = 1000
 _READABLE = 1  # of a watcher: libev's EV_READ
 # A client whose machine is gone is found after two minutes: a minute of silence, then four probes.
@@ -139,7 +139,7 @@ class Client:
             how = self._why if self._state is State.ENDED else f"{error.strerror or error}"
         except FrameError as fault:
             how = f"{fault}{self._blame(fault)}; closing"
-        except Exception:  # one client's greenlet is not to end without a word, whatever it tripped over
+        except Exception:  # whatever a client's greenlet trips over, it does not end without a word
             by = {"by": self.host}
             log.exception("client %s: a fault in the collector; closing", self.peer, extra=by)
             self._service.stats.faults_total["client"] += 1
@@ -265,7 +265,7 @@ class Client:
             del data, payloads  # a hundred busy clients would keep 50 MB while they wait for their turn
             if not filled and not pending():
                 self._acknowledge()
-                wait(readable)  # who asks once more is most likely told to wait, which takes as long as this
+                wait(readable)  # another recv() would most likely say that there is nothing, and take as long
             else:
                 gevent.idle(_ONCE_A_TURN)  # a busy client gives way after each full piece
 
@@ -286,7 +286,7 @@ class Client:
             self._service.deliver(payloads[begin : begin + _MAX_BATCH], self.host, self.peer)
 
     def _not_reading(self, call: Callable[..., None], *arguments: object) -> None:
-        """Do what may wait: a client is not to be blamed for the time in which nobody reads it."""
+        """Make a call that may wait: a client is not blamed for the time in which nobody reads it."""
         begun = time.monotonic()
         self.waiting = True
         call(*arguments)
@@ -326,7 +326,7 @@ class Client:
     # --- The end ---
 
     def _finish(self, why: str) -> None:
-        """Read nothing of it any more, and give back what it holds."""
+        """Be ENDED: nothing more is read, and what it holds is given back."""
         self._state = State.ENDED
         self._why = why
         self._incomplete.release(self)
@@ -357,7 +357,7 @@ class Client:
         level = logging.ERROR if self._misled else logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %s, %s%s"
         why = f": {how}" if how else ""
-        # One reason, whatever the numbers in it: there are only so many.
+        # One reason, whatever the numbers in it, so that there are only so many.
         kind = {"of": self._misled or _NUMBER.sub("N", how), "by": self.host}
         records, size = counted(self.records, "record"), counted(self.bytes, "byte")
         log.log(level, went, self.peer, records, size, why, extra=kind)

@@ -22,7 +22,7 @@ class IncompleteFrames(Generic[Owner]):
 
     def __init__(self, reserve: Reserve) -> None:
         self._reserve = reserve
-        # The one whose frame began first comes first. A frame that is thrown away as it comes holds nothing.
+        # The oldest frame comes first. A frame that is thrown away as it comes holds nothing.
         self._held: dict[Owner, int] = {}
         self._total = 0
 
@@ -30,7 +30,7 @@ class IncompleteFrames(Generic[Owner]):
         return owner in self._held
 
     def owners(self) -> list[Owner]:
-        """Return those who are inside a frame, the one that began it first in front."""
+        """Return those who are inside a frame, the one that began first in front."""
         return list(self._held)
 
     def hold(self, owner: Owner, size: int, *, anew: bool) -> Owner | None:

@@ -105,8 +105,8 @@ class Server:
     def drain(self, deadline: float) -> bool:
         """Stop accepting, read what lies in the sockets, hang up; return whether all were read to the end.
 
-        What waits in the backlog is accepted, however long there is no descriptor for it. What is left at the
-        *deadline*, by the monotonic clock, is logged.
+        Those in the backlog are accepted, however long they wait for a descriptor. What is left when the
+        monotonic clock shows *deadline* is logged.
         """
         gevent.killall(self._acceptors)
         patience = _PATIENCE * self._service.listen.drain_seconds
@@ -132,7 +132,7 @@ class Server:
         return not (fault or self._clients)
 
     def _accept_waiting(self) -> OSError | None:
-        """Accept what waits in the backlogs; close those that are empty, and return why others are not."""
+        """Accept everybody in the backlogs; close those that are empty, and return why others are not."""
         fault = None
         for listener in self._listeners[:]:
             if why := accept_waiting(listener, self._serve):
@@ -154,18 +154,18 @@ class Server:
         try:
             if client.admit():
                 client.receive()
-        finally:  # whatever became of it, it is not to be waited for
+        finally:  # whatever became of the client, a drain must not wait for it
             self._clients.discard(client)
             self._stats.clients -= 1
             client.sock.close()
 
     def _sweep(self) -> None:
-        """Once a second: hang up who has begun a frame and not finished it in time."""
+        """Once a second, hang up those who have begun a frame and not finished it in time."""
         while True:
             gevent.sleep(_SWEEP_SECONDS)
             limit = self._service.listen.frame_timeout_seconds
             late = time.monotonic() - limit
             for client in self._incomplete.owners():
-                # What lies in the socket may be the rest of the frame: then it is us who are late.
+                # What lies in the socket may be the rest of the frame: then we are the ones who are late.
                 if client.begun_at <= late and not client.waiting and not client.bytes_waiting():
                     client.hang_up(f"a frame was not finished within frame_timeout_seconds = {limit}")

@@ -1,6 +1,6 @@
-"""Listening sockets: opened by name or path, and looked at where somebody else has opened them.
+"""Listening sockets: opened by name or path, or checked where somebody else has opened them.
 
-Says where they are in the words of log lines, and where to reach them. Knows no client, and loads no gevent.
+Also how an address is written in log lines, and how to reach it. Knows no client and loads no gevent.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often another free port is tried: the kernel gives one that is free at the first address of a name.
+# How many free ports are tried: the kernel chooses one that is free at the first address of a name only.
 _TRIES = 10
 _IPV6 = 6
-# Names may have addresses of other machines, and ::1 where IPv6 is switched off.
+# A name may have addresses of other machines, or ::1 although IPv6 is switched off.
 _NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _REMEDY = "the socket unit needs ListenStream=, with a path or an address of IPv4 or IPv6, and Accept=no"
@@ -40,7 +40,7 @@ def host_port(address: object) -> tuple[str, str]:
 
 
 def is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    """Tell whether a host, as host_port() gives it, is in one of *networks*; "unix" is in none."""
+    """Tell whether *host*, as host_port() returns it, is in one of *networks*; "unix" is in none."""
     if not networks or host == "unix":
         return False
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -48,7 +48,7 @@ def is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6
 
 
 def to_reach(host: str) -> str:
-    """Return the address or name by which this machine reaches what listens on *host*."""
+    """Return the address or name at which this machine reaches what listens on *host*."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -64,9 +64,9 @@ def to_reach(host: str) -> str:
 
 
 def open_all(listen: Listen, admin: Admin | None) -> list[socket.socket]:
-    """Return listening sockets, TCP and, where it is set, Unix. Raises OSError. The caller closes them.
+    """Return listening sockets: TCP, and Unix if that is set. Raises OSError. The caller closes them.
 
-    The admin port is only tried: the worker opens it, and may not be able to, later.
+    The admin port is only tried: the worker opens it later, and survives if it cannot.
     """
     opened: list[socket.socket] = []
     see = "[listen] host and port"
@@ -89,7 +89,7 @@ def open_all(listen: Listen, admin: Admin | None) -> list[socket.socket]:
 def open_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
     """Return a listening socket for each address of *host*, all at one port. The caller closes them.
 
-    An address that this machine does not have is left out, with a warning, as long as there is another.
+    An address that this machine does not have is left out with a warning, as long as there is another.
     Raises OSError, whose `strerror` names the address.
     """
     opened, left_out = _open_tcp(host, port, backlog)
@@ -99,9 +99,9 @@ def open_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
 
 
 def try_host(host: str) -> list[str]:
-    """Return what there is to say of a *host* that can be listened on, found by any free port.
+    """Try to listen on *host*, at any free port; return a line for each address that is left out.
 
-    Raises OSError where it cannot.
+    Raises OSError if it cannot be listened on.
     """
     opened, left_out = _open_tcp(host, 0, 1)
     for sock in opened:
@@ -128,7 +128,7 @@ def _open_tcp(host: str, port: int, backlog: int) -> tuple[list[socket.socket], 
 def _open_addresses(
     name: str, addresses: Iterable[tuple[int, Any]], backlog: int
 ) -> tuple[list[socket.socket], list[str]]:
-    """Return listening sockets, and what to say of addresses that are left out. Raises OSError."""
+    """Return listening sockets, and a line for each address that is left out. Raises OSError."""
     opened: list[socket.socket] = []
     left_out: list[OSError] = []
     try:
@@ -158,13 +158,13 @@ def _open_address(family: int, address: Any, backlog: int) -> socket.socket:  # 
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         if address[0] == "::" and error.errno == errno.EAFNOSUPPORT:
-            # Every address there is, without IPv6 in the kernel.
+            # Every address, on a kernel without IPv6.
             return _open_address(socket.AF_INET, ("0.0.0.0", address[1]), backlog)  # noqa: S104 - asked for
         raise
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # "::" takes IPv4 too, whatever net.ipv6.bindv6only says.
+            # "::" accepts IPv4 too, whatever net.ipv6.bindv6only says.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(address)
         sock.listen(backlog)
@@ -175,14 +175,14 @@ def _open_address(family: int, address: Any, backlog: int) -> socket.socket:  # 
 
 
 def _open_unix(listen: Listen) -> socket.socket:
-    """Open the Unix socket; what a collector that was killed left at its path is replaced, nothing else."""
+    """Open the Unix socket; only what a killed collector left at its path is replaced."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         with suppress(FileNotFoundError):
             if stat.S_ISSOCK(os.lstat(listen.unix).st_mode) and not _somebody_listens(listen.unix):
                 os.unlink(listen.unix)
         sock.bind(listen.unix)
-        # Who may connect is decided by the directory the socket is in, and here: the owner and the group.
+        # Who may connect is decided by the directory of the socket, and here: its owner and its group.
         os.chmod(listen.unix, 0o660)
         sock.listen(listen.backlog)
     except OSError as error:
@@ -201,9 +201,9 @@ def _somebody_listens(path: str) -> bool:
 
 
 def take_over(fd: int) -> socket.socket:
-    """Return the listening socket that was passed as *fd*.
+    """Return the listening socket that was passed as descriptor *fd*.
 
-    Raises OSError, with the remedy, where it is none of ours to listen on.
+    Raises OSError, which names the remedy, if it is not a socket that clients could connect to.
     """
     try:
         sock = socket.socket(fileno=fd)

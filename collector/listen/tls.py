@@ -1,6 +1,6 @@
-"""What a TLS server needs, loaded from its files: by the server to use it, and by `check` to try it.
+"""What a TLS server needs, loaded from its files: the server uses it, and `check` tries it.
 
-The dates of certificates are read here too, for the ssl module tells those of its own side to nobody.
+The dates of certificates are read here too: the ssl module does not tell those of its own side.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The names of what OpenSSL takes for a certificate.
+# Every name under which OpenSSL accepts a certificate.
 _PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]+)-----END ")
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
-# Certificates of ten thousand clients take as much.
+# The certificates of ten thousand clients take this much.
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _VERSION, _UTC_TIME, _LONG_FORM = 0xA0, 0x17, 0x80
 _RENEW = "put a new one in its place and send SIGHUP"
@@ -38,23 +38,23 @@ class Certificate(NamedTuple):
     end: datetime
 
     def trouble(self, now: datetime) -> str:
-        """Return what is wrong with its dates at a time, "" if nothing is."""
+        """Return what is wrong with its dates at the time *now*, "" if nothing is."""
         if now > self.end:
             return f"expired on {self.end:%Y-%m-%d}"
         return f"is not valid before {self.begin:%Y-%m-%d}" if now < self.begin else ""
 
 
 class ServerTls(NamedTuple):
-    """What clients are served with, and the certificates of which that was made."""
+    """What clients are served with, and the certificates it was made from."""
 
     context: ssl.SSLContext
     files: Tls
     chain: list[Certificate]
-    """The server's own, and those that lead from it to an authority."""
+    """The server's own, then those that lead from it to an authority."""
     client_ca: list[Certificate]
 
     def changes(self, before: ServerTls | None) -> list[str]:
-        """Return what of the files' contents is another than it was, in words."""
+        """Return what has changed in the contents of the files, in words."""
         changes = []
         if before is None or self.chain != before.chain:
             until = f"{self.chain[0].end:%Y-%m-%d}"
@@ -65,7 +65,7 @@ class ServerTls(NamedTuple):
         return changes
 
     def troubles(self) -> list[str]:
-        """Return what is wrong with the dates of its certificates by now, a line each."""
+        """Return what is wrong with the dates of its certificates now, one line each."""
         now = datetime.now(timezone.utc)
         own, *issuers = self.chain
         lines = []
@@ -78,7 +78,7 @@ class ServerTls(NamedTuple):
         return [f"{line}; {_RENEW}" for line in lines]
 
     def warn(self) -> None:
-        """Log what is wrong with the dates."""
+        """Log what is wrong with the dates of its certificates."""
         for line in self.troubles():
             log.warning("%s", line)
 
@@ -86,7 +86,7 @@ class ServerTls(NamedTuple):
 def _date_troubles(
     what: str, certificates: list[Certificate], now: datetime, effect: str, first: int = 1
 ) -> list[str]:
-    """Return what is wrong with certificates, of which the *first* has that number in the file *what*."""
+    """Return what is wrong with *certificates*, which are numbered from *first* in the file *what*."""
     number_of_all = first + len(certificates) - 1
     return [
         f"{what}: certificate {number} of {number_of_all} {why}: {effect}"
@@ -96,7 +96,7 @@ def _date_troubles(
 
 
 class TlsError(OSError):
-    """Files of [listen.tls] cannot be used: `faults` says of each by name why."""
+    """Files of [listen.tls] cannot be used: `faults` names each of them and says why."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -104,28 +104,28 @@ class TlsError(OSError):
 
 
 def load(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:
-    """Return what the files make, with a context of a *kind*: the server's is gevent's, not loaded here.
+    """Return what the files make. The server passes gevent's *kind* of context, which is not loaded here.
 
     Raises TlsError.
     """
     context = kind(ssl.PROTOCOL_TLS_SERVER)
     # A client that only sends never reads the session tickets of TLS 1.3. Unread, they make its close() reset
-    # the connection, and what we have not read by then is gone. No handler resumes a session anyway.
+    # the connection, and what we have not read by then is lost. No handler resumes a session anyway.
     context.num_tickets = 0
     faults: list[str] = []
     chain = _certificates("certificate", tls.certificate, faults)
     has_key = _has_private_key(tls.private_key, faults)
     if chain and has_key:
         try:
-            # A password, which none has: else one is asked for on the terminal, and start waits.
+            # No key has a password. Without one here, OpenSSL would ask for it on the terminal and wait.
             context.load_cert_chain(tls.certificate, tls.private_key, password="")
         except OSError as error:  # ssl.SSLError is one
             faults.append(_mismatch(tls, error))
     client_ca = _certificates("client_ca", tls.client_ca, faults) if tls.client_ca else []
     if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
-        # An intermediate authority that the operator has named is trusted by itself. Without this nobody whom
-        # it has signed would be let in where its root is not in the file.
+        # An intermediate authority that the operator has named is trusted by itself. Without this flag,
+        # nobody whom it has signed would be let in unless its root is in the file as well.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(tls.client_ca)
     if faults:
@@ -134,7 +134,7 @@ def load(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:
-    """Return what a client on this machine needs, which knows no name of the server's but its files.
+    """Return what a client on this machine needs; it knows the server by its files, not by a name.
 
     Raises TlsError.
     """
@@ -145,7 +145,8 @@ def client_context(tls: Tls) -> ssl.SSLContext:
     if _certificates("certificate", tls.certificate, faults):
         context.load_verify_locations(tls.certificate)
     if tls.client_ca and not faults and _has_private_key(tls.private_key, faults):
-        # The server's own is the only one at hand, and a client's as well where the authority lets it be.
+        # The server's own certificate is the only one at hand; it serves a client too, if the authority
+        # allows that.
         context.load_cert_chain(tls.certificate, tls.private_key, password="")
     if faults:
         raise TlsError(faults)
@@ -157,9 +158,9 @@ def _fault(key: str, path: str, why: object) -> str:
 
 
 def _read(key: str, path: str, faults: list[str]) -> bytes:
-    """Return what is in a file, as much as a PEM file can be meant to have; b"", with a fault, if nothing."""
+    """Return the contents of a file, no more than a PEM file may have; b"" and a fault if there are none."""
     try:
-        # What is no file, a FIFO say, is not waited for.
+        # Anything but a file, a FIFO say, is not waited for.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 faults.append(_fault(key, path, "is no regular file"))
@@ -174,7 +175,7 @@ def _read(key: str, path: str, faults: list[str]) -> bytes:
 
 
 def _certificates(key: str, path: str, faults: list[str]) -> list[Certificate]:
-    """Return the certificates in a PEM file; none, with a fault, if one of them is not to be used."""
+    """Return the certificates in a PEM file; none, and a fault, if one of them cannot be used."""
     data = _read(key, path, faults)
     texts = _PEM.findall(data)
     if data and not texts:
@@ -206,7 +207,7 @@ def _has_private_key(path: str, faults: list[str]) -> bool:
 
 
 def _mismatch(tls: Tls, error: OSError) -> str:
-    """Return the fault of a certificate and a key, each sound as far as it can be told by itself."""
+    """Return the fault of a certificate and a key that do not load together; each by itself looks sound."""
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return _fault("private_key", tls.private_key, f"it is not the key of {shown(tls.certificate)}")
@@ -221,7 +222,7 @@ def _reason(error: OSError) -> str:
 
 
 def _validity(der: bytes) -> tuple[datetime, datetime]:
-    """Return from when until when a certificate is valid (RFC 5280, 4.1). Raises IndexError or ValueError."""
+    """Return from when until when a certificate is valid (RFC 5280, 4.1). Raises IndexError, ValueError."""
     to_be_signed = _values(_values(der)[0][1])[0][1]
     # [version], serialNumber, signature, issuer, validity, subject...
     values = [value for tag, value in _values(to_be_signed) if tag != _VERSION]
@@ -230,7 +231,7 @@ def _validity(der: bytes) -> tuple[datetime, datetime]:
 
 
 def _values(der: bytes) -> list[tuple[int, bytes]]:
-    """Return the values, each with its tag, that stand one after the other in *der* (X.690, 8.1)."""
+    """Return the values that follow each other in *der*, each with its tag (X.690, 8.1)."""
     found = []
     at = 0
     while at < len(der):
@@ -246,6 +247,6 @@ def _values(der: bytes) -> list[tuple[int, bytes]]:
 
 
 def _time(tag: int, text: str) -> datetime:
-    if tag == _UTC_TIME:  # of the years from 1950 to 2049
+    if tag == _UTC_TIME:  # years 1950 to 2049
         text = ("19" if text >= "50" else "20") + text
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
