@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from collector.listen.sockets import is_in
 
 if TYPE_CHECKING:
-    from collector.config.load import Listen
+    from collector.config.tables import Listen
     from collector.listen.tls import ServerTls
     from collector.reserve import Reserve
     from collector.stats import Stats
