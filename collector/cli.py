@@ -70,7 +70,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         parser.parse_args(rest[:1])
     name = rest.pop(0) if rest and not rest[0].startswith("-") else "run"
     if name not in commands:
-        meant = _meant(name, commands) or f"; there are {', '.join(commands)}"
+        meant = _meant(name.lower(), commands) or f"; there are {', '.join(commands)}"
         parser.error(f"{name}: no such command{meant}")
     return commands[name].parse([*before, *rest])
 

@@ -65,6 +65,7 @@ def test_of_two_configurations_the_one_behind_the_command_holds(tmp_path: Path) 
     ("arguments", "usage", "fault"),
     [
         (["tial"], "collector [-c FILE]", "tial: no such command; did you mean tail?"),
+        (["CHECK"], "collector [-c FILE]", "CHECK: no such command; did you mean check?"),
         (
             ["-c", "x", "chekc", "--json"],
             "collector [-c FILE]",

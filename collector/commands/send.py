@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Tls
 
+# Over TLS a hang-up comes in several forms.
+_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # A collector whose reserve is full may not read for a while.
 _READ_SECONDS = 10.0
 
@@ -76,6 +78,8 @@ def _records(options: argparse.Namespace) -> Iterator[logging.LogRecord]:
     """Yield the record of the message, or one of each line of standard input as it comes."""
     texts: Iterator[str] = iter([" ".join(options.message)])
     if options.message == ["-"]:
+        if sys.stdin is None:  # closed: there is nothing to send
+            return
         texts = (line.rstrip(b"\r\n").decode("utf-8", "backslashreplace") for line in sys.stdin.buffer)
     for text in texts:
         yield logging.LogRecord(options.logger, options.level, __file__, 0, text, None, None, "send")
@@ -86,13 +90,12 @@ def _wait_until_read(sock: socket.socket) -> None:
     if isinstance(sock, ssl.SSLSocket):
         # unwrap() would wait for an answer, and take the refusal of a certificate for one.
         sock.settimeout(0)
-        with suppress(ssl.SSLWantReadError):
+        with suppress(ssl.SSLWantReadError, *_HANG_UPS):
             sock.unwrap()
         sock.settimeout(_READ_SECONDS)
     else:
         sock.shutdown(socket.SHUT_WR)
-    # Over TLS a hang-up comes in several forms.
-    with suppress(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+    with suppress(*_HANG_UPS):
         sock.recv(1)
 
 

@@ -6,6 +6,7 @@ values must fit together, and of no setting what it is used for.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import functools
 import os
@@ -277,6 +278,8 @@ def _read(file: str) -> str:
         raise ConfigError([f"{file}: cannot be read: {reason}; give the path of a TOML file"]) from fault
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError([f"{file}: is larger than {MAX_FILE_BYTES} bytes; give the path of a TOML file"])
+    if data.startswith(codecs.BOM_UTF8):  # which no editor shows
+        raise ConfigError([f"{file}: line 1: begins with a byte order mark; save the file without one"])
     try:
         return data.decode()
     except UnicodeDecodeError as fault:

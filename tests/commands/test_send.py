@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -88,6 +89,26 @@ def test_over_tls_the_certificate_of_the_configuration_is_trusted_whatever_its_n
     assert "certificate" in result.stderr.lower()
 
 
+def test_a_server_that_hangs_up_once_it_has_read_all_has_read_all(tmp_path: Path, certificates: Path) -> None:
+    """A collector may be quicker to hang up than the command is to look for it."""
+    config = tmp_path / "c.toml"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config.write_text(f"[listen]\nport = {server.getsockname()[1]}\n{tls_table(certificates)}")
+        command = [sys.executable, "-m", "collector", "send", "-c", str(config), "-"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True) as sending:
+            assert sending.stdin
+            assert sending.stderr
+            with context.wrap_socket(server.accept()[0], server_side=True) as client:
+                sending.stdin.write("hello\n")
+                sending.stdin.flush()
+                assert b"hello" in client.recv(1000)
+            sending.stdin.close()
+            assert (0, "") == (sending.wait(30), sending.stderr.read())
+
+
 def test_where_clients_need_certificates_it_takes_the_unix_socket_or_says_that_it_is_not_read(
     make_collector: MakeCollector,
     certificates: Path,
@@ -126,6 +147,12 @@ def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert 2 == result.returncode
     (fault,) = result.stderr.splitlines()
     assert f'certificate = "{tmp_path}/a.pem" cannot be loaded: No such file or directory' in fault
+
+
+def test_standard_input_that_is_closed_has_no_lines(collector: Collector) -> None:
+    command = f"exec {sys.executable} -m collector send --port {collector.port} - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False)
+    assert (0, b"") == (done.returncode, done.stderr)
 
 
 def test_each_line_of_standard_input_is_a_record(collector: Collector) -> None:

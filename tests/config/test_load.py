@@ -1528,6 +1528,13 @@ def test_a_file_that_is_not_utf8_is_one_fault_with_its_line(tmp_path: Path) -> N
     assert only_fault(file) == f"{file}: line 2: is not UTF-8; save the file in that encoding"
 
 
+def test_a_byte_order_mark_which_no_editor_shows_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"\xef\xbb\xbf[listen]\nport = 9020\n")
+
+    assert only_fault(file) == f"{file}: line 1: begins with a byte order mark; save the file without one"
+
+
 def test_a_file_without_end_is_one_fault() -> None:
     assert only_fault("/dev/zero") == (
         "/dev/zero: is larger than 1048576 bytes; give the path of a TOML file"
