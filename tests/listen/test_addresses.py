@@ -198,8 +198,8 @@ def test_the_container_works_in_networks_of_either_family(
     top = inside(collector, *command, "top", "-n", "1", "-c", str(collector.config))
     assert (0, "") == (top.returncode, top.stderr)
     follow = "import sys; from collector.config.load import load\n"
-    follow += "from collector.readback.follow import Stream\n"
-    follow += "print(Stream(load(sys.argv[1]), '', 0).connect())"  # why there is no stream
+    follow += "from collector.admin.client import Subscription\n"
+    follow += "print(Subscription(load(sys.argv[1]).admin, '', 0).connect())"  # why there is no stream
     stream = inside(collector, sys.executable, "-c", follow, str(collector.config))
     assert ("\n", "") == (stream.stdout, stream.stderr)
     assert 0 == collector.stop()
