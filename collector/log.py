@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from collector.escape import escape
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -92,8 +94,6 @@ class _Formatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's name and type
         """Return a traceback, escaped and cut; its lines are indented, so that none looks like an event."""
-        from collector.format.lines import escape  # noqa: PLC0415 - what reads records is not loaded for a log alone
-
         text = super().formatException(ei)
         if len(text) > _MAX_TRACEBACK_CHARACTERS:
             text = f"{text[:_MAX_TRACEBACK_CHARACTERS]}..."

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.format.lines import escape
+from collector.escape import escape
 from collector.listen.sockets import host_port, to_reach
 from collector.log import counted
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from collector.admin.client import AdminClient
 from collector.config.load import ConfigError, load
+from collector.escape import escape
 from collector.exits import EXIT_OK, reader_may_leave
-from collector.format.lines import escape
 
 if TYPE_CHECKING:
     import argparse

@@ -10,7 +10,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector.format.lines import escape, renderer
+from collector.escape import escape
+from collector.format.lines import renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
 from collector.names import OVERFLOW_FILE, file_name

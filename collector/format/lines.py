@@ -16,6 +16,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.config.checks import TEXT_FIELD
+from collector.escape import HARMLESS, NEWLINE, escape, unbroken
 from collector.pickles.brief import brief, jsonable_values
 from collector.pickles.meanings import scalar_of
 from collector.wire.records import HEAD, SITE, STANDARD, TAIL, fields_of
@@ -30,17 +31,8 @@ if TYPE_CHECKING:
 
 ABSENT = "-"
 _MICROS = 1_000_000
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
-_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
-# bytes.translate() is the fastest way to find out that a text is harmless: twice as fast as isprintable().
-_NEWLINE = ord("\n")
-_HARMLESS = bytes(
-    byte if chr(byte).isascii() and chr(byte).isprintable() and chr(byte) != "\\" else _NEWLINE
-    for byte in range(256)
-)
-_UNBROKEN = bytes(byte if chr(byte) == "\\" else _HARMLESS[byte] for byte in range(256))
-_HARMLESS_IN_JSON = _HARMLESS.replace(b'"', b"\n")
+_HARMLESS_IN_JSON = HARMLESS.replace(b'"', b"\n")
 _NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
 
 
@@ -50,26 +42,6 @@ def renderer(form: Format) -> Render:
     Its result ends in a newline, and may hold others and lone surrogates: encode it with "backslashreplace".
     """
     return _json_renderer() if form.style == "json" else _text_renderer(form)
-
-
-def escape(text: str) -> str:
-    r"""Write C0 and C1 controls, U+2028, U+2029 and the backslash as Python would: `\n`, `\x1b`, `\\`."""
-    if text.isascii():
-        if _NEWLINE not in text.encode().translate(_HARMLESS):  # nearly every text ends here
-            return text
-    elif text.isprintable() and "\\" not in text:
-        return text
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def unbroken(text: str) -> str:
-    r"""Write C0 and C1 controls, U+2028 and U+2029 as Python would; `C:\new` stays as it is."""
-    if text.isascii():
-        if _NEWLINE not in text.encode().translate(_UNBROKEN):
-            return text
-    elif text.isprintable():
-        return text
-    return _BREAKING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class _Clock:
@@ -292,7 +264,7 @@ def _json_renderer() -> Render:
             micros = 0.0
         # Most need no escapes, which takes a fraction of the time to find out.
         if message.isascii():
-            plain = _NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
+            plain = NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
         else:
             plain = message.isprintable() and '"' not in message and "\\" not in message
         quoted = f'"{message}"' if plain else _one_line(encode_basestring(message))

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.config.tables import Format
-from collector.format.lines import escape, renderer, unbroken
+from collector.escape import escape, unbroken
+from collector.format.lines import renderer
 from collector.pickles.brief import jsonable
 from collector.wire.records import Record, checked
 
