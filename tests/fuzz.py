@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from collector.config.load import load
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.pickles.reader import RecordError
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import FrameSplitter

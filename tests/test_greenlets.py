@@ -288,7 +288,7 @@ def test_a_client_whose_greenlet_raises_is_hung_up_and_the_next_is_read(
 
 @pytest.mark.slow
 def test_a_record_whose_rendering_raises_costs_itself_alone(spoiled: Callable[[str], Spoiled]) -> None:
-    collector = spoiled("collector.format.lines:_Clock.move")
+    collector = spoiled("collector.format.clock:Clock.move")
     collector.send(b"".join(map(make_frame, ("one", "two", "three"))))
     within(SECONDS, lambda: messages(collector) == ["two", "three"])
     collector.told("render")

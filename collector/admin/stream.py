@@ -18,7 +18,7 @@ from gevent.socket import socket as gevent_socket
 
 from collector.admin import regex_process
 from collector.config.tables import Format
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.escape import escape
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
 from collector.names import OVERFLOW_FILE, file_name

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collector.config.tables import Format
 from collector.escape import escape, unbroken
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.pickles.brief import jsonable
 from collector.wire.records import Record, checked
 

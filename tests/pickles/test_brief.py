@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collector.config.tables import Format
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.pickles.reader import read
 from collector.wire.records import checked
 from tests.support.places import DATA

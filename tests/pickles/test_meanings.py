@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.config.tables import Format
-from collector.format.lines import renderer
+from collector.format.renderer import renderer
 from collector.pickles.brief import brief, jsonable
 from collector.pickles.meanings import scalar_of
 from collector.pickles.placeholder import Placeholder, Text
