@@ -21,40 +21,52 @@ if TYPE_CHECKING:
 
     from collector.wire.records import Fragment, Record
 
+KEY_OF = {
+    "asctime": "timestamp",
+    "levelname": "level",
+    "name": "logger",
+    "message": "message",
+    "msg": "message",
+    "exc_text": "exception",
+    "stack_info": "stack",
+    "client": "client",
+    "process": "process",
+    "processName": "process_name",
+    "thread": "thread",
+    "threadName": "thread_name",
+    "taskName": "task_name",
+    "pathname": "file",
+    "lineno": "line",
+    "funcName": "function",
+}
+"""The key that an attribute of a LogRecord has in a line of JSON, in the order of the line."""
+
 _MICROS = 1_000_000
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _HARMLESS_IN_JSON = HARMLESS.replace(b'"', b"\n")
-# Members that stand together in a line: key, attribute.
-_JSON_LEVEL = (("level", "levelname"),)
-_JSON_LOGGER = (("logger", "name"),)
-_JSON_EXCEPTION = (("exception", "exc_text"), ("stack", "stack_info"))
-_JSON_ORIGIN = (
-    ("process", "process"),
-    ("process_name", "processName"),
-    ("thread", "thread"),
-    ("thread_name", "threadName"),
-    ("task_name", "taskName"),
-)
-_JSON_PLACE = (("file", "pathname"), ("line", "lineno"), ("function", "funcName"))
+# Attributes that stand together in a line.
+_EXCEPTION = ("exc_text", "stack_info")
+_ORIGIN = ("process", "processName", "thread", "threadName", "taskName")
+_PLACE = ("pathname", "lineno", "funcName")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 def json_renderer() -> Callable[[Record, str], str]:
     """Return the function that renders a record, from a given `address:port`, as an object of JSON."""
-    clock = Clock('{"timestamp":"%Y-%m-%dT%H:%M:%S.', time.gmtime)
+    clock = Clock(f'{{"{KEY_OF["asctime"]}":"%Y-%m-%dT%H:%M:%S.', time.gmtime)
 
     def render_head(head: Fragment) -> str:
-        logger = head.rendered["JSON"] = f'{_members(_JSON_LOGGER, head.fields)},"message":'
+        logger = head.rendered["JSON"] = f'{_members(("name",), head.fields)},"{KEY_OF["message"]}":'
         return logger
 
     def render_site(site: Fragment) -> tuple[str, str, str]:
-        members = [_members(keys, site.fields) for keys in (_JSON_LEVEL, _JSON_EXCEPTION, _JSON_PLACE)]
+        members = [_members(names, site.fields) for names in (("levelname",), _EXCEPTION, _PLACE)]
         level, exception, place = members
-        made = site.rendered["JSON"] = f'Z"{level}', f'{exception},"client":"', place
+        made = site.rendered["JSON"] = f'Z"{level}', f'{exception},"{KEY_OF["client"]}":"', place
         return made
 
     def render_tail(tail: Fragment) -> str:
-        origin = tail.rendered["JSON"] = f'"{_members(_JSON_ORIGIN, tail.fields)}'
+        origin = tail.rendered["JSON"] = f'"{_members(_ORIGIN, tail.fields)}'
         return origin
 
     def render(record: Record, client: str) -> str:
@@ -85,9 +97,9 @@ def json_renderer() -> Callable[[Record, str], str]:
     return render
 
 
-def _members(keys: Sequence[tuple[str, str]], fields: Mapping[str, Any]) -> str:
-    """Return the members of those *fields* that are not absent, a comma before each."""
-    present = [(key, fields[name]) for key, name in keys if fields.get(name) is not None]
+def _members(names: Sequence[str], fields: Mapping[str, Any]) -> str:
+    """Return the members for those of *names* that *fields* have, a comma before each."""
+    present = [(KEY_OF[name], fields[name]) for name in names if fields.get(name) is not None]
     return "".join(f',"{key}":{_one_line(_encode(value))}' for key, value in present)
 
 

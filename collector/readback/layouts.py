@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from collector.config.checks import TEXT_FIELD
 from collector.config.tables import Format
 from collector.config.toml_text import shown
+from collector.format.json_lines import KEY_OF
 from collector.readback.times import TimeFormat, day_of
 from collector.wire.records import STANDARD
 
@@ -24,26 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collector.config.tables import Config
-
-KEY_OF = {
-    "asctime": "timestamp",
-    "levelname": "level",
-    "name": "logger",
-    "message": "message",
-    "msg": "message",
-    "exc_text": "exception",
-    "stack_info": "stack",
-    "client": "client",
-    "process": "process",
-    "processName": "process_name",
-    "thread": "thread",
-    "threadName": "thread_name",
-    "taskName": "task_name",
-    "pathname": "file",
-    "lineno": "line",
-    "funcName": "function",
-}
-"""The key in a JSON line of an attribute of a LogRecord."""
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
