@@ -11,8 +11,6 @@ from collector.log import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collector.wire.records import Fragment
-
 OTHER = "other"
 """Stands for what there were too many of to be counted one by one. No name of a logger is shown as this."""
 DROP_REASONS = (
@@ -80,28 +78,28 @@ class Stats:
         """By what they were too many or too old for."""
         self.deleted_bytes_total = 0
         self.count_up: Callable[[], None] = lambda: None
-        """Counts what was read since the last time by logger and level, fragment by fragment."""
+        """Counts what was read since the last time, by logger and level."""
         self._loggers: Counter[str] = Counter()
         self._levels: Counter[str] = Counter()
         self._other_loggers = 0
 
-    def count_fragment(self, fragment: Fragment) -> None:
-        """Count the records that had *fragment*: a head by logger, a site by level. It begins anew."""
-        count, fragment.count = fragment.count, 0
-        if "name" in fragment.fields:
-            if fragment.shared:
-                self.fragment_hits_total += count
-            else:
-                self.fragment_misses_total += count
-            self._loggers[_bounded(fragment.fields["name"])] += count
-            if len(self._loggers) > _MAX_NAMES:
-                kept = Counter(dict(self._loggers.most_common(_MAX_NAMES // 2)))
-                self._other_loggers += self._loggers.total() - kept.total()
-                self._loggers = kept
+    def count_logger(self, name: object, records: int, *, remembered: bool) -> None:
+        """Count *records* of a logger; *remembered*: they were put together from fragments."""
+        if remembered:
+            self.fragment_hits_total += records
         else:
-            name = _bounded(fragment.fields.get("levelname"))
-            is_new = name not in self._levels
-            self._levels[OTHER if is_new and len(self._levels) >= _MAX_LEVELS else name] += count
+            self.fragment_misses_total += records
+        self._loggers[_bounded(name)] += records
+        if len(self._loggers) > _MAX_NAMES:
+            kept = Counter(dict(self._loggers.most_common(_MAX_NAMES // 2)))
+            self._other_loggers += self._loggers.total() - kept.total()
+            self._loggers = kept
+
+    def count_level(self, name: object, records: int) -> None:
+        """Count *records* of a level, by its name."""
+        bounded = _bounded(name)
+        is_new = bounded not in self._levels
+        self._levels[OTHER if is_new and len(self._levels) >= _MAX_LEVELS else bounded] += records
 
     def count_write_error(self, error: OSError) -> None:
         """Count a failed try to write, by the name of its errno."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collector.stats import OTHER, Stats
-from collector.wire.records import Fragment
 from tests.support.admin import ADMIN, SECONDS, ask, difference, log, stats
 from tests.support.frames import make_frame
 from tests.support.places import FLOOD
@@ -146,9 +145,7 @@ def test_a_million_names_of_loggers_take_bounded_memory() -> None:
     counters = Stats()
     for number in range(30_000):
         for name, count in ((f"{number}." * 1000, 1), ("busy", 10)):
-            fragment = Fragment({"name": name})
-            fragment.count = count
-            counters.count_fragment(fragment)
+            counters.count_logger(name, count, remembered=False)
     (first, *_, last) = counters.loggers(100)
 
     assert ("busy", 300_000) == first

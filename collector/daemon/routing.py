@@ -116,7 +116,7 @@ class Router:
         self._rollovers: dict[str, Rollover] = {}
         """Of the files that rules name."""
         self._respelled = -1
-        self._reader = RecordReader(config.listen.python2_encoding, stats.count_fragment)
+        self._reader = RecordReader(config.listen.python2_encoding, stats)
         stats.count_up = self._reader.count_up
         self._names: set[str] = set()
         """The files that names from the wire have made."""

@@ -14,6 +14,7 @@ from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.pickles.reader import RecordError, read, read_items
+from collector.stats import Stats
 from collector.wire.payloads import read_fields
 from collector.wire.records import (
     END_OF_TIME,
@@ -149,15 +150,10 @@ class _Python2(NamedTuple):
 class RecordReader:
     """Reads payloads, and remembers the fragments that they have in common."""
 
-    def __init__(
-        self, encoding: str = "utf-8", count: Callable[[Fragment], None] = lambda _fragment: None
-    ) -> None:
-        """Read byte strings from Python 2 in *encoding*.
-
-        *count* is called with each head and each site before it is forgotten, and by count_up(); it sets
-        their `count` to zero.
-        """
+    def __init__(self, encoding: str = "utf-8", stats: Stats | None = None) -> None:
+        """Read byte strings from Python 2 in *encoding*; have *stats* count by logger and level."""
         self._encoding = encoding
+        self._stats = Stats() if stats is None else stats
         self._heads = _Memory(self.count_up)
         self._sites = _Memory(self.count_up)
         self._tails = _Memory()
@@ -167,7 +163,6 @@ class RecordReader:
         self._seen: set[int] = set()
         """Hashes of heads that have come once, or more often."""
         self._last = _Tail(_times_3(), (b"", b""), b"", Fragment({}), 0)  # which no frame has
-        self._count = count
 
     def read(
         self,
@@ -233,13 +228,21 @@ class RecordReader:
         return items if items is not None and STANDARD.isdisjoint(items) else None
 
     def count_up(self) -> None:
-        """Call *count* for each fragment that records have had since the last time."""
+        """Have *stats* count what was read since the last time; done before fragments are forgotten, too."""
         heads_and_sites = [*self._heads.values(), *self._sites.values()]
         for known in self._sites_of_python_2.values():
             heads_and_sites += known[:2]
         for fragment in heads_and_sites:
             if fragment.count:
                 self._count(fragment)
+
+    def _count(self, fragment: Fragment) -> None:
+        """Have the records counted that have had *fragment*: a head by logger, a site by level."""
+        records, fragment.count = fragment.count, 0
+        if "name" in fragment.fields:
+            self._stats.count_logger(fragment.fields["name"], records, remembered=fragment.shared)
+        else:
+            self._stats.count_level(fragment.fields.get("levelname"), records)
 
     def _whole(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
         """Do what read() does for one payload, without fragments. Raises RecordError."""

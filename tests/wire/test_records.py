@@ -5,7 +5,6 @@ import logging
 import math
 import pickle
 import time
-from collections import Counter
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -16,9 +15,10 @@ from hypothesis import strategies as st
 
 from collector.pickles.placeholder import Placeholder
 from collector.pickles.reader import RecordError
+from collector.stats import Stats
 from collector.wire.fragments import RecordReader
 from collector.wire.payloads import read_fields
-from collector.wire.records import Fragment, Record, checked, fields_of, level_of, name_of
+from collector.wire.records import Record, checked, fields_of, level_of, name_of
 from tests.support.corpus import PAYLOADS, STREAMS, frames
 from tests.support.frames import make_payload
 
@@ -548,13 +548,8 @@ def test_any_record_of_a_stock_client_says_the_same_however_it_is_read(
 
 
 def test_each_record_is_counted_even_if_another_has_the_same_call_site_and_other_keys() -> None:
-    counts: Counter[str] = Counter()
-
-    def count(fragment: Fragment) -> None:
-        counts[str(fragment.fields.get("levelname"))] += fragment.count
-        fragment.count = 0
-
-    reader = RecordReader(count=count)
+    stats = Stats()
+    reader = RecordReader(stats=stats)
     payload = make_payload()
     odd = payload.replace(b"msecsq\x16G", b"msecsq\x96G").replace(
         b"relativeCreatedq\x17G", b"relativeCreatedq\x97G"
@@ -564,7 +559,7 @@ def test_each_record_is_counted_even_if_another_has_the_same_call_site_and_other
     for data in (payload, payload, odd, payload, unreadable, payload, odd):
         read_one(reader, data)
     reader.count_up()
-    assert counts["INFO"] == 7
+    assert {"INFO": 7} == stats.levels()
 
 
 def test_huge_names_are_not_remembered() -> None:
