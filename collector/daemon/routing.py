@@ -16,7 +16,7 @@ from collector.greenlets import tell
 from collector.log import counted, error_each
 from collector.names import OVERFLOW_FILE, file_name
 from collector.wire.fragments import RecordReader
-from collector.wire.framing import HEADER_BYTES
+from collector.wire.framing import HEADER_BYTES, frame
 from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Router:
             fits = len(payload) + HEADER_BYTES <= half
             kept = fits and not full
             if kept:
-                inbox.put(len(payload).to_bytes(HEADER_BYTES, "big") + payload)
+                inbox.put(frame(payload))
             too_large += not fits
             what = (peer, counted(len(payload), "byte"), fault)
             told.append((_QUARANTINED if kept else _DROPPED, fault.reason, what))

@@ -10,19 +10,16 @@ import os
 from contextlib import suppress
 from itertools import accumulate
 from mmap import PROT_READ, mmap
-from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from collector.files.append_file import AppendFile, Lines
 from collector.log import counted
 from collector.names import OLDER_QUARANTINE, QUARANTINE
-from collector.wire.framing import HEADER_BYTES
+from collector.wire.framing import HEADER_BYTES, length_at
 
 if TYPE_CHECKING:
     from collector.files.directory import LogDirectory
     from collector.stats import Stats
-
-_length_at = Struct(">L").unpack_from
 
 
 class Quarantine(AppendFile):
@@ -100,7 +97,7 @@ def _whole_frames(fd: int) -> tuple[int, int]:
     count = end = 0
     with mmap(fd, size, prot=PROT_READ) as data:
         while end + HEADER_BYTES <= size:
-            next_end = end + HEADER_BYTES + _length_at(data, end)[0]
+            next_end = end + HEADER_BYTES + length_at(data, end)
             if next_end > size:
                 break
             count, end = count + 1, next_end

@@ -13,12 +13,17 @@ from __future__ import annotations
 import codecs
 import re
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from collector.stats import HTTP, LOST_ALL, NO_LENGTH, PROXY_HEADER, TLS
 from collector.wire.proxy_header import SIGNATURE_BYTES, version_of
 
-HEADER_BYTES = 4
-_length_at = Struct(">L").unpack_from
+if TYPE_CHECKING:
+    from mmap import mmap
+
+_HEADER = Struct(">L")
+HEADER_BYTES = _HEADER.size
+_length_at = _HEADER.unpack_from
 
 DISCARD_FACTOR = 4
 """A payload up to this many times the limit is read and thrown away: hanging up costs a client more records
@@ -40,6 +45,17 @@ _FORMS = {
 }
 _REMEDIES = {TLS: "; see [listen.tls]"}
 _IN_TEXT = "\n\r\t\x1b\ufeff"  # beside what is printable; the last is the mark of UTF-8
+
+
+def frame(payload: bytes) -> bytes:
+    """Return *payload* as it is sent, its length before it."""
+    return _HEADER.pack(len(payload)) + payload
+
+
+def length_at(data: bytes | mmap, position: int) -> int:
+    """Return the length of the payload whose frame begins in *data* at *position*."""
+    length: int = _length_at(data, position)[0]
+    return length
 
 
 class FrameError(ValueError):
