@@ -28,7 +28,7 @@ from collector.wire.fragments import RecordReader
 from collector.wire.framing import FrameSplitter
 from collector.wire.payloads import read_fields
 from collector.wire.proxy_header import ProxyHeader
-from collector.wire.records import checked, name_of
+from collector.wire.records import checked, message_of, name_of
 from tests.support.corpus import STREAMS, frames, hostile
 from tests.support.places import DATA
 from tests.support.proxy_headers import BROKEN, HEADERS
@@ -58,11 +58,11 @@ def check(data: bytes) -> None:
         with contextlib.suppress(RecordError):
             fields, over = read_fields(payload)
             record = checked(fields)
-            expected = name_of(record), record[3], over
+            expected = name_of(record), message_of(record), over
         actual: object = None
         in_part: list[tuple[int, str]] = []
         for record in _reader.read([payload], [], in_part):
-            actual = name_of(record), record[3], in_part[0][1] if in_part else ""
+            actual = name_of(record), message_of(record), in_part[0][1] if in_part else ""
             assert all(render(record, "peer").endswith("\n") for render in _renders)
         assert expected == actual
     assert time.process_time() - begun < MAX_CASE_SECONDS

@@ -19,7 +19,7 @@ from gevent.socket import socket as gevent_socket
 from collector.admin import regex_process
 from collector.config.tables import Format
 from collector.format.renderer import renderer
-from collector.wire.records import level_of, name_of
+from collector.wire.records import level_of, message_of, name_of, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -77,9 +77,9 @@ class Viewer:
         if self._logger and (name := name_of(record)) != self._logger and not name.startswith(self._below):
             return False
         text = self._text
-        if not text or text in record[3].lower():
+        if not text or text in message_of(record).lower():
             return True
-        return text in str(record[1].fields.get("exc_text") or "").lower()
+        return text in traceback_of(record).lower()
 
     def offer(self, event: bytes, message: str) -> None:
         """Queue an event, or count its record as skipped if too many wait."""
@@ -144,7 +144,7 @@ class LiveStream:
                     event = event or self._event(record, peer)
                     if viewer.written:
                         with_line = with_line or _with_line(event, line)
-                    viewer.offer(with_line if viewer.written else event, record[3])
+                    viewer.offer(with_line if viewer.written else event, message_of(record))
         # Bounded: this is wall-clock time, and a batch that others hold up must not blind it for long.
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 

@@ -18,7 +18,7 @@ from collector.pickles.reader import RecordError
 from collector.stats import Stats
 from collector.wire.fragments import RecordReader
 from collector.wire.payloads import read_fields
-from collector.wire.records import Record, checked, fields_of, level_of, name_of
+from collector.wire.records import Record, checked, fields_of, level_of, message_of, name_of
 from tests.support.corpus import PAYLOADS, STREAMS, frames
 from tests.support.frames import make_payload
 
@@ -96,7 +96,7 @@ def test_every_frame_of_every_python_gives_its_name_level_and_message() -> None:
         for case, data in frames(stream):
             for _ in range(3):  # read whole, learned, and found again
                 record, over = read_with_budget(reader, data[4:])
-                message = record[3]
+                message = message_of(record)
                 assert (case["name"], case["levelno"], "") == (name_of(record), level_of(record), over), case
                 if case["message"] is not None:
                     assert case["message"] == message
@@ -153,7 +153,7 @@ def test_a_subclass_of_text_or_integer_in_any_field_is_that_text_or_integer(prot
     reader = RecordReader()
     record = read_one(reader, pickle.dumps(fields, protocol))
     found = fields_of(record)
-    assert ("apps.shop", 25, "apps.shop") == (name_of(record), level_of(record), record[3])
+    assert ("apps.shop", 25, "apps.shop") == (name_of(record), level_of(record), message_of(record))
     assert {"apps.shop"} == {found[key] for key in ("levelname", "pathname", "threadName", "exc_text")}
     assert [25, 25, 1.25] == [found[key] for key in ("lineno", "process", "created")]
     assert type(found["pathname"]) is str
