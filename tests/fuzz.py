@@ -23,7 +23,7 @@ from pathlib import Path
 
 from collector.config.load import load
 from collector.format.renderer import renderer
-from collector.pickles.reader import RecordError
+from collector.pickles.errors import RecordError
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import FrameSplitter
 from collector.wire.payloads import read_fields

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collector.config.tables import Config, Format, Rollover
     from collector.files.handler_cache import HandlerCache
     from collector.files.inbox import Inbox
-    from collector.pickles.reader import RecordError
+    from collector.pickles.errors import RecordError
     from collector.reserve import Room
     from collector.stats import Stats
     from collector.wire.records import Fragment, Record

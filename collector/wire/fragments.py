@@ -13,7 +13,8 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from collector.pickles.reader import RecordError, read, read_items
+from collector.pickles.errors import RecordError
+from collector.pickles.reader import read, read_items
 from collector.stats import Stats
 from collector.wire.payloads import read_fields
 from collector.wire.records import (

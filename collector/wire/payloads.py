@@ -10,8 +10,10 @@ import json
 import re
 from typing import Any
 
+from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE
+from collector.pickles.errors import RecordError
 from collector.pickles.meanings import fields_of
-from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError, read
+from collector.pickles.reader import read
 from collector.wire.framing import begins_as_pickle, is_text
 from collector.wire.records import NoRecordError
 

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from collector.pickles.brief import brief
+from collector.pickles.errors import RecordError
 from collector.pickles.meanings import scalar_of
 from collector.pickles.placeholder import Placeholder
-from collector.pickles.reader import RecordError
 from collector.wire.merging import merged
 
 if TYPE_CHECKING:

@@ -25,15 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.pickles.brief import brief
+from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE
+from collector.pickles.errors import RecordError
 from collector.pickles.placeholder import Placeholder
-from collector.pickles.reader import (
-    MAX_CONTAINERS,
-    MAX_DEPTH,
-    MAX_DIGITS,
-    MAX_STRUCTURE,
-    RecordError,
-    read,
-)
+from collector.pickles.reader import read
 from tests.support.corpus import STREAMS, frame, frames, hostile
 
 MiB = 1024 * 1024
@@ -261,7 +256,8 @@ def test_a_hostile_message_arrives_unchanged(case: dict[str, Any]) -> None:
 COST = """
 import resource, sys, time
 from pathlib import Path
-from collector.pickles.reader import RecordError, read
+from collector.pickles.errors import RecordError
+from collector.pickles.reader import read
 from collector.pickles.brief import brief
 
 def seconds(payload):
@@ -726,7 +722,7 @@ class Token(tuple[str, ...]):
 def test_a_secret_stays_masked_wherever_the_budget_ends(
     monkeypatch: pytest.MonkeyPatch, protocol: int, secret: object
 ) -> None:
-    monkeypatch.setattr("collector.pickles.reader.MAX_CONTAINERS", 60)
+    monkeypatch.setattr("collector.pickles.machine.MAX_CONTAINERS", 60)
     for count in range(60):
         payload = pickle.dumps({"name": "app", "msg": "hello", "x": [[()] * count, secret]}, protocol)
         assert b"hunter2" in payload

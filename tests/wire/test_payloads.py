@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collector.pickles.reader import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE, RecordError
+from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE
+from collector.pickles.errors import RecordError
 from collector.wire.payloads import MAX_ESCAPES, looks_like, read_fields
 from tests.support.corpus import PAYLOADS
 from tests.support.frames import make_frame, make_payload

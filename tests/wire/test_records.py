@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from collector.pickles.errors import RecordError
 from collector.pickles.placeholder import Placeholder
-from collector.pickles.reader import RecordError
 from collector.stats import Stats
 from collector.wire.fragments import RecordReader
 from collector.wire.payloads import read_fields

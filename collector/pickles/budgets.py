@@ -1,0 +1,12 @@
+"""What the reading of one pickle may take."""
+
+from __future__ import annotations
+
+MAX_STRUCTURE = 1024 * 1024
+"""Bytes other than the contents of strings: 1500 extras have 20 kB; 1 MiB costs up to 0.2 s and 40 MB."""
+MAX_CONTAINERS = 100_000
+"""Containers, marks, globals, calls, moves on the stack: up to 2 us and 250 bytes of memory for a byte."""
+MAX_DEPTH = 100
+"""Marks open at once, which is what is under construction; nothing bounds the depth of a finished value."""
+MAX_DIGITS = 640
+"""Of an integer; a longer one becomes text. Decimals take quadratic time, and may be forbidden to print."""
