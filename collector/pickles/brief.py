@@ -11,8 +11,9 @@ from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from collector.pickles.meanings import meaning, shown_name
-from collector.pickles.placeholder import Placeholder, Shape, Text
+from collector.pickles.budgets import MAX_INTEGER_BITS
+from collector.pickles.meanings import meaning
+from collector.pickles.placeholder import Placeholder, Shape, Text, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 BRIEF_CHARACTERS = 4000
 BRIEF_DEPTH = 6
 
-_MAX_NAME = 200  # characters
-# 640 digits: PYTHONINTMAXSTRDIGITS cannot forbid so many, and an integer of a reading has no more.
-_MAX_PRINTED_BITS = 2126
 
 _NESTED = frozenset({list, tuple, dict, Placeholder})
 _PRINTED = frozenset(
@@ -49,7 +47,7 @@ def _scalar(value: object, room: int) -> str:
     if type(value) is str or type(value) is bytes:
         return repr(value[: room + 1])
     if type(value) is int:
-        return str(value) if value.bit_length() <= _MAX_PRINTED_BITS else hex(value)
+        return str(value) if value.bit_length() <= MAX_INTEGER_BITS else hex(value)
     if type(value) in _PRINTED:
         return str(value)
     if type(value) is bytearray:
@@ -133,9 +131,9 @@ class _Writer:
 
     def add_placeholder(self, value: Placeholder, path: tuple[int, ...]) -> None:
         """Add what is not understood: the arguments of a call, what it was filled with, and a state."""
-        name = shown_name(value)
+        name = shown_name(value.name)
         if value.args is None:
-            module = "" if value.module in ("builtins", "__builtin__") else f"{_one_line(value.module)}."
+            module = "" if value.module in ("builtins", "__builtin__") else f"{shown_name(value.module)}."
             return self.add_text(f"<{module}{name}>")
         args, rest = value.args, [part for part in (value.items, value.state) if part is not None]
         if not args and value.items is not None:
@@ -146,10 +144,6 @@ class _Writer:
                 self.add_text(" ")
                 self.add(part, path)
         return None
-
-
-def _one_line(name: str) -> str:
-    return repr(name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}...")[1:-1]
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------

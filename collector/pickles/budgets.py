@@ -10,3 +10,5 @@ MAX_DEPTH = 100
 """Marks open at once, which is what is under construction; nothing bounds the depth of a finished value."""
 MAX_DIGITS = 640
 """Of an integer; a longer one becomes text. Decimals take quadratic time, and may be forbidden to print."""
+MAX_INTEGER_BITS = 2126
+"""Every integer of so many bits can be printed: MAX_DIGITS is the least that PYTHONINTMAXSTRDIGITS may be."""

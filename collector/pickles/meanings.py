@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any
 
 from collector.pickles.moments import of_class
-from collector.pickles.placeholder import Placeholder, Shape, Text
+from collector.pickles.placeholder import Placeholder, Shape, Text, shown_name
 from collector.pickles.well_known import CONSTANTS, KNOWN
 
 MASK = Text("**********")
@@ -89,7 +89,7 @@ def masks_itself(value: Placeholder) -> bool:
 def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 - a form each
     """Return what an object of an unknown class stands for; *only* is its one argument, else itself."""
     args, state = value.args or (), value.state
-    name = shown_name(value)
+    name = shown_name(value.name)
     if type(value.items) is dict or type(value.items) is list:
         return value.items
     if value.base and type(only) is tuple:
@@ -109,9 +109,3 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 -
     if value.base and len(args) > 1 and not state:
         return Shape(f"{name}(", args, ")")
     return value
-
-
-def shown_name(value: Placeholder) -> str:
-    """Return the name of a class on one line, cut at 200 characters."""
-    name = value.name
-    return repr(name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}...")[1:-1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+_MAX_NAME = 200  # characters
 _MAX_KNOWN_NAME = 100  # characters of a module, and of a class
 _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 _RENAMED = {"__builtin__": "builtins", "exceptions": "builtins", "copy_reg": "copyreg"}
@@ -64,6 +65,16 @@ class Shape(NamedTuple):
     values: Collection[object]
     closing: str
     fields: Mapping[str, object] | None = None
+
+
+def cut(name: str) -> str:
+    """Return the name of a module or a class, cut at 200 characters."""
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}..."
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a module or a class on one line, cut at 200 characters."""
+    return repr(cut(name))[1:-1]
 
 
 def raw_bytes(value: object, length: int) -> bytes:

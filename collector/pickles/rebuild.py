@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from collector.pickles.brief import brief
 from collector.pickles.meanings import scalar_of
 from collector.pickles.moments import packed_date, packed_datetime, packed_time
-from collector.pickles.placeholder import Placeholder, Text
+from collector.pickles.placeholder import Placeholder, Text, cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 HASH_MODULUS = 2**61 - 1
 KEY_TYPES = frozenset({str, float, bool, NoneType})
 
-_MAX_NAME = 200  # characters
 _MAX_KNOWN_NAME = 64
 _MAX_TEXT = 200  # of a number or a time zone
 _MAX_DURATION = 10**10
@@ -97,7 +96,7 @@ def _rebuilt(name: str, args: tuple[object, ...], spend: Spend) -> object:  # no
         case "builtins.complex", (int() | float() as real, int() | float() as imaginary):
             return complex(real, imaginary)
         case "builtins.getattr", (Placeholder(args=None) as owner, str(attribute)):  # of enums and time zones
-            return Placeholder(owner.module, f"{_cut(owner.name)}.{_cut(attribute)}")
+            return Placeholder(owner.module, f"{cut(owner.name)}.{cut(attribute)}")
         case "collections.OrderedDict", ():
             return {}
         case "collections.OrderedDict", (list(pairs),):  # of Python 2
@@ -137,7 +136,3 @@ def _zoned(moment: datetime | time, zone: list[object]) -> object:
             return moment.replace(tzinfo=known)
         case _:
             return Placeholder("datetime", type(moment).__name__, (moment, *zone))
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}..."

@@ -7,7 +7,7 @@ import math
 import re
 from contextlib import suppress
 
-from collector.pickles.budgets import MAX_DIGITS
+from collector.pickles.budgets import MAX_DIGITS, MAX_INTEGER_BITS
 from collector.pickles.errors import RecordError
 from collector.pickles.opcodes import (
     BINBYTES,
@@ -34,7 +34,7 @@ from collector.pickles.opcodes import (
     u64,
 )
 
-_MAX_INTEGER_BYTES = 265
+_MAX_INTEGER_BYTES = MAX_INTEGER_BITS // 8
 # What takes as long as several bytes of structure counts as more: scalars of the rarer kinds, and escapes.
 CALL_WEIGHT = 4
 _ESCAPE_WEIGHT = 8

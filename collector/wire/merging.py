@@ -11,6 +11,7 @@ import re
 from decimal import Decimal
 
 from collector.pickles.brief import brief
+from collector.pickles.budgets import MAX_INTEGER_BITS
 from collector.pickles.meanings import scalar_of
 
 MAX_CONVERSIONS = 10_000
@@ -22,7 +23,6 @@ _CONVERSION = re.compile(
         (?P<precision>(?:\.\d{0,3})?) [hlL]? (?P<type>[srdiufFeEgGxXoc%])""",
     re.VERBOSE,
 )
-_MAX_BITS = 2126  # of an integer, as in values
 _EXACT = 2**53
 
 
@@ -78,7 +78,8 @@ def _converted(match: re.Match[str], value: object, texts: dict[tuple[str, int],
             return None
     if kind == "c" and isinstance(value, str):
         return spec % value if len(value) == 1 else None
-    if not isinstance(value, (int, float)) or (isinstance(value, int) and value.bit_length() > _MAX_BITS):
+    too_long = isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS
+    if too_long or not isinstance(value, (int, float)):
         return None
     try:
         return spec % value
