@@ -425,7 +425,7 @@ def test_long_names_of_processes_of_python_2_are_not_remembered() -> None:
             assert by_reader_alone(python_2()) == by_fragments(reader, python_2())
             payload = python_2(f"{n}" + "x" * 30_000)
             assert by_reader_alone(payload) == by_fragments(reader, payload)
-    assert all(len(name) <= 2048 for name, _ in reader._tails_of_python_2)  # noqa: SLF001 - the bound
+    assert all(len(name or "") <= 2048 for name, _ in reader._python_2._tails)  # noqa: SLF001 - the bound
 
 
 @pytest.mark.parametrize("python", [2, 3])
