@@ -17,7 +17,8 @@ import pytest
 
 from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX_STRUCTURE
 from collector.pickles.errors import RecordError
-from collector.wire.payloads import MAX_ESCAPES, looks_like, read_fields
+from collector.wire.json_payload import MAX_ESCAPES
+from collector.wire.payloads import looks_like, read_fields
 from tests.support.corpus import PAYLOADS
 from tests.support.frames import make_frame, make_payload
 from tests.support.waiting import within
