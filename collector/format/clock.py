@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """The time of day of a record, rendered once a second: records of one second follow each other."""
+    """Renders the time of a record, once a second: records of one second follow each other."""
 
     __slots__ = ("_datefmt", "_zone", "begins", "ends", "text")
 

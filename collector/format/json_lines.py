@@ -84,7 +84,7 @@ def json_renderer() -> Callable[[Record, str], str]:
         if micros >= _MICROS:
             clock.move(clock.ends)
             micros = 0.0
-        # Most need no escapes, which takes a fraction of the time to find out.
+        # Most messages need no escapes; finding that out takes a fraction of the time of escaping.
         if message.isascii():
             plain = NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
         else:
@@ -104,7 +104,7 @@ def _members(names: Sequence[str], fields: Mapping[str, Any]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return JSON as one line under every splitter, not only those that split at newlines."""
+    """Return JSON that is one line for every splitter, not only for those that split at newlines."""
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -1,9 +1,10 @@
 """One record becomes one line of text, laid out as logging.Formatter would lay it out.
 
-A format is compiled at start into what is constant for a call site, rendered once and kept with it, and what
-stands in between; so are the texts of a logger and a thread. A line costs little more than putting its
-pieces together. A record is never lost to its own contents: a conversion that does not fit its value falls
-back to text. Text from the wire is an argument, never a format. Knows no socket and no file.
+A format is compiled, at start, into the parts that are constant for a call site, which are rendered once and
+kept with it, and the parts in between. The texts of a logger and a thread are kept too, so a line costs
+little more than putting its pieces together. A record is never lost to its own contents: where a conversion
+does not fit its value, the value is shown as text. Text from the wire is an argument, never a format. Knows
+no socket and no file.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class _Conversion(NamedTuple):
 
 
 def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Conversion]]:
-    """Return the runs of a text format that are constant for a call site, and what is between each two."""
+    """Return the parts of a text format that are constant for a call site, and what stands between them."""
     free_text, other = (escape, escape) if form.newlines == "escape" else (str, unbroken)
     runs: list[list[str | _Conversion]] = [[]]
     changing: list[_Conversion] = []
@@ -117,7 +118,7 @@ def text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line,
         return finish(line, below)
 
     def render_usual(record: Record, _client: str) -> str:
-        # The same, three times as fast, where time, logger and message are all that changes, in this order.
+        # The same, three times as fast, if nothing changes but time, logger and message, in this order.
         head, site, _, message, created, _, _, _ = record
         try:
             first, second, third, fourth, below = site.rendered[clock]

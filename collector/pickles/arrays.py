@@ -1,7 +1,7 @@
 """The scalars and arrays of numpy: what their bytes say, by our own code.
 
-Contract: a value, or an exception that tells that these are no bytes of such: TypeError, ValueError or
-LookupError. An array has at most 100 elements; what has more is none of ours.
+Contract: returns a value, or raises TypeError, ValueError or LookupError: if the bytes are not numpy's, or if
+an array has more than 100 elements.
 Format: numpy's `dtype.__reduce__` and `ndarray.__reduce__`; numpy 1 and 2, and numpy under Python 2.
 """
 

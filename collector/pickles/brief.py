@@ -1,6 +1,6 @@
-"""How a value of a reading is shown: as text, as `str()` in the client would have, and as JSON can hold it.
+"""How a value from a pickle is shown: as the text that `str()` would have given, and as JSON can hold it.
 
-Contract: neither raises; text, JSON and time are bounded, whatever the value. A value may contain itself, or
+Contract: nothing raises; text, JSON and time are bounded, whatever the value. A value may contain itself, or
 one list in so many places that no walk through it would end.
 """
 
@@ -148,8 +148,8 @@ class _Writer:
 
 # --- JSON ---------------------------------------------------------------------------------------------------
 
-# A few references can stand for gigabytes (2**60 leaves in 200 bytes): past these an extra is brief text.
-# The numbers are those of the largest value a frame can hold without references.
+# A few references can stand for gigabytes (2**60 leaves in 200 bytes): past these bounds an extra
+# is brief text. The numbers are those of the largest value a frame can hold without references.
 _MAX_JSON_NODES = 100_000
 _MAX_JSON_CHARACTERS = 16 * 1024 * 1024
 _MAX_JSON_DEPTH = 100

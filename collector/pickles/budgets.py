@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 MAX_STRUCTURE = 1024 * 1024
-"""Bytes other than the contents of strings: 1500 extras have 20 kB; 1 MiB costs up to 0.2 s and 40 MB."""
+"""Bytes outside the contents of strings: 1500 extras have 20 kB; 1 MiB costs up to 0.2 s and 40 MB."""
 MAX_CONTAINERS = 100_000
-"""Containers, marks, globals, calls, moves on the stack: up to 2 us and 250 bytes of memory for a byte."""
+"""Containers, marks, globals, calls, moves on the stack: a byte of these costs up to 2 us and 250 bytes."""
 MAX_DEPTH = 100
-"""Marks open at once, which is what is under construction; nothing bounds the depth of a finished value."""
+"""Marks open at once: what is under construction. Nothing bounds the depth of a finished value."""
 MAX_DIGITS = 640
-"""Of an integer; a longer one becomes text. Decimals take quadratic time, and may be forbidden to print."""
+"""Of an integer; a longer one becomes text. Conversion takes quadratic time, and Python may refuse it."""
 MAX_INTEGER_BITS = 2126
 """Every integer of so many bits can be printed: MAX_DIGITS is the least that PYTHONINTMAXSTRDIGITS may be."""

@@ -53,8 +53,8 @@ _MAX_PARTS = 4
 _NEW = Placeholder("copyreg", "__newobj__")
 
 _OF_PYTHON_2 = frozenset(IMPORT_MAPPING) | {module for module, _ in NAME_MAPPING}
-"""Modules of which Python 3 has other names."""
-# As a dict with a memo slot begins if its first key is a byte string.
+"""Modules that have other names in Python 3."""
+# How a pickle begins that is a dict with a memo slot and has a byte string for its first key.
 _FROM_PYTHON_2 = re.compile(rb"(?:\x80\x02)?(?:\}q.\(|\(dp\d+\n)[UTS]", re.DOTALL)
 
 _Kind = TypeVar("_Kind", list[object], dict[object, object])
@@ -87,7 +87,7 @@ class Machine:
             raise OverBudgetError(f"more than {MAX_CONTAINERS} containers")
 
     def step(self, op: int) -> None:  # noqa: C901, PLR0912, PLR0915 - flat: an opcode and what it does
-        """Do what *op* says; `pos` is behind it."""
+        """Do what *op* says; `pos` is just behind it."""
         self.spend(1)
         stack = self.stack
         if op == MARK:
@@ -144,7 +144,7 @@ class Machine:
             self.unmarked().append({})
             self.fill(stack)
         elif op in (EMPTY_SET, FROZENSET):
-            # Never a real set: to hash what a sender chose can hang, or overflow the C stack.
+            # Never a real set: hashing what a sender chose can hang, or overflow the C stack.
             made = Placeholder("builtins", "set" if op == EMPTY_SET else "frozenset", ())
             made.items = [] if op == EMPTY_SET else stack
             (stack if op == EMPTY_SET else self.unmarked()).append(made)
@@ -260,7 +260,7 @@ def salvaged(stack: list[object], below: list[list[object]]) -> object:
 
 
 def _without_secrets(levels: list[list[object]]) -> tuple[list[list[object]], list[object]]:
-    """Take away what would have become the state or the arguments of an object that masks itself."""
+    """Remove what would have become the state or the arguments of an object that masks itself."""
     for number, items in enumerate(levels):
         for at in range(max(len(items) - _MAX_PARTS, 0), len(items)):
             item = items[at]
@@ -287,5 +287,5 @@ def _folded(items: list[object]) -> list[object]:
 
 
 def _put(held: dict[object, object], items: list[object]) -> None:
-    """Put keys and values into a dict, but for an odd end and the keys that only text could stand for."""
+    """Put keys and values into a dict, but for a key without a value and keys that would become text."""
     held.update((key, value) for key, value in zip(items[::2], items[1::2], strict=False) if is_key(key))

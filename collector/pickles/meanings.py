@@ -1,8 +1,8 @@
 """What an object in a pickle stands for: a scalar, a container, or fields by their names.
 
-Contract: nothing is looked up and nothing called. A table of well-known classes, and a few general forms for
-all others; what fits none stays a Placeholder. One look at an object takes a bounded time: it goes into
-what that holds only as far as a scalar may be wrapped in others.
+Contract: nothing is looked up and nothing called. There is a table of well-known classes, and a few general
+forms for all others; what fits none stays a Placeholder. One look at an object takes a bounded time: it goes
+into its contents only as far as a scalar may be wrapped in others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
     args = value.args[:_MAX_ARGUMENTS]
     if len(args) == 1:  # of several, those inside could be many times as many
         args = (scalar_of(args[0], wrappings),)
-    # What is known of a class and does not fit this one.
+    # Raised where what is known of a class does not fit this object.
     with suppress(ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         read = KNOWN.get(value.known_as)
         made = read(value, args) if read else of_class(value.known_as[1], args)

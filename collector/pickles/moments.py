@@ -1,7 +1,6 @@
 """Dates and times of other libraries, and those with a zone: ISO 8601 with the offset, or the zone's name.
 
-Contract: a value, or an exception that tells that it is none: TypeError, ValueError, LookupError or
-ArithmeticError.
+Contract: returns a value, or raises TypeError, ValueError, LookupError or ArithmeticError if it is none.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def timestamp(args: tuple[object, ...]) -> object:
 
 def _per_second(reso: object) -> int:
     """Return how many of a unit, which pandas gives a number, are a second. Raises TypeError and KeyError."""
-    if type(reso) is not int:  # to hash what a sender has sent may take for ever
+    if type(reso) is not int:  # hashing what a sender chose may take for ever
         raise TypeError
     return _PER_SECOND[reso]
 

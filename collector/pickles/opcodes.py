@@ -21,7 +21,7 @@ LONG1, LONG4, BINSTRING, SHORT_BINUNICODE, BINUNICODE8 = b"\x8a\x8bT\x8c\x8d"
 SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8 = b"CB\x8e\x96"
 
 SLOTS = frozenset({BINGET, LONG_BINGET, GET, PUT})
-"""Those that have the slot of a memo for an argument, but for the most frequent ones."""
+"""Those whose argument is a slot of the memo, but for the most frequent ones."""
 
 u8 = struct.Struct("<B").unpack_from
 u16 = struct.Struct("<H").unpack_from

@@ -1,7 +1,7 @@
-"""What stands for the objects of a pickle's classes until somebody wants to see them.
+"""What stands for the objects in a pickle until they are shown.
 
-A Placeholder has what the pickle says of an object. It may turn out to stand for a Text, which is what
-`str()` shows of a value that is no text, or for a Shape. Knows nothing of what any of them means.
+A Placeholder holds what the pickle says of an object. It may turn out to stand for a Text, which is what
+`str()` shows of a value that is no text, or for a Shape. Does not know what any of them means.
 """
 
 from __future__ import annotations

@@ -48,21 +48,21 @@ from collector.pickles.scalars import CALL_WEIGHT, INTEGERS, SCALARS, integer, s
 
 
 class Reading(NamedTuple):
-    """What a payload said."""
+    """What a payload says."""
 
     value: object
     over: str
     """The budget that ran out, and *value* is what was decoded until then; "" if all of it was decoded."""
     plain: bool
-    """It is one dict of scalars, made at one go, and nothing else.
+    """The payload is one dict of scalars, filled in one go, and nothing else.
 
     Where `read(b"}(" + fragment + b"u.")` is plain, *fragment* says the same in every other plain payload.
     """
     alone: bool
-    """It is one dict, filled at one go, and all else was made of what stands inside.
+    """The payload is one dict, filled in one go, and everything in it was made of what stands inside.
 
     Where `read(b"}(" + items + b"u.")` is alone, *items* say the same at the end of every payload that is an
-    open dict, unless what is before them has used up a budget.
+    open dict, unless a budget was used up before them.
     """
 
 
@@ -86,7 +86,7 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
     closed = pos = 0  # where the last SETITEMS ended; where the opcode in work begins
     try:
         while pos < limit:
-            op = payload[pos]  # tested in the order of their frequency; BINPUT nearly always follows a string
+            op = payload[pos]  # tested in the order of frequency; BINPUT nearly always follows a string
             if op == BINUNICODE:
                 start = pos + 5
                 end = start + u32(payload, pos + 1)[0]
@@ -211,7 +211,7 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
 def read_items(payload: bytes, pos: int, encoding: str = "utf-8") -> dict[Any, object] | None:
     """Return the items from *pos* to the end of a payload whose dict is still open, as `read` does.
 
-    None if they depend on what is before them, or cannot be read.
+    None if they depend on what stands before them, or cannot be read.
     """
     items = _usual_items(payload, pos)
     if items is None:
@@ -223,9 +223,9 @@ def read_items(payload: bytes, pos: int, encoding: str = "utf-8") -> dict[Any, o
 
 
 def _usual_items(payload: bytes, pos: int) -> dict[Any, object] | None:  # noqa: C901 - as above
-    """Return what read_items() does where all is text and numbers, none of them a reference; else None.
+    """Return what read_items() does if everything is text or numbers, and none of it a reference; else None.
 
-    That is what a SocketHandler makes of most extras, and `read` would need three times as long.
+    Most extras that a SocketHandler sends are, and `read` would take three times as long.
     """
     items: dict[Any, object] = {}
     try:

@@ -1,8 +1,8 @@
-"""What a pickle's classes and functions become as it is read, and what may be a key.
+"""What the classes and functions of a pickle become as it is read, and what may be a key.
 
 Contract: nothing that a pickle names is looked up or called. `rebuild` knows a few classes by their names and
-makes their values by its own code, from arguments checked one by one; all else becomes a Placeholder, and
-`meanings` says what that stands for once it is shown.
+makes their values itself, from arguments checked one by one; anything else becomes a Placeholder, and
+`meanings` says what that stands for when it is shown.
 
 Knows no opcode, no LogRecord, no socket and no file.
 """
@@ -36,7 +36,7 @@ _MAX_DURATION = 10**10
 # Copies are charged as containers, or five bytes could ask for a copy of a megabyte again and again.
 _BYTES_PER_CONTAINER = 256
 _KEY_CHARACTERS_PER_CONTAINER = 4
-# To see what an object as a key stands for takes as long as so many containers.
+# Finding out what an object stands for that is a key takes as long as so many containers.
 _CONTAINERS_PER_MEANING = 8
 
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}

@@ -35,12 +35,12 @@ from collector.pickles.opcodes import (
 )
 
 _MAX_INTEGER_BYTES = MAX_INTEGER_BITS // 8
-# What takes as long as several bytes of structure counts as more: scalars of the rarer kinds, and escapes.
+# Scalars of the rarer kinds and escapes take as long as several bytes of structure, and count as as many.
 CALL_WEIGHT = 4
 _ESCAPE_WEIGHT = 8
 _MAX_ESCAPES = 64 * 1024
 
-# Scalars whose argument is a length and as many bytes, and how the length is packed.
+# Scalars whose argument is a length and as many bytes: how the length is packed, in how many bytes.
 _COUNTED = {
     LONG1: (u8, 1),
     LONG4: (i32, 4),
@@ -115,7 +115,7 @@ def _float(line: bytes) -> float:
 
 
 def _quoted(line: bytes, encoding: str) -> tuple[str, int]:
-    """Return what Python 2 prints as *line*, quotes and escapes included, and the charge for it."""
+    """Return the text that Python 2 wrote as *line*, with quotes and escapes, and the charge for it."""
     data = line[1:-1]
     if line not in (b"'%b'" % data, b'"%b"' % data):
         raise RecordError("no quotes")
@@ -137,7 +137,7 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _decoded(data: bytes, encoding: str = "") -> tuple[str, int]:
-    """Return text in *encoding* ("": of unicode strings), and the charge for what was not valid in it."""
+    """Return text in *encoding* ("": that of unicode strings), and the charge for what is not valid in it."""
     try:
         return data.decode(encoding or "utf-8"), 0
     except UnicodeError:

@@ -1,7 +1,7 @@
-"""Zones of time as their libraries pickle them: the offset at a moment, or the name.
+"""Time zones as their libraries pickle them: the offset at a moment, or the name.
 
 No zone file is read: an offset is known where the pickle has it, or where the zone's name tells it. Knows
-zoneinfo, pytz, dateutil, pendulum, bson, Django and their like. What is none of them has neither, or raises
+zoneinfo, pytz, dateutil, pendulum, bson, Django and their like. Anything else has neither, or raises
 TypeError, ValueError, LookupError or ArithmeticError.
 """
 

@@ -26,13 +26,13 @@ HEADER_BYTES = _HEADER.size
 _length_at = _HEADER.unpack_from
 
 DISCARD_FACTOR = 4
-"""A payload up to this many times the limit is read and thrown away: hanging up costs a client more records
-than the one. What claims more is hardly a frame."""
+"""A payload of up to this many times the limit is read and thrown away: hanging up would cost the client more
+records than this one. A length beyond that is hardly one of a frame."""
 
-# What a PROXY header reads as, if it is taken for a length: 1,347,571,544 and 218,762,506.
+# The lengths that PROXY headers would be, if taken for frames: 1,347,571,544 and 218,762,506.
 _LIKE_PROXY = frozenset(_length_at(begin)[0] for begin in (b"PROX", b"\r\n\r\n"))
-# As pickles begin: one of protocol 2 and above; without it a mark, a dict, a list, or the name of a class. Or
-# as objects of JSON do.
+# How payloads begin: pickles of protocol 2 and above; below that a mark, a dict, a list or the name of a
+# class; and objects of JSON.
 _RECORD = re.compile(rb"\x80[\x02-\x05]|[(}\]c{]")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|[}\]][q(]|\([dl]p|\(ilo|c(?:cop|log|__)")
 _FORMS = {
@@ -44,7 +44,7 @@ _FORMS = {
     "RDP": re.compile(rb"\x03\0(?!\0\0)"),  # a TPKT, RFC 1006
 }
 _REMEDIES = {TLS: "; see [listen.tls]"}
-_IN_TEXT = "\n\r\t\x1b\ufeff"  # beside what is printable; the last is the mark of UTF-8
+_IN_TEXT = "\n\r\t\x1b\ufeff"  # besides what is printable; the last is the mark of UTF-8
 
 
 def frame(payload: bytes) -> bytes:
@@ -64,11 +64,11 @@ class FrameError(ValueError):
     def __init__(self, text: str, looks_like: str = "") -> None:
         super().__init__(text)
         self.looks_like = looks_like
-        """What somebody has sent instead, "" if it looks like nothing known."""
+        """What was sent instead, "" if it looks like nothing known."""
 
     @classmethod
     def of_proxy(cls, version: int) -> FrameError:
-        """Return the fault of a PROXY header where none is to be."""
+        """Return the fault of a stream that begins with a PROXY header and should not."""
         return cls(f"sends a PROXY header (version {version})", PROXY_HEADER)
 
 
@@ -82,10 +82,10 @@ class FrameSplitter:
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.max_frame_bytes = max_frame_bytes
-        """May be changed at any time, and holds for a frame that is not complete by then."""
+        """May be changed at any time; holds from then on, for a frame already begun too."""
         self._frame_bytes = HEADER_BYTES
         self._partial: bytes | bytearray = b""
-        self._discarding = 0  # the size of the payload that is being thrown away, and what of it is to come
+        self._discarding = 0  # size of the payload that is being thrown away; how much of it is still to come
         self._to_discard = 0
         self.discarded: list[int] = []
         """Payload sizes of the frames thrown away, noted at their last byte; the caller empties it."""
@@ -94,17 +94,17 @@ class FrameSplitter:
 
     @property
     def partial(self) -> int:
-        """Bytes held of the frame that is begun and not complete, header included."""
+        """Bytes held of the incomplete frame, header included."""
         return len(self._partial)
 
     @property
     def come(self) -> int:
-        """Bytes that have come of the frame that is begun and not complete, held or thrown away."""
+        """Bytes received of the incomplete frame, held or thrown away."""
         return HEADER_BYTES + self._discarding - self._to_discard if self._to_discard else self.partial
 
     @property
     def inside(self) -> bool:
-        """Whether a frame is begun and not complete, held or being thrown away."""
+        """Whether there is an incomplete frame, held or being thrown away."""
         return bool(self._partial) or self._to_discard > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -112,8 +112,8 @@ class FrameSplitter:
 
         The payload of a frame larger than max_frame_bytes is never held. One of up to DISCARD_FACTOR times
         that, which begins as a pickle or JSON does, is thrown away as it comes, and noted in `discarded`.
-        All else is no frame: `fault` says so, and what follows is ignored. Nor is a PROXY header, whatever
-        the limit.
+        Anything else is no frame, nor is a PROXY header, whatever the limit: `fault` says so, and what
+        follows is ignored.
         """
         if self.fault:
             return []
@@ -157,7 +157,7 @@ class FrameSplitter:
         return payloads
 
     def _discard(self, size: int) -> int:
-        """Throw away what of *size* bytes is of a payload that is too large; return how many those are."""
+        """Throw away as many of *size* bytes as belong to a payload too large; return how many those are."""
         skipped = min(self._to_discard, size)
         self._to_discard -= skipped
         if not self._to_discard:
@@ -165,9 +165,9 @@ class FrameSplitter:
         return skipped
 
     def _judge(self, begin: bytes, length: int) -> int:
-        """Judge what may be no frame by its *begin*; return how many of its bytes have to come first.
+        """Judge by its *begin* what may be no frame; return how many bytes it takes to say more.
 
-        0: it is judged, and is to be thrown away, if `fault` does not say why it is none.
+        0: the frame is to be thrown away, unless `fault` says why it is none.
         """
         limit = self.max_frame_bytes
         version = version_of(begin)
@@ -195,7 +195,7 @@ class FrameSplitter:
 
 
 def is_of_an_application(begin: bytes, max_frame_bytes: int) -> bool:
-    """Tell whether a stream that begins so, where TLS is to be, is of an application and not of a scan."""
+    """Tell whether a stream that should be TLS and begins so comes from an application, not from a scan."""
     splitter = FrameSplitter(max_frame_bytes)
     splitter.feed(begin)
     if splitter.fault:
@@ -204,7 +204,7 @@ def is_of_an_application(begin: bytes, max_frame_bytes: int) -> bool:
 
 
 def _looks_like(header: bytes, max_frame_bytes: int) -> str:
-    """Return what somebody has sent instead of a length, "" if it looks like nothing known."""
+    """Return what was sent instead of a length, "" if it looks like nothing known."""
     for what, form in _FORMS.items():
         if form.match(header):
             return what
@@ -214,7 +214,7 @@ def _looks_like(header: bytes, max_frame_bytes: int) -> str:
 
 
 def begins_as_pickle(payload: bytes) -> bool:
-    """Whether *payload* begins as the pickle of a record does, more surely than by its first byte."""
+    """Whether *payload* begins as the pickle of a record does, judged by more than its first byte."""
     return _PICKLE.match(payload) is not None
 
 

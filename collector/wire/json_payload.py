@@ -12,7 +12,7 @@ from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX
 from collector.pickles.errors import RecordError
 
 MAX_ESCAPES = 256 * 1024
-"""In the strings of JSON: each of them becomes a string for a while."""
+"""Of escapes in its strings: while it is parsed each of them is a string of its own."""
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _JSON_BEGINS = frozenset((b"{", b" ", b"\t", b"\r", b"\n", b"\xef"))
@@ -46,7 +46,7 @@ def read_object(payload: bytes) -> dict[str, object]:
 
 
 def _over_budget(payload: bytes) -> str:  # noqa: PLR0911 - a budget each
-    """Return the budget that JSON would use up, "" if none. What is far too much is not even copied."""
+    """Return the budget that *payload* exceeds, "" if none. What is far too large is not even copied."""
     if payload.count(b"\\") > MAX_ESCAPES:
         return f"more than {MAX_ESCAPES} escapes"
     if payload.count(b'"') > 2 * MAX_CONTAINERS:

@@ -1,8 +1,8 @@
 """A message and its arguments become one text, as `message % args` would, within bounds.
 
-Contract: `merged` returns the text, or None where anything does not fit: then both are shown as they are. No
+Contract: `merged` returns the text, or None if anything does not fit: then both are shown as they are. No
 width or precision has more than three digits or comes from an argument, and no text grows by more than a
-megabyte: the real operator, with somebody's format and somebody's values, could take gigabytes.
+megabyte. The real operator could take gigabytes with a format and values that a stranger chose.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collector.pickles.meanings import scalar_of
 
 MAX_CONVERSIONS = 10_000
 MAX_GROWTH = 1024 * 1024
-"""Characters beside those of message and arguments: widths, escapes, what is named again and again."""
+"""Characters beyond those of message and arguments: widths, escapes, a value named again and again."""
 
 _CONVERSION = re.compile(
     r"""% (?:\((?P<key>[^()]*)\))? (?P<flags>[-#0\ +]{0,5}) (?P<width>\d{0,3})
@@ -27,7 +27,7 @@ _EXACT = 2**53
 
 
 def merged(message: str, args: object) -> str | None:
-    """Return *message* with *args*: a tuple or a list, a dict of what is named, or one value."""
+    """Return *message* with *args*: a tuple or list, a dict of named values, or one value."""
     if message.count("%") > 2 * MAX_CONVERSIONS:
         return None
     values: list[object] = list(args) if isinstance(args, (tuple, list)) else [args]
@@ -54,14 +54,14 @@ def merged(message: str, args: object) -> str | None:
         if text is None or (room := room - len(text)) < 0:
             return None
         pieces.append(text)
-    whole = used == len(values) or (not used and isinstance(args, dict))  # nothing of a dict has to be named
+    whole = used == len(values) or (not used and isinstance(args, dict))  # a dict need not be used
     return "".join([*pieces, message[done:]]) if whole else None
 
 
 def _converted(match: re.Match[str], value: object, texts: dict[tuple[str, int], str]) -> str | None:
-    """Return *value* as *match* has it; *texts* are those made before, by their kind and the value's id.
+    """Return *value* converted as *match* says; *texts* are the ones made before, by kind and the value's id.
 
-    A message may name one value ten thousand times, to show a letter of it.
+    They are kept since a message may name one value ten thousand times, to show a letter of it.
     """
     kind = match["type"]
     spec = f"%{match['flags']}{match['width']}{match['precision']}{kind}"

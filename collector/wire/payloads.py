@@ -30,9 +30,9 @@ _FORMS = {
 
 
 def read_fields(payload: bytes, encoding: str = "utf-8") -> tuple[dict[Any, object], str]:
-    """Return the attributes that a payload tells, and the budget of a pickle that ran out, "" if none did.
+    """Return the attributes that a payload holds, and the budget of a pickle that ran out, "" if none did.
 
-    A pickled LogRecord, or an object like it, is read as its `__dict__`. Raises RecordError.
+    Those of a pickled LogRecord, or of an object like it, are in its state. Raises RecordError.
     """
     if begins_as_object(payload):
         return read_object(payload), ""

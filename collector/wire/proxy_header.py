@@ -14,8 +14,8 @@ import re
 from struct import Struct
 
 MAX_TEXT_BYTES = 107
-"""Of version 1, the line's end included. Version 2 has up to 16 + 65,535, of which 52 are held: what comes
-behind the addresses is passed over, for a proxy may tell more of its client than who it is."""
+"""Of version 1, the line's end included. Version 2 has up to 16 + 65,535 bytes, of which 52 are held: what
+follows the addresses is passed over, since a proxy may tell more of its client than who it is."""
 SIGNATURE_BYTES = 12
 
 _SIGNATURES = {1: b"PROXY ", 2: b"\r\n\r\n\0\r\nQUIT\n"}
@@ -39,7 +39,7 @@ _MAX_PORT = 65_535
 
 
 def version_of(begin: bytes) -> int | None:
-    """Return the version of the header that begins with *begin*, 0 if none does; None: more has to come."""
+    """Return the version of the header that begins with *begin*, 0 if none does; None: too short to tell."""
     for version, signature in _SIGNATURES.items():
         if begin.startswith(signature):
             return version
@@ -62,7 +62,7 @@ class ProxyHeader:
         self.fault = ""
         """What is wrong with it, fit for a log line."""
         self.client: tuple[str, int] | None = None
-        """Address and port of the client that it names; None: of none, the proxy speaks for itself."""
+        """Address and port of the client that it names; None if the proxy speaks for itself."""
         self._held = b""
         self._to_skip = 0
 
@@ -94,7 +94,7 @@ class ProxyHeader:
         return taken
 
     def _size(self) -> int:
-        """Return how many bytes the header has; those that are held while that is not known.
+        """Return how many bytes the header has; while that is not known, how many are held.
 
         Sets `complete` where what matters of it is held. Raises ValueError with what is wrong.
         """
@@ -160,6 +160,6 @@ def _port(text: str) -> int:
 
 
 def _shown(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Return an address as text, one of IPv4 that comes as IPv6 (::ffff:192.0.2.1) as what it is."""
+    """Return an address as text; one of IPv4 that is written as IPv6 (::ffff:192.0.2.1) as IPv4."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)

@@ -1,7 +1,7 @@
-"""What a payload says becomes a record: the fields of a LogRecord, each of the type it should have.
+"""The contents of a payload become a record: the fields of a LogRecord, each of the type it should have.
 
-A field that cannot be what it should be is replaced, by bounded text where it is shown, and the record lives
-on. No LogRecord is built from the wire: a key named like a method is only a key. Knows no socket and no file.
+A field of any other type is replaced, by bounded text where it is shown, and the record is kept. No LogRecord
+is built from the wire: a key named like a method is only a key. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STANDARD = HEAD | SITE | TAIL | TIMES | {"msg", "message", "asctime"}
 """Attributes that logging itself puts into a record; any other key is an extra."""
 
 END_OF_TIME = 253_402_214_400.0
-"""9999-12-31: a day short of what strftime can print, for the time zones east of Greenwich."""
+"""9999-12-31: strftime can print a day more, which time zones east of Greenwich need."""
 
 _TEXTS = frozenset(
     (
@@ -45,11 +45,11 @@ _BELOW = frozenset({"exc_text", "stack_info"})
 _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
 
 _USUAL = dict.fromkeys(_TEXTS - _BELOW, str) | dict.fromkeys(_INTEGERS, int)
-"""What needs no look whether it fits, by its type: a call for each field would be felt."""
+"""The types by which a field is seen to fit without a call: a call for each field would be felt."""
 
 
 class NoRecordError(RecordError):
-    """The payload says something, but not the fields of a LogRecord."""
+    """The payload can be read, but does not hold the fields of a LogRecord."""
 
     reason = "not the fields of a LogRecord"
 
@@ -58,25 +58,26 @@ class NoRecordError(RecordError):
 
 
 class Fragment:
-    """Fields that frames have in common, and what lines have made of them."""
+    """Fields that frames have in common, and the pieces of lines made of them."""
 
     __slots__ = ("count", "fields", "rendered", "shared")
 
     def __init__(self, fields: Mapping[str, object], *, shared: bool = False) -> None:
         self.fields = fields
         self.count = 0
-        """Records with it that count_up() has not been told of, if it is a head or a site."""
+        """How many records with it are not yet in the statistics, if it is a head or a site."""
         self.shared = shared
-        """Whether other records will come with this very fragment, if it is a head or a site."""
+        """Whether it is remembered, so that other records will have this very object; of a head or a site."""
         self.rendered: dict[object, Any] = {}
-        """What lines keep here for the next record with this fragment: little for each format."""
+        """What renderers keep here for the next record with this fragment: a little for each format."""
 
 
 Record = tuple[Fragment, Fragment, Fragment, str, float, object, object, "Mapping[object, object]"]
-"""A record as lines are made of it: head, site, tail, message, created, msecs, relativeCreated, extras.
+"""What a line is made of: head, site, tail, message, created, msecs, relativeCreated, extras.
 
-Checked fields, by the fragments they are constant in. A plain tuple: to make and unpack a NamedTuple takes a
-tenth of all that a record takes. What runs for every record unpacks it; all else asks the functions below.
+The fields are checked, and those of head, site and tail are constant in many frames. A plain tuple: making
+and unpacking a NamedTuple takes a tenth of all the time for a record. Code that runs for every record unpacks
+it; all other code asks the functions below.
 """
 
 
@@ -96,13 +97,13 @@ def traceback_of(record: Record) -> str:
 
 
 def level_of(record: Record) -> int | None:
-    """Return the level, None where the client sent no integer: such a record is below no level."""
+    """Return the level, None if the client sent no integer: such a record is below no level."""
     level = record[1].fields.get("levelno")
     return level if type(level) is int else None
 
 
 def fields_of(record: Record) -> dict[Any, object]:
-    """Return all attributes in one dict; the extras too."""
+    """Return all attributes in one dict, extras included."""
     head, site, tail, message, created, msecs, relative_created, extra = record
     fields: dict[Any, object] = {"message": message, "created": created, "msecs": msecs}
     fields["relativeCreated"] = relative_created
@@ -113,7 +114,7 @@ NO_EXTRA: Mapping[object, object] = {}
 
 
 def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be felt
-    """Return the record of the attributes *fields*. Raises RecordError if they are of none."""
+    """Return the record that has the attributes *fields*. Raises NoRecordError if no record could."""
     if not ("msg" in fields or "name" in fields or "message" in fields):
         raise NoRecordError(fields)
     name = fields.get("name")
@@ -144,7 +145,7 @@ def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be
 
 
 def _message(fields: Mapping[Any, object]) -> str:
-    """Return the text of a record whose client has not left a message that is one, as stock clients do."""
+    """Return the text of a record whose client did not merge the message into one, as stock clients do."""
     message, args = fields.get("msg"), fields.get("args")
     if message is None:
         message, args = fields.get("message", ""), None
@@ -156,18 +157,18 @@ def _message(fields: Mapping[Any, object]) -> str:
 
 
 def _fit(key: str, value: object) -> object:
-    """Return *value* if it is what the field should hold, else text of it; None if it says nothing."""
+    """Return *value* if it is what the field should hold, else its text; None if it says nothing."""
     if type(value) is Placeholder:
         value = scalar_of(value)
     if key in _BELOW and (value is False or (isinstance(value, str) and (not value or value.isspace()))):
-        return None  # picologging's, and loguru's, of a record without any
+        return None  # what picologging and loguru send with a record that has none
     if value is None or (type(value) is str if key in _TEXTS else type(value) is int or key not in _INTEGERS):
         return value
     return brief(value)
 
 
 def _complete(site: dict[str, object]) -> None:
-    """Add what a client left out of a call site that it has sent in another form."""
+    """Add what a client left out of a call site and has sent in another form."""
     number = site.get("levelno")
     if site.get("levelname") is None and type(number) is int:
         site["levelname"] = logging.getLevelName(number)
@@ -176,7 +177,7 @@ def _complete(site: dict[str, object]) -> None:
 
 
 def fitted(fields: Mapping[str, object], keys: frozenset[str]) -> dict[str, object] | None:
-    """Return *fields* as checked() has them; None if not all belong there, or some to the message."""
+    """Return *fields* as checked() makes them; None if not all are among *keys*, or if arguments are left."""
     if not fields.keys() <= keys or fields.get("args") is not None:
         return None
     made = {key: _fit(key, value) for key, value in fields.items()}
