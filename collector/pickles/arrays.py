@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
 from collector.pickles.placeholder import Placeholder, Text, raw_bytes
@@ -21,6 +21,7 @@ _MAX_ITEM_BYTES = 64 * 1024
 
 _NOT_A_TIME = -(2**63)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - numpy knows no zones
+_CYCLE_YEARS, _CYCLE_SECONDS = 400, 146_097 * 86_400
 # By the unit's name: what timedelta64 calls it, and for those of fixed length how many a second has or lasts.
 _UNITS = {
     "Y": "years",
@@ -236,10 +237,14 @@ def _moment(number: int, unit: str) -> str:
         seconds, rest = number * _SECONDS[unit], 0
     else:
         seconds, rest = divmod(number, 10**digits)
+    # The calendar repeats itself, and Python's knows fewer years.
+    cycles, seconds = divmod(seconds, _CYCLE_SECONDS)
     moment = _EPOCH + timedelta(seconds=seconds)
+    day = f"{moment.year + _CYCLE_YEARS * cycles:04}-{moment:%m-%d}"
     if unit in ("W", "D"):
-        return str(date(moment.year, moment.month, moment.day))
-    text = moment.isoformat(timespec={"h": "hours", "m": "minutes"}.get(unit, "seconds"))
+        return day
+    time = moment.time().isoformat(timespec={"h": "hours", "m": "minutes"}.get(unit, "seconds"))
+    text = f"{day}T{time}"
     return f"{text}.{rest:0{digits}}" if digits else text
 
 

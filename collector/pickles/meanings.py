@@ -29,6 +29,7 @@ _MAX_WRAPPINGS = 4
 _MAX_NAME = 200
 _MAX_ARGUMENTS = 256
 _MAX_FIELDS = 1000
+_MASKED_IN_CAPITALS = ("SECRET", "PASSWORD", "TOKEN")
 _MASKED = ("Secret", "SecretValue", "SecretStr", "SecretBytes", "Password", "Token")
 
 
@@ -83,10 +84,19 @@ def masks_itself(value: Placeholder) -> bool:
     of_text = value.base in ("str", "unicode") or (
         value.base == "object" and len(value.args or ()) == 1 and isinstance(value.args[0], str)  # type: ignore[index] # it has one
     )
-    return name.endswith(_MASKED) and not of_text
+    is_one = name.endswith(_MASKED) or (name.isupper() and name.endswith(_MASKED_IN_CAPITALS))
+    return (is_one or _of_pydantic(value.state)) and not of_text
 
 
-def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 - a form each
+def _of_pydantic(state: object) -> bool:
+    """Whether a state is that of pydantic's secrets, whatever the subclass is called."""
+    match state:
+        case {"_secret_value": _} | (_, {"_secret_value": _}):
+            return True
+    return False
+
+
+def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: C901, PLR0911 - a form each
     """Return what an object of an unknown class stands for; *only* is its one argument, else itself."""
     args, state = value.args or (), value.state
     name = shown_name(value.name)
@@ -108,4 +118,6 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: PLR0911 -
         return Shape(f"{name}(", args, ")", fields)
     if value.base and len(args) > 1 and not state:
         return Shape(f"{name}(", args, ")")
+    if value.base and not args and type(state) is list:  # of a frozen dataclass with slots
+        return Shape(f"{name}(", state, ")")
     return value

@@ -52,7 +52,7 @@ def as_key(value: object, spend: Spend) -> object:
     if is_key(value):
         return value
     if type(value) is int:
-        return str(value)
+        return Text(str(value))
     found = value
     if type(value) is Placeholder:
         spend(_CONTAINERS_PER_MEANING)

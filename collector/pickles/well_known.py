@@ -13,7 +13,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from types import NoneType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlunsplit
+from urllib.parse import quote, quote_plus, urlunsplit
 
 from collector.pickles import arrays, moments
 from collector.pickles.placeholder import Placeholder, Shape, Text, raw_bytes
@@ -27,6 +27,7 @@ _MAX_TEXT = 200  # of an address
 _MAX_PATH = 4096  # PATH_MAX of Linux
 _MAX_UUID = 2**128
 _MAX_PAIRS = 1000
+_MAX_URL = 10_000  # characters behind the question mark
 
 
 def _set(value: Placeholder, args: Args) -> Shape:
@@ -192,6 +193,36 @@ def _url(value: Placeholder, args: Args) -> Text:
     raise TypeError
 
 
+def _database_url(_: Placeholder, args: Args) -> Text:
+    """Return a URL of SQLAlchemy, whose `str()` masks the password; all of it is masked where it is odd."""
+    parts = args[0] if len(args) == 1 else args
+    match parts:
+        case (
+            str(driver),
+            str() | None as user,
+            password,
+            str() | None as host,
+            int() | None as port,
+            str() | None as database,
+            dict(query) | Placeholder(args=(dict(query),)),
+        ) if len(query) <= _MAX_PAIRS:
+            secret = "" if password is None else ":***"
+            who = "" if user is None else f"{quote(user, safe=' +')}{secret}@"
+            where = f"[{host}]" if host and ":" in host else host or ""
+            what = "" if database is None else f"/{database}"
+            pairs = [(name, each) for name in query for each in _as_tuple(query[name])]
+            texts = [text for pair in pairs for text in pair if isinstance(text, str)]
+            if len(texts) == 2 * len(pairs) and sum(map(len, texts)) <= _MAX_URL:
+                asked = "&".join(f"{quote_plus(name)}={quote_plus(each)}" for name, each in sorted(pairs))
+                at = "" if port is None else f":{port}"
+                return Text(f"{driver}://{who}{where}{at}{what}{asked and '?'}{asked}")
+    return Text("**********")
+
+
+def _as_tuple(value: object) -> Args:
+    return value[:_MAX_PAIRS] if isinstance(value, tuple) else (value,)
+
+
 def _tuple_of(value: object) -> Args:
     """Return what a tuple holds, or one of a subclass."""
     if isinstance(value, Placeholder):
@@ -248,6 +279,7 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("yarl", "URL"): _url,
     ("httpx", "URL"): _url,
     ("starlette", "URL"): _url,
+    ("sqlalchemy", "URL"): _database_url,
     **{
         ("pydantic", name): _url
         for name in ("AnyUrl", "AnyHttpUrl", "HttpUrl", "FileUrl", "WebsocketUrl", "FtpUrl")

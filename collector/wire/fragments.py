@@ -163,7 +163,8 @@ class RecordReader:
                     record = self._of_python_3(payload) or self._python_2.record_of(payload)
                 record = record or self._whole(payload, in_part)
             except RecordError as fault:
-                unreadable.append((payload, fault))
+                # With its traceback, which holds this list, all payloads would wait for a garbage collection.
+                unreadable.append((payload, fault.with_traceback(None)))
                 continue
             for fragment in record[:2]:
                 fragment.count += 1

@@ -160,7 +160,7 @@ def _fit(key: str, value: object) -> object:
     """Return *value* if it is what the field should hold, else its text; None if it says nothing."""
     if type(value) is Placeholder:
         value = scalar_of(value)
-    if key in _BELOW and (value is False or (isinstance(value, str) and (not value or value.isspace()))):
+    if key in _BELOW and (not value or (isinstance(value, str) and value.isspace())):
         return None  # what picologging and loguru send with a record that has none
     if value is None or (type(value) is str if key in _TEXTS else type(value) is int or key not in _INTEGERS):
         return value

@@ -77,6 +77,8 @@ for unit in ("ms", "us", "ns", "ps"):
         "numpy datetime64 " + unit,
         lambda unit=unit: m("numpy").datetime64("1969-02-28T12:34:56.789", unit),
     )
+for moment in ("-0044-03-15", "99999-02-01", "0001-01-01T00", "-8000-01-01T12:34:56.789"):
+    case("numpy datetime64 " + moment, lambda moment=moment: m("numpy").datetime64(moment))
 case("numpy datetime64 week", lambda: m("numpy").datetime64("2024-02-29", "W"))
 case(
     "numpy datetime64 25s",
@@ -307,6 +309,18 @@ for kind in ("SecretStr", "SecretBytes"):
         lambda kind=kind: getattr(m("pydantic"), kind)(b"hunter2" if kind == "SecretBytes" else "hunter2"),
         "**********",
     )
+
+
+def pydantic_key():
+    """Return an instance of a class that is no Secret by its name."""
+    kind = type("ApiKey", (m("pydantic").SecretStr,), {"__module__": __name__})
+    sys.modules[__name__].ApiKey = kind
+    return kind("hunter2")
+
+
+case("subclass of pydantic SecretStr", pydantic_key, "**********")
+for url in ("postgresql://u:hunter2@h:5432/db?x=1&y=a&y=b", "sqlite:///x.db", "a+b://us%40er:p%40@[::1]/d b"):
+    case("SQLAlchemy " + url, lambda url=url: m("sqlalchemy.engine.url").make_url(url))
 case("pydantic Secret", lambda: m("pydantic").Secret[str]("hunter2"), "**********")
 case("starlette Secret", lambda: m("starlette.datastructures").Secret("hunter2"), "**********", "**********")
 
@@ -324,9 +338,14 @@ class CsrfToken(str):
     pass
 
 
+class APITOKEN(ApiToken):
+    pass
+
+
 case("ApiToken", lambda: ApiToken("hunter2"), "**********", "**********")
 case("DbPassword in a list", lambda: [DbPassword("hunter2")], "[**********]", ["**********"])
 case("DbPassword as a key", lambda: {DbPassword("hunter2"): 1}, "{**********: 1}", {"**********": 1})
+case("APITOKEN", lambda: APITOKEN("hunter2"), "**********", "**********")
 case("CsrfToken", lambda: CsrfToken("open"), json="open")
 
 

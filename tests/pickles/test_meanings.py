@@ -96,6 +96,8 @@ def test_an_unknown_class_stands_for_what_its_form_tells(value: object, text: st
         "Token",
         "a.Token",
         "Secret[int]",
+        "SECRET",
+        "APITOKEN",
     ],
 )
 def test_what_masks_itself_is_masked_wherever_it_stands(name: str) -> None:
@@ -118,6 +120,32 @@ def test_what_masks_itself_is_masked_wherever_it_stands(name: str) -> None:
         ):
             assert "hunter2" not in brief(shown) + json.dumps(jsonable(shown))
             assert "**********" in brief(shown)
+
+
+def test_a_secret_of_pydantic_is_known_by_its_state() -> None:
+    state = {"_secret_value": "hunter2"}
+    assert (
+        "**********" == brief(made("a.ApiKey", state=state)) == jsonable(made("a.Key", state=(None, state)))
+    )
+
+
+def test_a_url_of_sqlalchemy_shows_no_password_whatever_it_holds() -> None:
+    usual: tuple[object, ...] = ("postgresql", "u", "hunter2", "h", 1, "d", {})
+    assert "postgresql://u:***@h:1/d" == brief(made("sqlalchemy.engine.url.URL", *usual))
+    cases: list[tuple[object, ...]] = [
+        (),
+        ("x", "hunter2", 3, 4, 5, 6, 7),
+        (*usual[:6], {"x": ["hunter2"]}),
+        ("hunter2",),
+    ]
+    for odd in cases:
+        for value in (made("sqlalchemy.engine.url.URL", *odd), made("sqlalchemy.URL", odd, base="tuple")):
+            assert "**********" == brief(value) == jsonable(value)
+
+
+def test_what_a_frozen_dataclass_with_slots_holds_is_shown_without_names() -> None:
+    value = made("a.Point", state=[1, "x"], base="object")
+    assert ("Point(1, 'x')", [1, "x"]) == (brief(value), jsonable(value))
 
 
 @pytest.mark.parametrize("name", ["Secrets", "Tokens", "Tokenizer", "PasswordField", "secret"])

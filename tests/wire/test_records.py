@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import enum
+import gc
 import logging
 import math
 import pickle
 import time
+import weakref
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -164,7 +166,19 @@ class Ratio(float):
     """A number of an application."""
 
 
-@pytest.mark.parametrize("blank", [False, "", "\n", " \t"], ids=repr)
+def test_what_cannot_be_read_is_let_go_without_a_garbage_collection() -> None:
+    unreadable: list[tuple[bytes, RecordError]] = []
+    assert [] == list(RecordReader().read([b"none", b"}q\x00(broken"], unreadable, []))
+    faults = [weakref.ref(fault) for _, fault in unreadable]
+    gc.disable()
+    try:
+        unreadable.clear()
+        assert [None, None] == [fault() for fault in faults]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("blank", [False, 0, "", "\n", " \t"], ids=repr)
 @pytest.mark.parametrize("key", ["exc_text", "stack_info"])
 def test_a_traceback_or_stack_that_says_nothing_is_absent(key: str, blank: object) -> None:
     """picologging sends False, loguru a newline; both in every record, so it is found by its fragments."""
