@@ -163,8 +163,10 @@ class RecordReader:
                     record = self._of_python_3(payload) or self._python_2.record_of(payload)
                 record = record or self._whole(payload, in_part)
             except RecordError as fault:
-                # With its traceback, which holds this list, all payloads would wait for a garbage collection.
-                unreadable.append((payload, fault.with_traceback(None)))
+                # Frames of tracebacks hold the payload, and each other: until a garbage collection, which may
+                # not come for hours.
+                fault.__traceback__ = fault.__context__ = None
+                unreadable.append((payload, fault))
                 continue
             for fragment in record[:2]:
                 fragment.count += 1
