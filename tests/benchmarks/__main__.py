@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import latency, loads, profiling, runs, tables
+from tests.benchmarks import instructions, latency, loads, profiling, runs, tables
 from tests.benchmarks.servers import SERVERS
 from tests.benchmarks.workload import DEFAULT, LATENCY, WORKLOADS, Workload, find_python_2
 
@@ -55,8 +55,16 @@ def main() -> None:
         metavar="FILE",
         help="write where the collector's time goes, and measure nothing",
     )
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="count the instructions for a record, from frames to lines, by valgrind; measure nothing else",
+    )
     parser.add_argument("--lines", action="store_true", help="in a profile: lines, not functions")
     options = parser.parse_args()
+    if options.instructions:
+        _count(options)
+        return
     # A server has a descriptor per connection and per file.
     _raise_open_files()
     names = NAMES if "all" in options.workload else options.workload
@@ -94,6 +102,19 @@ def _measure(options: argparse.Namespace, names: list[str] | tuple[str, ...]) ->
     ):
         if text:
             print("", text, sep="\n")
+
+
+def _count(options: argparse.Namespace) -> None:
+    """Print the instructions for a record. Where there is no valgrind, it says so."""
+    if not instructions.find_valgrind():
+        print("instructions: skipped, valgrind is not installed")
+        return
+    counted = {}
+    for case in instructions.CASES:
+        _say(f"instructions: {case}")
+        with _directory(options) as home:
+            counted[case] = instructions.count(*instructions.CASES[case], home)
+    print(tables.instructions(counted))
 
 
 def _sized(workload: Workload, records: int) -> Workload:

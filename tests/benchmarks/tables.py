@@ -90,6 +90,13 @@ def latencies(measured: Mapping[str, Sequence[Latency]]) -> str:
     return table(_LATENCY_HEAD, rows)
 
 
+def instructions(counted: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the table of the instructions for a record, by case and by how far it goes."""
+    goals = list(next(iter(counted.values())))
+    rows = [(case, *(f"{counts[goal]:,.0f}" for goal in goals)) for case, counts in counted.items()]
+    return table(("instructions", *(f"to {goal}" for goal in goals)), rows)
+
+
 def paired(rounds: Rounds, one: str, other: str, figure: Callable[[Result], float]) -> list[float]:
     """Return the ratios of two servers' figures, those of one round by each other, in order."""
     pairs = zip(rounds.get(one, ()), rounds.get(other, ()), strict=False)

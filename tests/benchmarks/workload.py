@@ -40,6 +40,8 @@ WORDS = (
     "took",
 )
 EXCEPTION_EVERY = 10
+_RECORDS_A_SECOND = 10_000
+_THREAD = 140_123_456_789_504
 # As the collector writes it, with its defaults.
 FORMATTER = logging.Formatter(
     "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(message)s", "%Y-%m-%d %H:%M:%S"
@@ -88,6 +90,8 @@ class Workload:
     """Whether each tenth record has a traceback."""
     stock_clients: bool = False
     """Whether each connection is a Python process that logs; then nothing is prepared."""
+    begins: float = 0.0
+    """When the first record was made, for records that are to be the same each time; 0: now."""
 
     @property
     def senders(self) -> int:
@@ -126,6 +130,11 @@ class Workload:
             logger, site.level, site.path, site.line, template, details, exception, site.function
         )
         record.process = 1000 + number % self.senders
+        if self.begins:
+            elapsed = number / _RECORDS_A_SECOND
+            record.created, record.relativeCreated = self.begins + elapsed, elapsed * 1000
+            record.msecs = float(int(elapsed % 1 * 1000))
+            record.thread = _THREAD
         if self.extra:
             record.request_id = f"{chosen.getrandbits(128):032x}"
         return record

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.benchmarks import latency, loads, runs, tables
+from tests.benchmarks import instructions, latency, loads, runs, tables
 from tests.benchmarks.processes import cpu_seconds, peak_bytes
 from tests.benchmarks.runs import Result
 from tests.benchmarks.servers import SERVERS
@@ -164,3 +164,29 @@ def test_the_benchmarks_print_a_row_for_each_workload_and_server() -> None:
         assert re.search(rf"^{name} +collector( +[\d.,]+){{6}} +1 of 1$", ended.stdout, re.MULTILINE), (
             ended.stdout
         )
+
+
+@pytest.mark.slow
+def test_the_instructions_for_a_record_are_the_same_each_time(tmp_path: Path) -> None:
+    if not instructions.find_valgrind():
+        pytest.skip("needs valgrind")
+    counted = []
+    for number in range(2):
+        home = tmp_path / str(number)
+        home.mkdir()
+        counted.append(instructions.count(*instructions.CASES["text"], home))
+    assert counted[0]["lines"] == pytest.approx(counted[1]["lines"], rel=0.002)
+    assert 5_000 < counted[0]["lines"] < counted[0]["files"] < 100_000
+
+
+def test_without_valgrind_it_is_said_that_instructions_are_not_counted(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--instructions"],
+        env=os.environ | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=HOME,
+        timeout=60,
+        check=False,
+    )
+    assert (0, "instructions: skipped, valgrind is not installed\n") == (ended.returncode, ended.stdout)
