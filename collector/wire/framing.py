@@ -88,7 +88,10 @@ class FrameSplitter:
         self._discarding = 0  # size of the payload that is being thrown away; how much of it is still to come
         self._to_discard = 0
         self.discarded: list[int] = []
-        """Payload sizes of the frames thrown away, noted at their last byte; the caller empties it."""
+        """Payload sizes of the frames thrown away, noted at their last byte, or with the `fault` that one is.
+
+        The caller empties it.
+        """
         self.fault: FrameError | None = None
         """Why the stream ended, once it has: the payloads ahead of a bad header still come out first."""
 
@@ -180,6 +183,8 @@ class FrameSplitter:
             return HEADER_BYTES + length
         elif length > DISCARD_FACTOR * limit:
             self.fault = self._too_large(length, begin)
+            if begins_as_pickle(payload):  # a record, and no scan
+                self.discarded.append(length)
         elif payload in (b"", b"\x80"):
             return len(begin) + 1
         elif not _RECORD.match(payload):
@@ -208,7 +213,8 @@ def _looks_like(header: bytes, max_frame_bytes: int) -> str:
     for what, form in _FORMS.items():
         if form.match(header):
             return what
-    if 0 < int.from_bytes(header, "little") <= max_frame_bytes:
+    # By its high bytes, for of the lengths of other frames one in 256 ends in a zero.
+    if header.endswith(b"\0\0") and 0 < int.from_bytes(header, "little") <= max_frame_bytes:
         return "a length in little-endian order"
     return "text" if is_text(header) else ""
 

@@ -426,6 +426,18 @@ def test_a_record_that_is_too_large_is_a_dropped_one_and_its_connection_lives_on
     assert (2, 1, 0) == (records["received"], records["dropped"]["too large"], difference(records))
 
 
+def test_a_record_that_is_too_large_by_far_is_a_dropped_one_although_its_connection_ends(
+    make_collector: MakeCollector,
+) -> None:
+    collector = make_collector(f"{ADMIN}[listen]\nmax_frame_bytes = 1000\n").start()
+    collector.send(make_frame("before") + make_frame("x" * 20_000))
+    within(5, lambda: "exceeds max_frame_bytes = 1000; closing" in collector.stderr)
+    records = stats(collector)["records"]
+    assert (2, 1, 0) == (records["received"], records["dropped"]["too large"], difference(records))
+    assert "bytes dropped: max_frame_bytes = 1000" in collector.stderr
+    assert ["before"] == messages(collector)
+
+
 @pytest.mark.parametrize(
     ("data", "what"),
     [

@@ -182,6 +182,28 @@ def test_such_a_length_is_refused_before_its_payload_arrives() -> None:
     assert str(splitter.fault) == "frame of 4294967295 bytes exceeds max_frame_bytes = 10"
 
 
+@pytest.mark.parametrize("payload", [b"\x80\x04\x95", b"}q\x00(X", b"(dp0\n"], ids=["4", "1", "0"])
+def test_a_record_that_is_far_too_large_is_lost_and_not_without_a_word(payload: bytes) -> None:
+    splitter = FrameSplitter(10)
+    assert [b"good"] == splitter.feed(framed(b"good") + (1000).to_bytes(4, "big") + payload)
+    assert str(splitter.fault) == "frame of 1000 bytes exceeds max_frame_bytes = 10"
+    assert [1000] == splitter.discarded
+
+
+@pytest.mark.parametrize("payload", [b"", b"hello", b"\x80\x99", b"\0\0\0\0"])
+def test_what_begins_as_no_pickle_is_no_record_that_is_lost(payload: bytes) -> None:
+    splitter = FrameSplitter(10)
+    splitter.feed((1000).to_bytes(4, "big") + payload)
+    assert splitter.fault
+    assert [] == splitter.discarded
+
+
+def test_a_length_that_ends_in_a_zero_is_not_taken_for_one_in_the_other_order() -> None:
+    splitter = FrameSplitter(1 << 24)
+    splitter.feed((200_000_000 & ~0xFF).to_bytes(4, "big") + b"Hello")
+    assert "looks like" not in str(splitter.fault)
+
+
 @pytest.mark.parametrize(
     ("first", "what"),
     [
