@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.escape import escape
+from collector.format.json_lines import KEY_OF
 from collector.listen.sockets import host_port, to_reach
 from collector.log import counted
 
@@ -135,6 +136,6 @@ class Subscription:
 def _streamed(record: dict[str, Any]) -> Streamed:
     if "written" not in record:
         raise ValueError("records come without their text")
-    time = str(record.get("timestamp", "")).removesuffix("Z")
+    time = str(record.get(KEY_OF["asctime"], "")).removesuffix("Z")
     text = str(record["written"]).encode("utf-8", "backslashreplace")
-    return Streamed(str(record.get("logger", "")), time.encode(), text)
+    return Streamed(str(record.get(KEY_OF["name"], "")), time.encode(), text)

@@ -21,6 +21,7 @@ from collector.admin.client import Subscription
 from collector.config.load import load
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_leave
 from collector.files import inventory
+from collector.format.json_lines import KEY_OF
 from collector.names import file_name
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
@@ -180,8 +181,8 @@ class _Tail:
     def _is_wanted(self, fields: dict[str, Any], base: str) -> bool:
         """Whether a record is of the wanted logger or one below, by its logger's name, or else its file."""
         wanted = self._options.logger
-        if "logger" in fields:
-            return f"{fields['logger']}.".startswith(f"{wanted}.")
+        if (logger := fields.get(KEY_OF["name"])) is not None:
+            return f"{logger}.".startswith(f"{wanted}.")
         for rule in self._config.rules:
             if rule.file == base:
                 return f"{rule.name}.".startswith(f"{wanted}.")
@@ -193,9 +194,9 @@ class _Tail:
     def _render(self, record: bytes, key: bytes, layout: Layout, fields: dict[str, Any]) -> bytes:
         if self._options.json and not layout.is_json:
             if layout.timed:
-                fields = {**fields, "timestamp": key.decode().rstrip(".") + "Z"}
-            if "message" not in fields:
-                fields["message"] = record.decode("utf-8", "replace")
+                fields = {**fields, KEY_OF["asctime"]: key.decode().rstrip(".") + "Z"}
+            if KEY_OF["message"] not in fields:
+                fields[KEY_OF["message"]] = record.decode("utf-8", "replace")
             record = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         if not self._on_terminal:
             return record
@@ -264,7 +265,7 @@ def _levelno(fields: dict[str, Any]) -> float:
     """Return the level as a number. One that is unknown is below no level, as it is when collecting."""
     if isinstance(number := fields.get("levelno"), int):
         return number
-    name = str(fields.get("level", ""))
+    name = str(fields.get(KEY_OF["levelname"], ""))
     if name.startswith("Level ") and name[6:].isdecimal():
         return int(name[6:])
     number = levels.known(name)

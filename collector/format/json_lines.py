@@ -40,6 +40,8 @@ KEY_OF = {
     "funcName": "function",
 }
 """The key that an attribute of a LogRecord has in a line of JSON, in the order of the line."""
+EXTRA = "extra"
+"""The key of the extras, which come last."""
 
 _MICROS = 1_000_000
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -90,7 +92,7 @@ def json_renderer() -> Callable[[Record, str], str]:
         else:
             plain = message.isprintable() and '"' not in message and "\\" not in message
         quoted = f'"{message}"' if plain else _one_line(encode_basestring(message))
-        extras = f',"extra":{_extra(extra)}' if extra else ""
+        extras = f',"{EXTRA}":{_extra(extra)}' if extra else ""
         digits = "%06d" % micros  # noqa: UP031 - format() takes no float for d, and twice the time
         return f"{clock.text}{digits}{level}{logger}{quoted}{exception}{client}{origin}{place}{extras}}}\n"
 

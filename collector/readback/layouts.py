@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from collector.config.checks import TEXT_FIELD
 from collector.config.tables import Format
 from collector.config.toml_text import shown
-from collector.format.json_lines import KEY_OF
+from collector.format.json_lines import EXTRA, KEY_OF
 from collector.readback.times import TimeFormat, day_of
 from collector.wire.records import STANDARD
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
-_JSON_BEGINS = rb'\{"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)'
+_JSON_START = b'{"%s":"' % KEY_OF["asctime"].encode()
+_JSON_BEGINS = re.escape(_JSON_START) + rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
 _JSON_TIME = TimeFormat("%Y-%m-%dT%H:%M:%S", utc=True)
-_JSON_LEVEL = re.compile(rb',"level":"([^"]*)"')
-_JSON_SECOND = slice(0, 33)
-_JSON_FRACTION = slice(34, 40)
+_JSON_LEVEL = re.compile(rb',"%s":"([^"]*)"' % KEY_OF["levelname"].encode())
+_JSON_SECOND = slice(0, len(_JSON_START) + len("2026-11-22T10:00:00"))
+_JSON_FRACTION = slice(_JSON_SECOND.stop + 1, _JSON_SECOND.stop + 7)
 # How many times are remembered, and beginnings of lines that are no time. Lines without a year have a memory
 # for each day on which a file was last written.
 _MAX_TIMES = 100_000
@@ -165,10 +166,10 @@ class Layout:
                 whole = name in _NUMBERS and text.lstrip("-").isdecimal()
                 fields.setdefault(KEY_OF[name], int(text) if whole else text)
             elif name == "levelno" and "levelname" not in self.names and text.isdecimal():
-                fields["level"] = logging.getLevelName(int(text))
+                fields[KEY_OF["levelname"]] = logging.getLevelName(int(text))
             elif name not in STANDARD:
                 extra.setdefault(name, text)
-        return {**fields, "extra": extra} if extra else fields
+        return {**fields, EXTRA: extra} if extra else fields
 
     def level_at(self, record: bytes) -> tuple[int, int]:
         """Return where the level's name begins and ends in *record*; (0, 0) if it has none."""

@@ -163,8 +163,7 @@ class RecordReader:
                     record = self._of_python_3(payload) or self._python_2.record_of(payload)
                 record = record or self._whole(payload, in_part)
             except RecordError as fault:
-                # Frames of tracebacks hold the payload, and each other: until a garbage collection, which may
-                # not come for hours.
+                # The frames of a traceback would hold the payload until a garbage collection, hours later.
                 fault.__traceback__ = fault.__context__ = None
                 unreadable.append((payload, fault))
                 continue
