@@ -1,8 +1,8 @@
 """A log file that is only ever appended to: opened, written, followed by its name, synced, closed.
 
-Written by one thread at a time and free to block: it knows no greenlet and no socket. Whatever fails can be
-tried again later by the same call: nothing is written twice and nothing left out, so that a full disk costs
-time, not lines. When a new file is due is for its subclasses to say: see RotatingFile and Quarantine.
+It is used by one thread at a time, and may block: it knows no greenlet and no socket. A call that fails can
+be repeated later: nothing is written twice and nothing left out, so a full disk costs time, not lines. Its
+subclasses say when a new file is due: see RotatingFile and Quarantine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collector.config.tables import Rollover
     from collector.stats import Stats
 
-# How often a file's name is looked up again, to find that somebody moved or replaced the file. That the file
-# was deleted is seen at once, for lines written after that would be gone.
+# How often a file's name is looked up again, to find that somebody moved or replaced the file. A deletion is
+# seen at once: lines written after it would be gone.
 _LOOK_SECONDS = 1.0
-# O_NOFOLLOW and O_NONBLOCK: a symbolic link is refused, and a FIFO without a reader does not hang the open.
+# O_NOFOLLOW refuses a symbolic link, and O_NONBLOCK keeps a FIFO without a reader from hanging the open.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 NOT_REGULAR = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EINVAL)
-"""What opening a symbolic link, a directory, a socket and a device or a FIFO comes to."""
+"""What opening a symbolic link, a directory, a socket, and a device or a FIFO fails with."""
 
 
 class Lines:
@@ -44,13 +44,13 @@ class Lines:
         self.done = 0
         """Bytes that are in the file."""
         self.begun = 0
-        """Where the file that is open now began to get them."""
+        """The first of the bytes that go into the file open now."""
         self.ends = ends
-        """Where each record ends; None where nobody will ask."""
+        """Where each record ends; None if nobody will ask."""
         self.since = 0.0
         """When the first of them was received, by the monotonic clock."""
         self.held = 0
-        """Bytes of the reserve that they took."""
+        """Bytes of the reserve that they take."""
 
     def at_boundary(self) -> bool:
         """Whether the next byte begins a record."""
@@ -74,27 +74,27 @@ class Lines:
 
 @dataclass(slots=True)
 class Outcome:
-    """What has come of a file's calls since the outcome before this one, for the caller to see to."""
+    """What came of the calls to a file since its last outcome, for the caller to deal with."""
 
     error: OSError | None = None
-    """Why not all was written, or a file was closed with an error."""
+    """Why not everything was written, or what closing a file failed with."""
     trouble: list[str] = field(default_factory=list)
-    """What went wrong or was mended, and stopped nothing."""
+    """What went wrong or was mended without stopping anything."""
     backups: list[str] = field(default_factory=list)
-    """The names of those that rollovers have made, or that are whole only now, oldest first."""
+    """The names of those that rollovers have made, or that have only now become whole, oldest first."""
     made_by: Rollover | None = None
-    """What held when the last of them was made."""
+    """The settings under which the last of them was made."""
     half_made: str = ""
-    """That one of them that lines still go into, as there is no new file yet."""
+    """The one of them that lines still go into, because there is no new file yet."""
     rollovers: int = 0
     to_sync: list[int] = field(default_factory=list)
-    """Descriptors that only wait to be synced and closed: they are the caller's now."""
+    """Descriptors that are still to be synced and closed: they are the caller's now."""
     frames_gone: int = 0
-    """How many older frames of a quarantine had to go."""
+    """How many older frames of the quarantine had to go."""
 
 
 class AppendFile(ABC):
-    """A file that whole records are appended to, by its path."""
+    """A file, known by its path, to which whole records are appended."""
 
     def __init__(  # noqa: PLR0913 - two of them are for tests
         self,
@@ -106,10 +106,9 @@ class AppendFile(ABC):
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*directory* is what all files of one share; left out, this is the only one.
+        """*directory* is shared by all files in it; without it, this file is the only one.
 
-        What is shown or compared with times of files goes by *clock*, what comes after so many seconds by
-        *monotonic*.
+        Times that are shown, or compared with those of files, come from *clock*, and delays from *monotonic*.
         """
         self.path = path
         self.directory = directory or LogDirectory(os.path.dirname(path))
@@ -130,22 +129,22 @@ class AppendFile(ABC):
 
     @abstractmethod
     def join(self, records: list[Any], *, ends: bool) -> Lines:
-        """Return *records*, as its inbox has them, in one piece; with their *ends* if these matter."""
+        """Return *records*, as the inbox holds them, in one piece; with their *ends* if these matter."""
 
     @abstractmethod
     def count_written(self, lines: Lines, stats: Stats) -> None:
-        """Count *lines* as what they are, now that they are in the file."""
+        """Count *lines*, now that they are in the file, as records or as frames."""
 
     @abstractmethod
     def _prepare(self, lines: Lines, now: float) -> int:
-        """Between two records: follow the name, begin a new file if due. Return how far to write then."""
+        """Between two records, follow the name, and begin a new file if due. Return how far to write."""
 
     @abstractmethod
     def _mend(self, fd: int, size: int) -> int:
-        """Mend what a kill has cut in a file of *size* bytes; return its size then."""
+        """Mend what a kill has cut in a file of *size* bytes; return its new size."""
 
     def write(self, lines: Lines) -> Outcome:
-        """Append what is not `done` of *lines*; after an error, call again later."""
+        """Append those bytes of *lines* that are not `done`; after an error, call again later."""
         try:
             self._write(lines)
         except OSError as error:
@@ -164,7 +163,7 @@ class AppendFile(ABC):
                 written = os.write(self._fd, memoryview(lines.data)[lines.done : stop])
             except OSError:
                 if not os.fstat(self._fd).st_nlink:
-                    # Deleted to make room, perhaps: it holds the room until it is let go.
+                    # Perhaps deleted to make room, which it takes up until it is closed.
                     self._close()
                     lines.done = lines.begun
                 raise
@@ -172,12 +171,12 @@ class AppendFile(ABC):
             self._size += written
             self._written_at = now
             if lines.done == len(lines.data) and not os.fstat(self._fd).st_nlink:
-                # Deleted, and these lines with it: nobody can read them, so they are not doubled.
+                # Deleted, and these lines with it: nobody can read them, so they will not be there twice.
                 self._close()
                 lines.done = lines.begun
 
     def reconfigure(self, mode: int, *, sync: bool) -> None:
-        """Go by these from now on, and follow the name with the next line, not only after a while."""
+        """Go by these settings from now on, and follow the name with the next line, not after a while."""
         self.mode = mode
         self._sync = sync
         self._look_at = 0.0
@@ -187,7 +186,7 @@ class AppendFile(ABC):
         self._look_at = 0.0
 
     def close(self) -> Outcome:
-        """Let the file go; the next write opens it again. May be called at any time."""
+        """Close the file; the next write opens it again. May be called at any time."""
         try:
             self._close()
         except OSError as error:
@@ -211,7 +210,7 @@ class AppendFile(ABC):
             self._let_go(fd)
 
     def _look(self, now: float) -> None:
-        """Open the file anew if its name leads elsewhere: moved by logrotate, or its directory replaced."""
+        """Reopen the file if its name leads elsewhere: logrotate moved it, or its directory was replaced."""
         self._look_at = self._monotonic() + _LOOK_SECONDS
         try:
             status = os.fstat(self._fd)
@@ -235,7 +234,7 @@ class AppendFile(ABC):
             os.close(fd)
 
     def _open(self, now: float) -> int:
-        """Open or make the file, as what it was when it was last written. The caller closes the old one."""
+        """Open or make the file, and note its size and its last write. The caller closes the old one."""
         refuse_links(self.directory.path)
         try:
             fd = os.open(self.path, _OPEN_FLAGS)
@@ -249,7 +248,7 @@ class AppendFile(ABC):
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301 - closed as any failure
+                raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301 - closed below
             if self.directory.tried and status.st_dev != self.directory.device:
                 self.directory.moved = True
             size = self._mend(fd, status.st_size)
@@ -282,6 +281,6 @@ class AppendFile(ABC):
         return fd
 
     def _replace(self, fd: int) -> None:
-        """Go on in the file *fd*."""
+        """Continue in the file *fd*."""
         self._let_go(self._fd)
         self._fd = fd

@@ -1,8 +1,8 @@
 """The backups of log files: which names are ours, which one is next, which ones have to go.
 
-A backup is `FILE.D`, then `FILE.D.1`, `FILE.D.2`, ..., with `.gz` behind when compressed. A new number is
-above every existing one; no backup is ever renamed, no file overwritten, and nothing is deleted whose whole
-name has not this form. Everything here may block: it runs in a thread.
+A backup is `FILE.D`, then `FILE.D.1`, `FILE.D.2`, ..., followed by `.gz` when compressed. A new number is
+above every existing one; no backup is ever renamed, no file is overwritten, and nothing is deleted unless its
+whole name has this form. Everything here may block: it runs in a thread.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 _COPY_BYTES = 1024 * 1024
 # The usual trade: level 9 takes three times the CPU for one or two per cent of the bytes.
 _GZIP_LEVEL = 6
-# A file server's clock is not ours to the second: its mtimes may lie ahead by so much and mean now.
+# A file server's clock may differ from ours by seconds: mtimes up to this far ahead may mean now.
 _AHEAD_NS = 5 * 10**9
-# After so many new numbers the directory is listed again: most of them are gone from it by then.
+# After this many new numbers the directory is listed again: most of those backups are gone by then.
 _MAX_NEW_NUMBERS = 1000
 
 
-# renameat2(2): rename, but not onto another file. musl has it not, nor have all file systems.
+# renameat2(2) renames, but never onto another file. musl lacks it, and so do some file systems.
 _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Backup(NamedTuple):
-    """A backup by its name, which is no order: its label goes back with the clock, and with the time zone."""
+    """A backup, by its name. Names give no order: labels go back with the clock, and with the time zone."""
 
     label: str
     number: int
@@ -47,7 +47,7 @@ class Backup(NamedTuple):
 
 
 def split(path: str) -> tuple[str, Backup | None]:
-    """Return the log file that *path* is a backup of, and the backup; *path* and None where it is none."""
+    """Return the log file that *path* is a backup of, and the backup; *path* and None if it is none."""
     if match := BACKUP.search(path):
         name = os.path.basename(path).removesuffix(".gz")
         return path[: match.start()], Backup(match[1], int(match[2] or 0), name)
@@ -55,23 +55,23 @@ def split(path: str) -> tuple[str, Backup | None]:
 
 
 def age(written_ns: int, now_ns: int, backup: Backup) -> tuple[int, str, int]:
-    """Return what sorts backups from the oldest to the newest, by the time of their last line.
+    """Return a key that sorts backups from the oldest to the newest, by the time of their last line.
 
-    A time that lies ahead of *now_ns* is that of a clock which has been set right since: before now, and
-    nobody knows when. So it counts as older than every other.
+    A time ahead of *now_ns* is from a clock that has been set right since: the line was written before now,
+    and nobody knows when. So it counts as older than every other.
     """
     return written_ns if written_ns <= now_ns + _AHEAD_NS else -1, backup.label, backup.number
 
 
 class Numbers:
-    """Numbers for new backups in one directory, and in which order they were made.
+    """Numbers for new backups in one directory, and the order in which these were made.
 
-    The directory is listed once, for all of its files: from then on nobody else makes any.
+    The directory is listed once, for all of its files: nobody else makes backups there from then on.
     """
 
     def __init__(self, directory: str) -> None:
         self.order: dict[str, int] = {}
-        """The names of those that were not surveyed yet, each with a number: larger for later ones."""
+        """The names of backups that are not surveyed yet, each with a number: the later, the larger."""
         self._directory = directory
         self._last = 0
         self._highest: dict[str, int] = {}
@@ -83,7 +83,7 @@ class Numbers:
         self._listed = False
 
     def make(self, path: str, label: str) -> str:
-        """Make the log file *path* its next backup, which has a name that no other file has; return that.
+        """Turn the log file *path* into its next backup, under a name that no other file has; return that.
 
         Raises OSError.
         """
@@ -95,13 +95,13 @@ class Numbers:
             name = f"{first}.{number}" if number else first
             backup = os.path.join(self._directory, name)
             self._last += 1
-            self.order[name] = self._last  # first, for it can be listed as soon as it exists
+            self.order[name] = self._last  # first: it can be listed as soon as it exists
             try:
                 if not os.path.lexists(backup + ".gz"):
                     _rename(path, backup)
                     break
             except FileExistsError:
-                pass  # the first of its label, or somebody put it there since the directory was listed
+                pass  # the one without a number, or one put there since the directory was listed
             except OSError:
                 del self.order[name]
                 raise
@@ -116,7 +116,7 @@ class Numbers:
     def _list(self) -> None:
         highest: dict[str, int] = {}
         for name in os.listdir(self._directory):
-            # Where there is no number, trying the name tells as much, and takes no memory.
+            # Names without a number are left out: trying one tells as much, and takes no memory.
             if (match := BACKUP.search(name)) and match[2]:
                 first = name[: match.end(1)]
                 highest[first] = max(highest.get(first, 0), int(match[2]))
@@ -124,7 +124,7 @@ class Numbers:
 
 
 def _rename(old: str, new: str) -> None:
-    """Rename a file; raise FileExistsError where there is one of the *new* name, whoever made it and when.
+    """Rename a file; raise FileExistsError if there is one named *new*, whoever made it, and whenever.
 
     Raises OSError.
     """
@@ -134,13 +134,13 @@ def _rename(old: str, new: str) -> None:
         number = ctypes.get_errno()
         if number not in _NOT_SUPPORTED:
             raise OSError(number, os.strerror(number), old, None, new)
-    # An empty file has the name until it is replaced.
+    # An empty file holds the name until it is replaced.
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         os.rename(old, new)
     except OSError:
         with suppress(OSError):
-            # Over a network the answer alone may have been lost: then it is no empty file any more.
+            # Over a network only the answer may have been lost: then the file is not empty any more.
             if os.lstat(new).st_size:
                 return
             os.unlink(new)
@@ -148,19 +148,19 @@ def _rename(old: str, new: str) -> None:
 
 
 class Upkeep(NamedTuple):
-    """What the backups of one log file are to become after a rollover."""
+    """What is wanted of the backups of one log file after a rollover."""
 
     keep: int
     """How many of them; 0: all."""
     compress: bool
     last: int
-    """The place in `Numbers.order` of the last one that is known to be whole: later ones do not count yet."""
+    """The place in `Numbers.order` of the newest one to be looked at: later ones do not count yet."""
     half_made: str = ""
-    """The name of one that lines still go into, as RotatingFile has it: it is left alone."""
+    """The name of the one that lines still go into, as in RotatingFile: it is left alone."""
 
 
 class Tasks(NamedTuple):
-    """What that comes to, by full paths without any `.gz`."""
+    """What that makes to do: full paths, without any `.gz`."""
 
     delete: list[str]
     compress: list[str]
@@ -171,8 +171,8 @@ def survey(
 ) -> dict[str, Tasks]:
     """List *directory* once; return what is to be done for each of the log *files* in it. Raises OSError.
 
-    *files* has their names as *fold* makes them, which is how those of the backups are compared. *order* is
-    that of `Numbers`: those in it are newer than all others, whatever the clock says. It may grow meanwhile.
+    The names in *files* are folded by *fold*, as those of backups are before they are compared. *order* is
+    that of `Numbers`: backups in it are newer than all others, whatever the clock says; it may grow.
     """
     found: dict[str, dict[str, tuple[int, Backup]]] = {base: {} for base in files}
     plain: set[str] = set()
@@ -186,11 +186,11 @@ def survey(
                 if not stat.S_ISREG(status.st_mode):
                     continue  # not ours
                 name = entry.name.removesuffix(".gz")
-                # Once, although a crash may have left both forms.
+                # Noted once, even if a crash has left both forms.
                 found[base][name] = status.st_mtime_ns, Backup(match[1], int(match[2] or 0), name)
                 if not match[3]:
                     plain.add(name)
-    now_ns = time.time_ns()  # only now, for a large directory takes its time
+    now_ns = time.time_ns()  # only now: listing a large directory takes time
     tasks = {}
     for base, upkeep in files.items():
         ages = {
@@ -212,12 +212,12 @@ def survey(
 
 
 def delete(path: str) -> int:
-    """Delete a backup, by its path without `.gz`, in whatever form it is; compressing it is given up.
+    """Delete a backup, by its path without `.gz`, in whatever form it is, even while it is being compressed.
 
-    Return its size; 0: it was gone already. Raises OSError.
+    Returns its size; 0: it was gone already. Raises OSError.
     """
     size = 0
-    # In this order: one that is compressed at this moment loses its unfinished file and is given up.
+    # In this order: a compression under way loses its unfinished file, and gives up.
     for name in (path, _unfinished(path), path + ".gz"):
         with suppress(FileNotFoundError):
             found = os.lstat(name).st_size
@@ -232,9 +232,9 @@ def _unfinished(path: str) -> str:
 
 
 def compress(path: str, mode: int, sync: bool = False) -> None:  # noqa: FBT001, FBT002 - named where it is called
-    """Replace the backup by a gzip file of that *mode*, which has its name only once it is whole.
+    """Replace the backup by a gzip file with *mode*, which gets its name only once it is whole.
 
-    *sync*: the gzip file is on disk before what it replaces is gone. Raises OSError.
+    With *sync* the gzip file is on disk before the original goes. Raises OSError.
     """
     unfinished = _unfinished(path)
     try:
@@ -254,15 +254,15 @@ def compress(path: str, mode: int, sync: bool = False) -> None:  # noqa: FBT001,
                 open(os.open(unfinished, flags, mode), "wb") as raw,
                 gzip.GzipFile(os.path.basename(path), "wb", _GZIP_LEVEL, raw) as target,
             ):
-                with suppress(OSError):  # told of when the log file was made
+                with suppress(OSError):  # logged when the log file was made
                     os.fchmod(raw.fileno(), mode)
                 shutil.copyfileobj(source, target, _COPY_BYTES)
             if sync:
                 with suppress(FileNotFoundError), open(unfinished, "rb") as written:
                     os.fsync(written.fileno())
-            with suppress(FileNotFoundError):  # deleted meanwhile: then it is not to come back compressed
+            with suppress(FileNotFoundError):  # deleted meanwhile: it must not come back compressed
                 _set_times(unfinished, status)
-                # Replaces at most what a crash between these two lines left: numbers are never used twice.
+                # Replaces at most what a crash before unlink() left: numbers are never used twice.
                 os.replace(unfinished, path + ".gz")
                 if os.path.samestat(os.lstat(path), status):
                     os.unlink(path)
@@ -279,4 +279,4 @@ def _set_times(path: str, status: os.stat_result) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        pass  # a volume that refuses it as it does modes: there the last line is from now
+        pass  # a volume that refuses times as it refuses modes: there the last line is from now

@@ -1,7 +1,7 @@
-"""What rollovers leave to do on a volume: delete the backups that are too many, compress the others.
+"""What rollovers leave to do on a volume: delete the surplus backups, compress the others.
 
-It has a thread of its own beside the writer's, and takes its time: nothing is begun while lines wait for the
-volume, up to a limit, and then a directory is listed once for all of its files. Knows no record.
+Chores have a thread of their own beside the writer's, and take their time: none is begun while lines wait for
+the volume, up to a limit, and a directory is listed once for all of its files. Knows no record.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A volume that always has lines waiting must not fill up with what nobody deletes.
+# A volume for which lines always wait must not fill up with what nobody deletes.
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
-# Lines come with gaps. To list a directory of thousands in each would take more than all that there is to do:
-# a pause of this length is waited for, but not for long, in case no client ever makes one.
+# Lines come with gaps. Listing a directory of thousands in each gap would take longer than the chores: they
+# wait for a gap of this length, but not for long, in case no client ever leaves one.
 _QUIET_SECONDS = 0.2
 _MOST_SECONDS = 1.0
-# What fails is tried again after a minute, then ever more seldom.
+# What fails is tried again after a minute, then less and less often.
 _FIRST_PAUSE_SECONDS = 60.0
 _LAST_PAUSE_SECONDS = 3600.0
 
 
 class _File:
-    """A log file with something to do."""
+    """A log file whose backups give something to do."""
 
     handler: Handler
     rollover: Rollover
-    """What held when the last of its backups was made."""
+    """The settings under which the last of its backups was made."""
 
     def __init__(self) -> None:
         self.half_made = ""
@@ -58,18 +58,18 @@ class _File:
         self.last = 0
         """The place of its newest backup in the order in which those of its directory were made."""
         self.due = 0.0
-        """When, by the monotonic clock: a later time than now if the last try has failed."""
+        """When to begin, by the monotonic clock: later than now if the last try has failed."""
         self.pause = 0.0
         """Seconds between the last two tries."""
 
 
 class Chores:
-    """Does them, for the files of one volume."""
+    """Does the chores for the files of one volume."""
 
     def __init__(self, stats: Stats, busy_at: Callable[[], float]) -> None:
-        """*busy_at* tells when lines last waited that could be written, by the monotonic clock."""
+        """*busy_at* tells when lines that could be written last waited, by the monotonic clock."""
         self.sync = False
-        """Whether what is compressed is on disk before what it replaces is gone."""
+        """Whether a compressed backup is on disk before the original goes."""
         self._stats = stats
         self._busy_at = busy_at
         self._files: dict[str, _File] = {}
@@ -81,7 +81,7 @@ class Chores:
         self._thread = ThreadPool(1)
 
     def add(self, handler: Handler, outcome: Outcome) -> None:
-        """Look after the backups of *handler*, of which those of *outcome* are new."""
+        """Look after the backups of *handler*, of which those in *outcome* are new."""
         made_by, order = outcome.made_by, handler.file.directory.numbers.order
         if not (made_by and (made_by.backup_count or made_by.compress)):
             for name in outcome.backups:
@@ -95,12 +95,12 @@ class Chores:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left to do but what has failed before."""
+        """Whether nothing is left to do except what has failed before."""
         now = time.monotonic()
         return not self._at_work and all(file.due > now for file in self._files.values())
 
     def hurry(self) -> None:
-        """Wait for no lines from now on: the end is near."""
+        """Let no lines go first from now on: the end is near."""
         self._patience_seconds = self._patience_ends = 0.0
 
     def run(self) -> None:
@@ -144,11 +144,11 @@ class Chores:
         found = self._in_thread(backups.survey, directory, wanted, order, known.fold)
         for name, spellings in by_name.items():
             file = spellings[0]
-            for other in spellings[1:]:  # a volume was found to ignore case just now: one is the other
+            for other in spellings[1:]:  # the volume was just found to ignore case: they are one file
                 del self._at_work[other.handler.file.path]
             pause = min(max(2 * file.pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
             if isinstance(found, OSError):
-                # What was removed has no backups.
+                # A directory that was removed has no backups.
                 failed = not isinstance(found, FileNotFoundError)
                 if failed:
                     what = "%s: its backups cannot be listed, trying again in %g s: %s"
@@ -161,7 +161,7 @@ class Chores:
                 file.pause = pause
                 file.due = time.monotonic() + pause
                 self._put_back(file)
-        # From now on they are told apart by their times, as all others.
+        # From now on their times give their order, as with all others.
         for name, number in list(order.items()):
             upkeep = wanted.get(known.fold(backups.split(name)[0]))
             if upkeep and number <= upkeep.last:
@@ -170,10 +170,10 @@ class Chores:
     def _put_back(self, file: _File) -> None:
         path = file.handler.file.path
         del self._at_work[path]
-        self._files.setdefault(path, file)  # if there was a rollover meanwhile, that is looked after at once
+        self._files.setdefault(path, file)  # if it rolled over meanwhile, the new entry stays, due at once
 
     def _carry_out(self, tasks: Tasks, file: _File, pause: float) -> bool:
-        """Return whether something has failed, and is to be tried again after *pause* seconds."""
+        """Return whether a task has failed, and is to be tried again after *pause* seconds."""
         handler = file.handler
         failed = False
         for path in tasks.delete:
@@ -196,12 +196,12 @@ class Chores:
         return failed
 
     def _let_lines_go_first(self, quiet_seconds: float = 0.0) -> None:
-        """Return when no lines wait, or have waited for so long, or there has been patience enough."""
+        """Return once no lines have waited for *quiet_seconds*, or patience has run out."""
         while (now := time.monotonic()) < self._patience_ends and self._busy_at() + quiet_seconds >= now:
             gevent.sleep(_LOOK_SECONDS)
 
     def _in_thread(self, call: Callable[..., _Result], *arguments: object) -> _Result | OSError:
-        """Return what *call* does, or how it has failed: one file is not to stop the others."""
+        """Return what *call* returns, or how it failed: one file must not stop the others."""
         try:
             return self._thread.apply(call, arguments)  # type: ignore[no-any-return] # gevent has no annotations
         except OSError as error:
@@ -212,8 +212,8 @@ class Chores:
 
 
 def _upkeep(file: _File) -> Upkeep:
-    # The configuration may have been read again since the rollover: none goes that either of the two keeps.
-    # What it says now is known with the next record for the file.
+    # The configuration may have been read again since the rollover: what the old or the new one keeps stays.
+    # What the new one says is known only with the next record for the file.
     inbox = file.handler.inbox
     counts = (file.rollover.backup_count, inbox.rollover.backup_count)
     keep = max(counts) if all(counts) and not inbox.outdated else 0
