@@ -1,6 +1,6 @@
-"""What is known of a directory that log files are in, whichever of them are open: one object for all of them.
+"""What is known of a directory of log files: one object for all of its files, whichever of them are open.
 
-A new number for a backup, whether the volume refuses modes, whether it ignores case.
+The numbers of its backups, whether its volume refuses modes, and whether it ignores case.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class LogDirectory:
         self.numbers = Numbers(path)
         self.ignores_case = ignores_case
         self.tried = False
-        """Whether that is known by trying, and files may be written there."""
+        """Whether that has been found out by trying: until then no file is written there."""
         self.device: int | None = None
         """The volume on which it was tried."""
         self.moved = False
-        """Whether a file of it was found to be on another volume, which is mounted there since."""
+        """Whether a file in it was found on another volume, mounted there since."""
         self._refuses_modes = False
 
     def fold(self, name: str) -> str:
-        """Return what names of one file have in common."""
+        """Return what all names of one file have in common."""
         return fold(name) if self.ignores_case else name
 
     def mode_refused(self, error: OSError) -> str:
-        """Return what to say of a mode that the volume refuses, "" but for the first time."""
+        """Return what to say when the volume refuses a mode, "" except for the first time."""
         if self._refuses_modes:
             return ""
         self._refuses_modes = True
@@ -53,15 +53,15 @@ class LogDirectory:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory and what is missing above it, for the owner to write and the group to read.
+    """Make a directory and those missing above it, for the owner to write and the group to read.
 
-    Unlike os.makedirs, which gives the mode to the last one only. Raises OSError, not if it exists.
+    os.makedirs would give the mode to the last one only. Raises OSError, but not if it exists.
     """
     try:
         _make_one_directory(path)
     except FileNotFoundError:
         make_directory(os.path.dirname(path))
-        _make_one_directory(path)  # where nothing can be made, as in /proc, the reason is the same again
+        _make_one_directory(path)  # where nothing can be made, as in /proc, it fails for the same reason
 
 
 def _make_one_directory(path: str) -> None:
@@ -71,20 +71,20 @@ def _make_one_directory(path: str) -> None:
         if not os.path.isdir(path):
             raise
     else:
-        # Whatever the umask is. A volume that refuses it makes its directories as it does its files.
+        # Whatever the umask is. A volume that refuses a mode gives its own, to directories as to files.
         with suppress(OSError):
             os.chmod(path, DIRECTORY_MODE)
 
 
 def fold(name: str) -> str:
-    """Return what names have in common that a volume which ignores case takes for one."""
+    """Return what all names that a volume which ignores case takes for one have in common."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def folded(path: str, root: str, ignores: Callable[[str], bool]) -> str:
     """Return what all spellings of *path*, which is below *root*, have in common.
 
-    *ignores* tells of each directory on the way whether it ignores case.
+    *ignores* tells whether a directory on the way ignores case.
     """
     above, name = os.path.split(path)
     name = fold(name) if ignores(above) else name
@@ -92,9 +92,9 @@ def folded(path: str, root: str, ignores: Callable[[str], bool]) -> str:
 
 
 def folding(root: str) -> Callable[[str], str]:
-    """Return a function that does so with paths relative to *root*; it tries each directory, once.
+    """Return a function that folds paths relative to *root*; it tries each directory, once.
 
-    One that cannot be tried is taken to be as the one above it; so are all from one on that stands still.
+    A directory that cannot be tried is taken to be like the one above it; after one that hangs, all are.
     """
     stuck = False
 
@@ -115,13 +115,13 @@ def folding(root: str) -> Callable[[str], str]:
 
 
 def refuse_links(directory: str) -> None:
-    """See that *directory* is reached without a symbolic link, which may lead anywhere. Raises OSError."""
+    """Raise OSError if a symbolic link, which may lead anywhere, is on the way to *directory*."""
     if os.path.realpath(directory) != directory:
         raise OSError(f"a symbolic link is on the way: {directory!r}")
 
 
 def device_of(path: str) -> int | None:
-    """Return the number of the volume that *path* is on; None where there is nothing. It may block."""
+    """Return the number of the volume that *path* is on; None if nothing is there. May block."""
     try:
         return os.stat(path).st_dev
     except OSError:
@@ -129,9 +129,9 @@ def device_of(path: str) -> int | None:
 
 
 def ignores_case(directory: str) -> bool | None:
-    """Return whether names that differ in case are one file in *directory*, found by trying.
+    """Find out by trying whether names that differ only in case are one file in *directory*.
 
-    None: it cannot be tried, as where nothing can be made. It may block.
+    None: it cannot be tried, because nothing can be made there, say. May block.
     """
     try:
         refuse_links(directory)

@@ -1,7 +1,7 @@
-"""Which files of a volume cannot be written by themselves, while the volume is well.
+"""Which files of a volume fail by themselves, while the volume is well.
 
-One such file is to stop neither those who log elsewhere nor, with what waits for it, its volume. Errors that
-all files of a volume share say nothing of one file, unless others of it are written meanwhile.
+Such a file must stop neither clients that log elsewhere nor, with what waits for it, its volume. Errors that
+all files of a volume share say nothing about one file, unless others are written meanwhile.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collector.files.inbox import Inbox
     from collector.reserve import Share
 
-# All files of a volume fail so. The last four are of one behind a network or a process that is gone.
+# All files of a volume fail with these. The last four mean that the network or process behind it is gone.
 _OF_THE_VOLUME = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS),
     *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV),
 )
-# So do all files of the process.
+# All files of the process fail with these.
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
-# Of what the volume may take of the reserve: what waits for one file that has failed by itself, and for all.
+# How much may wait for one file that failed by itself, and for all of these, of what the volume may take.
 _SHARE_OF_ONE_FILE = 1 / 8
 _SHARE_OF_ALL_FILES = 1 / 2
 
 
 class NoRoomError(OSError):
-    """There is no block left on the volume, for any file."""
+    """No block is left on the volume, for any file."""
 
 
 class Failures:
@@ -45,17 +45,17 @@ class Failures:
         self.written_at = 0.0
         """When something was written last, by the monotonic clock."""
         self._written_before = 0.0
-        """The same, but for the last hop in which anything was written."""
+        """The same, leaving out the last hop in which something was."""
         self._room = room
 
     def wrote(self, now: float) -> None:
-        """Take note that in the hop that has ended *now* something was written."""
+        """Note that something was written in the hop that has ended *now*."""
         self._written_before, self.written_at = self.written_at, now
 
     def judge(self, handler: Handler, error: OSError, now: float, waiting: Iterable[Handler]) -> bool:
-        """Return whether the file of *handler*, which has failed, has failed by itself, and remember it.
+        """Return whether the file of *handler* has failed by itself, and remember the answer.
 
-        *waiting* are those of its volume that wait to be written.
+        *waiting* are the handlers of its volume that wait to be written.
         """
         by_itself = self._is_by_itself(handler, error, now, waiting)
         (self.by_themselves.add if by_itself else self.by_themselves.discard)(handler)
@@ -63,7 +63,7 @@ class Failures:
         return by_itself
 
     def full_inboxes(self) -> set[Inbox]:
-        """Return those of files that have failed by themselves, if too much waits in them."""
+        """Return those of files that failed by themselves: each in which too much waits, or all of them."""
         may_take = self._room.allowance
         held = {handler: handler.held for handler in self.by_themselves}
         all_of_them = sum(held.values()) >= _SHARE_OF_ALL_FILES * may_take
@@ -75,21 +75,21 @@ class Failures:
 
     def _is_by_itself(self, handler: Handler, error: OSError, now: float, waiting: Iterable[Handler]) -> bool:
         if error.errno in _OUT_OF_FILES or isinstance(error, NoRoomError):
-            return False  # without room, the others write into what they have left of their last blocks
+            return False  # without room, others still fill their last blocks
         if error.errno not in _OF_THE_VOLUME:
             return True
-        # What was written in this hop went into other files, and so did what was since the last try. That
-        # nothing was may be because of what waits for this file: nobody is read.
+        # Whatever was written in this hop, or since this file's last try, went into other files. If nothing
+        # was, what waits for this file may be the reason: it fills the reserve, so no client is read.
         known = handler in self.by_themselves
         if self.written_at == now:
-            # Nothing was written since its last try: the volume may have come back in the middle of this hop.
+            # If nothing else was since its last try, the volume may have come back in the middle of this hop.
             return known or handler.failed_at <= self._written_before
         known = known or self.written_at >= (handler.failed_at or now)
         return known and not any(other.of_the_volume for other in waiting if other is not handler)
 
 
 def explained(error: OSError, directory: str) -> OSError:
-    """Return *error*, as a NoRoomError if it is one. It may block."""
+    """Return *error*, as a NoRoomError if it is one. May block."""
     if error.errno == errno.ENOSPC:
         with suppress(OSError):
             volume = os.statvfs(directory)
@@ -99,7 +99,7 @@ def explained(error: OSError, directory: str) -> OSError:
 
 
 def remedy(error: OSError) -> str:
-    """Return what to do about a file that cannot be written, "" where *error* says it all."""
+    """Return what to do about a file that cannot be written, "" if *error* says it all."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return "; see who owns it"
     if error.errno in NOT_REGULAR:

@@ -1,4 +1,4 @@
-"""A handler: who owns one log file, what of it is on its way to the disk, and how the last try went."""
+"""A handler: it owns one log file, and knows what is on its way to the disk and how the last try went."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Handler:
         self.semaphore = BoundedSemaphore(1)
         """Held by the writer while the file is in its thread, and for good by whoever evicts the handler.
 
-        The writer never finds it held: what is evicted has no lines and no changes, and gets none.
+        The writer never finds it held: an evicted handler has no lines and no changes, and gets none.
         """
         self.pause = 0.0
         """Seconds between the last two tries to write; 0 while all is well."""
@@ -33,9 +33,9 @@ class Handler:
         self.failed_at = 0.0
         """When the last try to write failed, by the monotonic clock; 0 while all is well."""
         self.of_the_volume = False
-        """Whether it failed in a way in which all files of a volume may, and no other was written."""
+        """Whether it failed as all files of a volume may, and is not known to have failed by itself."""
         self.dropped = 0
-        """Records dropped since writing began to fail, because too much waits already."""
+        """Records dropped since writing began to fail, because too much was waiting."""
         self.faults = 0
         """How often the collector itself was at fault with the same lines."""
         self.changes: list[Callable[[], None]] = []
@@ -54,13 +54,13 @@ class Handler:
 
     @property
     def since(self) -> float:
-        """When the oldest of its records that are not on disk was received, or before; there must be one."""
+        """When the oldest of its records that are not on disk was received, or earlier; there must be one."""
         return self._on_their_way.since if self._on_their_way else self.inbox.since
 
     def take(self) -> Lines:
-        """Return what to write next: what failed before, or else what waits. There must be something.
+        """Return what to write next: what failed before, else what waits. There must be something.
 
-        Raises MemoryError, and has taken nothing then.
+        Raises MemoryError; nothing is taken then.
         """
         if self._on_their_way is None:
             inbox = self.inbox

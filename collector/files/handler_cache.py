@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.005
-# A volume that stands still is not to hold up one that is mounted below it for longer.
+# A volume that hangs must not hold up one mounted below it for longer than this.
 _TRIAL_SECONDS = 5.0
-# The quarantine is none of the files that rules are for.
+# No rule applies to the quarantine.
 _NO_ROLLOVER = Rollover(when="never", utc=True, max_bytes=0, backup_count=0, compress=False)
 
 
 class _LogHandler(Handler):
-    """The handler of a log file: all but that of the quarantine."""
+    """The handler of a log file, as opposed to the quarantine's."""
 
     file: RotatingFile
 
 
 class HandlerCache:
-    """Handlers by the path of their file, first those for whose files nothing new has come for longest.
+    """Handlers by the path of their file, first those whose files have had nothing new for longest.
 
-    No method but drain() switches greenlets, so two that ask for one file get one handler.
+    No method that looks a file up switches greenlets, so two that ask for one file get one handler.
     """
 
     def __init__(self, files: Files, quarantine: QuarantineTable, reserve: Reserve, stats: Stats) -> None:
@@ -59,24 +59,24 @@ class HandlerCache:
         self._stats = stats
         self._handlers: OrderedDict[str, _LogHandler] = OrderedDict()
         self._inboxes: dict[str, Inbox] = {}
-        """By the path of the file, for good: routes hold on to them. Names make no more than they may."""
+        """By the path of the file, for good: routes hold on to them. `max_files` bounds what names make."""
         self._evicted: set[str] = set()
-        """The paths of files whose handlers are gone."""
+        """The paths of files whose handlers were evicted."""
         self._writers: dict[str, Writer] = {}
         self._directories: dict[str, tuple[LogDirectory, Writer]] = {}
         self._spellings: dict[str, str] = {}
         """The path of each file as it was spelled first, by what all of its spellings have in common."""
         self.respelled = 0
-        """How often a directory was found to ignore case: paths have to be asked for again."""
+        """How often it turned out that other spellings are one file: paths must be looked up again then."""
         self.directory = os.path.realpath(files.directory)
         self._trials: dict[str, gevent.Greenlet] = {}
-        """What finds out whether a directory ignores case, by its path."""
+        """The greenlets that find out whether a directory ignores case, by its path."""
         root, writer = self._in_directory(self.directory)
         sync = files.sync_seconds > 0
         self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
         inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals, bytes)
         self.quarantine = Handler(self.quarantine_file, inbox)
-        """Takes frames as received, each one of its records."""
+        """Takes frames as received: its records are these."""
 
     def __len__(self) -> int:
         return len(self._handlers)
@@ -84,7 +84,7 @@ class HandlerCache:
     def inbox(self, path: str, rollover: Rollover) -> Inbox:
         """Return the inbox of the file *path*, which is absolute.
 
-        The first *rollover* asked for holds, and after each reconfigure() the first one asked for since.
+        The first *rollover* it is asked for with holds; after a reconfigure(), the first one since.
         """
         inbox = self._inboxes.get(path)
         if inbox is None:
@@ -100,7 +100,7 @@ class HandlerCache:
         return inbox
 
     def spelled(self, path: str) -> str:
-        """Return *path* as its file was spelled first: where a volume ignores case they are one."""
+        """Return *path* as its file was spelled first: if a volume ignores case, all spellings are one."""
         return self._spellings.get(self._folded(path), path)
 
     def handler(self, inbox: Inbox) -> Handler:
@@ -120,16 +120,16 @@ class HandlerCache:
         return handler
 
     def submit(self) -> list[Room]:
-        """Have written what has come since the last time; return the parts of the reserve that it is in."""
+        """Have what has come since the last time written; return the parts of the reserve that it is in."""
         writers = [writer for writer in self._writers.values() if writer.arrivals]
         for writer in writers:
             writer.receive([self.handler(inbox) for inbox in writer.arrivals])
         return [writer.room for writer in writers]
 
     def refusing(self) -> set[Room | Inbox]:
-        """Return what takes nothing more: the parts of the reserve of whole volumes, and single inboxes.
+        """Return what takes no more: whole volumes, by their part of the reserve, and single inboxes.
 
-        No volume is among them where the reserve has its clients wait.
+        If the reserve has clients wait, no volume is among them.
         """
         refusing: set[Room | Inbox] = set()
         for writer in self._writers.values():
@@ -140,7 +140,7 @@ class HandlerCache:
         return refusing
 
     def drop(self, inbox: Inbox, records: int) -> None:
-        """Count *records* for *inbox*, whose file has failed by itself: too much waits in it already."""
+        """Count *records* for *inbox* as dropped: its file has failed by itself, and too much waits in it."""
         handler = self.handler(inbox)
         self._stats.dropped_records_total["file"] += records
         if not handler.dropped:
@@ -150,9 +150,9 @@ class HandlerCache:
         handler.dropped += records
 
     def reconfigure(self, files: Files, quarantine: QuarantineTable) -> int:
-        """Go by other settings and reopen the files; return how many. The directory stays.
+        """Go by other settings and reopen the files; return how many. The directory stays the same.
 
-        A file has its new rollover with the next record for it, written or not.
+        A file gets its new rollover settings with the next record for it, whether that is written or not.
         """
         self._files = files
         for writer in self._writers.values():
@@ -187,7 +187,7 @@ class HandlerCache:
         return [*self._handlers.values(), self.quarantine]
 
     def directories(self) -> list[str]:
-        """Return a directory on each of the volumes that it writes on."""
+        """Return one directory on each of the volumes written to."""
         by_writer: dict[Writer, str] = {}
         for path, (_, writer) in self._directories.items():
             by_writer.setdefault(writer, path)
@@ -205,7 +205,7 @@ class HandlerCache:
                 every = self._files.sync_seconds
                 writer = Writer(self._reserve, self._stats, every, self._trim, self._try_again)
                 self._writers[volume] = writer
-            # Until it was tried it is taken to be as the one above it.
+            # Until it has been tried it is taken to be like the one above it.
             directory = LogDirectory(path, ignores_case=above is not None and above.ignores_case)
             self._directories[path] = directory, writer
             self._trials[path] = gevent.spawn(self._try, directory, writer)
@@ -214,7 +214,7 @@ class HandlerCache:
     def _try(self, directory: LogDirectory, writer: Writer) -> None:
         """Find out whether *directory* ignores case, in the thread that its files wait for anyway.
 
-        Nothing is written there before that is known: two handlers would open one file.
+        Nothing is written there before that is known: two handlers might open one file.
         """
         above = os.path.dirname(directory.path)
         try:
@@ -222,7 +222,7 @@ class HandlerCache:
                 self._trials[above].join(_TRIAL_SECONDS)
             found = writer.in_thread(ignores_case, directory.path)
             directory.device = writer.in_thread(device_of, directory.path)
-            if found is None:  # it is yet to be made, and then as the one above it is
+            if found is None:  # it is yet to be made, and will be like the one above it
                 found = self._ignores_case(above)
             if found != directory.ignores_case:
                 directory.ignores_case = found
@@ -233,7 +233,7 @@ class HandlerCache:
             writer.wake()
 
     def _try_again(self, directory: LogDirectory) -> None:
-        """Find out about the volume that is mounted at *directory* since it was tried."""
+        """Try *directory* again: another volume has been mounted there since."""
         directory.moved = False
         if directory.path not in self._trials:
             directory.tried = False
@@ -241,11 +241,11 @@ class HandlerCache:
             self._trials[directory.path] = gevent.spawn(self._try, directory, writer)
 
     def wait_for_trials(self, seconds: float) -> None:
-        """Return when all directories were tried that it has so far, or so many *seconds* later."""
+        """Return once all directories known so far have been tried, or after *seconds*."""
         gevent.joinall(list(self._trials.values()), timeout=seconds)
 
     def _respell(self) -> None:
-        """Let one handler have the lines of each file, now that more spellings are known to be one."""
+        """Give the lines of each file to one handler, now that more spellings are known to be one."""
         self._spellings.clear()
         for path, inbox in self._inboxes.items():
             first = self._spellings.setdefault(self._folded(path), path)
@@ -256,14 +256,14 @@ class HandlerCache:
             if not other.records and other.semaphore.acquire(blocking=False):
                 del self._handlers[path]
                 self._writer(other).close(other)
-            if first in self._handlers:  # what it has open may be what the other has rolled over
+            if first in self._handlers:  # what it has open may have been rolled over by the other
                 handler = self._handlers[first]
                 self._change(handler, handler.file.look_again)
         self.submit()
         self.respelled += 1
 
     def _ignores_case(self, path: str) -> bool:
-        """Return whether the directory *path* ignores case: as the nearest one above it that is known."""
+        """Return whether the directory *path* ignores case, or the nearest one above it that is known."""
         while path not in self._directories and len(path) > len(self.directory):
             path = os.path.dirname(path)
         directory, _ = self._directories.get(path, (None, None))
@@ -274,7 +274,7 @@ class HandlerCache:
         return folded(path, self.directory, self._ignores_case)
 
     def _trim(self, out_of_files: bool) -> None:  # noqa: FBT001 - a callback, called in one place
-        """Close idle files above max_open, or all where the process has run out of descriptors."""
+        """Close idle files above max_open, or all if the process has run out of descriptors."""
         surplus = len(self._handlers) - (0 if out_of_files else self._files.max_open)
         if surplus <= 0:
             return
@@ -289,9 +289,9 @@ class HandlerCache:
                     return
 
     def drain(self, deadline: float) -> list[Handler]:
-        """Write what waits and close every file; return the handlers that could not when time is up.
+        """Write what waits and close every file; return the handlers that still have records at *deadline*.
 
-        *deadline* is by the monotonic clock.
+        That is by the monotonic clock.
         """
         for writer in self._writers.values():
             writer.hurry()

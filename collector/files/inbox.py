@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collector.config.tables import Rollover
     from collector.reserve import Room
 
-# Lines for one file go to the disk in portions, so that a long backlog of one does not hold up the others.
+# Lines for one file are written in portions, so that many of one file do not hold up the others.
 _PORTION_BYTES = 4 * 1024 * 1024
 _PORTION_RECORDS = 10_000
 
@@ -33,12 +33,12 @@ class Inbox(list[Any]):
     )
 
     put: Callable[[Any], None]
-    """Takes a record; the caller has it written by HandlerCache.submit(). Never waits."""
+    """Takes a record, which the caller then has written by HandlerCache.submit(). Never waits."""
 
     def __init__(
         self, path: str, rollover: Rollover, room: Room, arrivals: list[Inbox], kind: type[str | bytes] = str
     ) -> None:
-        """*kind* is what a record is."""
+        """*kind* is the type of a record."""
         super().__init__()
         self.path = path
         self.rollover = rollover
@@ -55,7 +55,7 @@ class Inbox(list[Any]):
         self._begun_at = 0.0
         self._mark = (0, 0.0)
 
-    # One inbox is no other, whatever they hold.
+    # No two inboxes are equal, whatever they hold.
     __eq__ = object.__eq__
     __hash__ = object.__hash__  # type: ignore[assignment] # a list has none
 
@@ -64,12 +64,12 @@ class Inbox(list[Any]):
             self._begun_at = time.monotonic()
             self._mark = 0, self._begun_at
         self._arrivals.append(self)
-        # From here on it is the list's own method, which costs a record next to nothing.
+        # From here on put() is the list's own method, which costs next to nothing per record.
         self.put = self.append
         self.append(record)
 
     def measure(self) -> int:
-        """Return how many bytes of memory the records take that have come since the last time."""
+        """Return how many bytes of memory the records that have come since the last time take."""
         self.put = self._put_first
         size = sum(map(self._size_of, self[self._measured :]))
         self._measured = len(self)
@@ -78,11 +78,11 @@ class Inbox(list[Any]):
 
     @property
     def since(self) -> float:
-        """When the oldest record was received, or before, by the monotonic clock; there must be one."""
+        """When the oldest record was received, or earlier, by the monotonic clock; there must be one."""
         return self._begun_at
 
     def portion(self) -> tuple[list[Any], int]:
-        """Return what to write at once, and the bytes of memory that it takes. There must be something."""
+        """Return what to write in one go, and the bytes of memory that it takes. There must be something."""
         if self.held <= _PORTION_BYTES and len(self) <= _PORTION_RECORDS:
             return self[: self._measured], self.held
         taken = self[: min(self._measured, _PORTION_RECORDS)]
@@ -94,12 +94,12 @@ class Inbox(list[Any]):
         return taken, held
 
     def forget(self, count: int, held: int) -> None:
-        """Let the *count* oldest records go, which take *held* bytes."""
+        """Remove the *count* oldest records, which take *held* bytes."""
         del self[:count]
         self.held -= held
         self._measured -= count
-        # Of a file that always has lines waiting nobody notes when each one came: at *marked_at* there were
-        # *marked* records, and what is behind them is younger.
+        # A file may always have lines waiting, and nobody notes when each one came. Known is that there were
+        # *marked* records at *marked_at*; those behind them are younger.
         marked, marked_at = self._mark
         self._mark = marked - count, marked_at
         if marked <= count:
@@ -107,7 +107,7 @@ class Inbox(list[Any]):
             self._mark = len(self), time.monotonic()
 
     def take_over(self, other: Inbox) -> None:
-        """Take the records of *other*, which is found to be for the same file."""
+        """Take the records of *other*, which was found to be for the same file."""
         for record in other:
             self.put(record)
         other.clear()

@@ -1,8 +1,8 @@
-"""Which files below the directory are the collector's, by name: log files, backups, quarantine.
+"""Which files below the directory are the collector's, by name: log files and backups, not the quarantine.
 
-A name is the collector's if the configuration can make it of some logger and client. So what others put
-into the directory is neither counted, nor read back, nor deleted, unless it is named as a logger's would be;
-symbolic links are not followed. Nothing here is opened. It may block.
+A name is the collector's if the configuration can make it from some logger and client. So what others put
+into the directory is not counted, read back or deleted, unless it is named as a logger's file would be.
+Symbolic links are not followed. Nothing here is opened. It may block.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Config
 
-# What paths.file_name makes of a name: \w is a little more than the letters and digits that it lets stand.
+# What names.file_name() makes of a name: \w is a little more than the letters and digits that it keeps.
 _PART = r"[\w%~-]+"
 _LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
 _CLIENT = r"[\w.:%-]+"
-# What logrotate adds to a name: a number, or with dateext a date, maybe with an hour, or seconds since 1970.
+# What logrotate adds to a name: a number, or with dateext a date, perhaps with an hour or seconds since 1970.
 _ROTATED = re.compile(r"(?:\.[1-9]\d{0,3}|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?:\.gz)?\Z", re.ASCII)
 
 
@@ -36,17 +36,17 @@ class Found(NamedTuple):
     base: str
     """Its log file: the path below the directory."""
     backup: Backup | None
-    """None: it is the log file itself, which is live."""
+    """None: it is the log file itself, still being written."""
     status: os.stat_result
 
 
 def number(found: Found) -> tuple[int, int]:
-    """Return what a file keeps when it is renamed."""
+    """Return what identifies a file even when it is renamed."""
     return found.status.st_dev, found.status.st_ino
 
 
 def log_name(config: Config) -> re.Pattern[str]:
-    """Return what matches the path of a log file below the directory; group `logger` is its `{logger}`."""
+    """Return a pattern for the path of a log file below the directory; group `logger` is its `{logger}`."""
     name = re.escape(config.files.name)
     for field, group, pattern in (
         (r"\{logger\}", "logger", _LOGGER[config.files.dots]),
@@ -58,7 +58,7 @@ def log_name(config: Config) -> re.Pattern[str]:
 
 
 def _split(path: str) -> tuple[str, Backup | None]:
-    """Return as backups.split() does the log file and the backup, which logrotate may have made."""
+    """Do what backups.split() does, with backups that logrotate has made too."""
     base, backup = backups.split(path)
     if not backup and (match := _ROTATED.search(path)):
         return path[: match.start()], Backup("", 0, os.path.basename(path))
@@ -66,10 +66,10 @@ def _split(path: str) -> tuple[str, Backup | None]:
 
 
 def find(config: Config, *, rotated: bool = False) -> Iterator[Found]:
-    """Yield the log files and backups, in no order. Raises OSError where the directory cannot be listed.
+    """Yield the log files and backups, in no order. Raises OSError if the directory cannot be listed.
 
-    With *rotated* also what logrotate has made of them, as backups without a label: to be read, for they are
-    neither counted nor deleted here.
+    With *rotated*, also what logrotate has made of them, as backups without a label: these may be read, but
+    are neither counted nor deleted.
     """
     is_log = log_name(config).fullmatch
     root = os.path.realpath(config.files.directory)
@@ -78,7 +78,7 @@ def find(config: Config, *, rotated: bool = False) -> Iterator[Found]:
         below = waiting.pop()
         try:
             entries = list(os.scandir(os.path.join(root, below)))
-        except (FileNotFoundError, PermissionError):  # removed meanwhile; somebody's own, as lost+found is
+        except (FileNotFoundError, PermissionError):  # removed meanwhile; or somebody's own, like lost+found
             if below:
                 continue
             raise

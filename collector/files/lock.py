@@ -1,7 +1,7 @@
-"""The lock of a directory: one collector has it at a time, for two would tear each other's files apart.
+"""The lock of a directory: one collector holds it at a time, as two would tear each other's files apart.
 
-It is a lock on an open file, so the kernel lets it go however the process ends. Knows no greenlet and no
-thread: a disk that hangs holds up whoever calls, and one call is to be over before the next is made.
+It is a lock on an open file, so the kernel releases it however the process ends. Knows no greenlet and no
+thread: a disk that hangs holds up the caller, and one call must be over before the next is made.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import time
 from contextlib import suppress
 
 NAME = ".collector.lock"
-# Who only looks whether there is a collector has the lock for a moment.
+# A command that only looks whether there is a collector holds the lock for a moment: wait this long for it.
 _LOOK_SECONDS = 0.1
 
 
 class Lock:
-    """Makes a directory this collector's own until it is released. Raises OSError where it cannot."""
+    """Makes a directory this collector's own until it is released. Raises OSError if it cannot."""
 
     def __init__(self, directory: str, owner: int) -> None:
-        """*owner* is the process id that whoever comes second is told."""
+        """*owner* is the process id that a second collector is told."""
         self._directory = directory
         self._owner = owner
         self._fd: int | None = self._take()
 
     def follow(self) -> None:
-        """Take the lock again where its name leads elsewhere: the directory was removed and remade, say.
+        """Take the lock again if its name leads elsewhere: the directory was removed and remade, say.
 
-        Raises OSError; where another collector was quicker, with its process id. Once released it stays so.
+        Raises OSError; if another collector was quicker, with its process id. A released lock stays released.
         """
         if self._fd is None:
             return
@@ -42,10 +42,10 @@ class Lock:
             os.close(old)
 
     def release(self) -> None:
-        """Let the directory go, although a thread that hangs may keep the process from going."""
+        """Release the directory, even if a thread that hangs keeps the process from ending."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            with suppress(OSError):  # what a disk that is gone says to it; it is closed all the same
+            with suppress(OSError):  # a disk that is gone may say so; the file is closed all the same
                 os.close(fd)
 
     def _take(self) -> int:
@@ -60,16 +60,16 @@ class Lock:
         except OSError:
             os.close(fd)
             raise
-        with suppress(OSError):  # a disk that is full is no reason not to start: the number is a courtesy
+        with suppress(OSError):  # a full disk is no reason not to start: the number is a courtesy
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{self._owner}\n".encode(), 0)
         return fd
 
 
 def holder(directory: str) -> str:
-    """Return the process id of the collector that has *directory*, "" if none has it. Changes nothing.
+    """Return the process id of the collector that holds *directory*, "" if none does. Changes nothing.
 
-    Raises OSError where the lock cannot be opened, as it would be by one that starts.
+    Raises OSError if the lock cannot be opened as a collector that starts would open it.
     """
     if not os.path.lexists(os.path.join(directory, NAME)):
         return ""

@@ -12,7 +12,7 @@ import os
 import time
 from typing import NamedTuple
 
-# No change of daylight saving time is known that is not at a quarter of an hour.
+# Every known change of daylight saving time is at a quarter of an hour.
 _QUARTER_SECONDS = 900
 
 
@@ -22,18 +22,18 @@ class Period(NamedTuple):
     order: int
     """Larger for later periods of the same schedule; no unit."""
     label: str
-    """Its start as the name of a backup tells it; "" where only the size rolls a file over."""
+    """Its start, as in the name of a backup; "" if only its size rolls a file over."""
 
 
 def read_zone_again() -> bool:
-    """Go by the machine's time zone as its file has it now; return whether it is another.
+    """Read the file of the machine's time zone again; return whether the zone is another.
 
-    A Schedule that there is already may still go by the old one.
+    A Schedule made before may still go by the old one.
     """
     before = time.tzname, time.timezone, time.altzone
     named = os.environ.get("TZ")
-    # musl looks at the file anew only if TZ is another; glibc also if the inode or the mtime of the file is.
-    # Meanwhile other threads see the offset that holds now.
+    # musl reads the file again only if TZ has changed; glibc also if the inode or the mtime of the file has.
+    # Other threads see the present offset meanwhile.
     west = -time.localtime().tm_gmtoff
     minutes, seconds = divmod(abs(west), 60)
     os.environ["TZ"] = f"<now>{'-' if west < 0 else '+'}{minutes // 60}:{minutes % 60}:{seconds}"
@@ -52,7 +52,7 @@ def day(now: float, *, utc: bool) -> str:
 
 
 class Schedule:
-    """Tell the period of an instant, for one setting of `when` and `utc`; not for use by two threads."""
+    """Tells the period of an instant, for one setting of `when` and `utc`; not for use by two threads."""
 
     def __init__(self, when: str, *, utc: bool) -> None:
         self._when = when
@@ -83,6 +83,6 @@ class Schedule:
             return Period(start, label), since, since + length
         date = datetime.date(local.tm_year, local.tm_mon, local.tm_mday)
         if self._when != "midnight":
-            # As logging.handlers has it: "W0" rolls over at the midnight that ends a Monday.
+            # As in logging.handlers: "W0" rolls over at the midnight that ends a Monday.
             date -= datetime.timedelta((local.tm_wday - int(self._when[1]) - 1) % 7)
         return Period(date.toordinal(), date.isoformat()), quarter, quarter + _QUARTER_SECONDS

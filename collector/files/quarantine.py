@@ -1,6 +1,6 @@
 """The quarantine: frames that could not be decoded, as received, so that sending the file replays them.
 
-It is a file in two halves, `.quarantine` and the older `.quarantine.1`: when the first is full it takes the
+It is a file in two halves, `.quarantine` and the older `.quarantine.1`: when the first is full, it takes the
 place of the second, whose frames are lost and counted.
 """
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 
 class Quarantine(AppendFile):
-    """A file of frames; each of the `Lines` that it is given is one or more whole frames, with their ends."""
+    """A file of frames: the `Lines` that it is given are one or more whole frames, with their ends."""
 
     def __init__(self, directory: LogDirectory, max_bytes: int, mode: int, *, sync: bool) -> None:
         super().__init__(os.path.join(directory.path, QUARANTINE), mode, sync=sync, directory=directory)
         self._older = os.path.join(directory.path, OLDER_QUARANTINE)
         self.half = max_bytes // 2
-        """The largest frame that it can keep, and the size of each half."""
+        """The size of each half, and the largest frame that it can keep."""
         self._former: int | None = None
-        """Frames of former runs that are still there, once it has been opened: these go uncounted."""
+        """Frames of earlier runs that are still there; None until it is opened. They go uncounted."""
 
     def join(self, records: list[Any], *, ends: bool) -> Lines:  # noqa: ARG002 - they always matter
         """Return frames in one piece, with their ends."""
         return Lines(b"".join(records), len(records), list(accumulate(map(len, records))))
 
     def count_written(self, lines: Lines, stats: Stats) -> None:
-        """Count the frames that are kept now."""
+        """Count the frames that are in the file now."""
         stats.quarantined_records_total += lines.records
 
     def _prepare(self, lines: Lines, now: float) -> int:
         fd = self._fd
-        # Each time, for somebody may have moved it to replay it: what went on into the moved file would be
-        # sent again and again, or removed with it.
+        # Each time: somebody may have moved the file to replay it, and what still went into it would be sent
+        # again and again, or removed with it.
         self._look(now)
         stop = lines.fit(self.half - self._size)
         if self._size and stop == lines.done:
@@ -65,7 +65,7 @@ class Quarantine(AppendFile):
         self._replace(self._open(now))
 
     def _mend(self, fd: int, size: int) -> int:
-        """Cut off what a kill has left of a frame: all that follows it would be out of step."""
+        """Cut off what a kill has left of a frame: everything after it would be out of step."""
         count, whole = _whole_frames(fd)
         if self._former is None:
             self._former = count + _frames_in(self._older)
@@ -78,7 +78,7 @@ class Quarantine(AppendFile):
 
 
 def _frames_in(path: str) -> int:
-    """Return how many whole frames a file begins with, 0 if there is none."""
+    """Return how many whole frames a file begins with, 0 if there is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
