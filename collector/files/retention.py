@@ -1,10 +1,10 @@
-"""Retention for the whole directory: the oldest backups go past a limit of bytes, of age, or of free space.
+"""Retention for the whole directory: past a limit of bytes, age or free space, the oldest backups go.
 
-The age of a backup is that of its last line, the file's mtime, which compressing keeps. Names cannot be
-compared between files: what one calls 2026-11-22 may be an hour, a week, in UTC or not, and with max_bytes
-alone it is the day of the rollover. The order is that of `backup_count`: see backups.age().
+The age of a backup is that of its last line, the file's mtime, which compressing keeps. Names of different
+files cannot be compared: 2026-11-22 may stand for a day or a week, in UTC or not, and with max_bytes alone
+for the day of the rollover. The order is that of `backup_count`: see backups.age().
 
-The checks run in a thread of their own, one at a time: a disk that hangs holds up nothing but them.
+The checks run in a thread of their own, one at a time: a disk that hangs holds up nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-# A hundred thousand files take a second to list, of which the rest must have its share.
+# Listing a hundred thousand files takes a second, and everything else must get its share of the time.
 _PAUSE_FACTOR = 20
 _DAY_SECONDS = 86_400
 _BLOCK_BYTES = 512
@@ -105,7 +105,7 @@ class Retention:
 
 
 class Done(NamedTuple):
-    """What a check has deleted, and which limits it could not reach: by the limit, why."""
+    """What a check has deleted, and the limits that it could not reach, each with the reason."""
 
     backups: int
     size: int
@@ -113,9 +113,9 @@ class Done(NamedTuple):
 
 
 def enforce(config: Config, now: float) -> Done:
-    """Delete what is past the limits at the time *now*, with a line for each. It may block.
+    """Delete what is past the limits at the time *now*, and log each deletion. It may block.
 
-    Raises OSError where the directory cannot be read.
+    Raises OSError if the directory cannot be read.
     """
     return _Check(config, now).run()
 
@@ -135,7 +135,7 @@ class _Check:
             with suppress(FileNotFoundError):
                 self._total += os.lstat(os.path.join(self._root, name)).st_size
         everything = list(inventory.find(config))
-        # Only now, for a large directory takes its time, and what is from after that is not from the future.
+        # Only now: listing a large directory takes time, and lines written meanwhile are not from the future.
         now_ns = max(int(now * 1e9), time.time_ns())
         for found in everything:
             self._total += found.status.st_size
@@ -147,7 +147,7 @@ class _Check:
                 backup = _Expendable(age, written_ns, path, [])
                 by_path.setdefault(path, backup).files.append(found)
         self._left = sorted(by_path.values())
-        # Asked once, before anything goes: room comes back late, or not while somebody reads the file.
+        # Asked once, before anything is deleted: room comes back late, and not while somebody reads the file.
         self._free = {device: (path, _free_bytes(path)) for device, path in volumes.items()}
 
     def run(self) -> Done:
@@ -177,9 +177,9 @@ class _Check:
         return Done(len(self._gone), sum(one.size for one in self._gone), out_of_reach)
 
     def _delete(self, candidates: list[_Expendable], much: float, why: str, *, freed: bool = False) -> int:
-        """Delete the first of *candidates* until *much* is gone, by size or by what the volume gets back.
+        """Delete the first of *candidates* until *much* is gone; return how much is.
 
-        Return how much is.
+        What counts is their size or, if *freed*, what the volume gets back.
         """
         gone = 0
         for one in list(candidates):
@@ -198,7 +198,7 @@ class _Check:
         return gone
 
     def _delete_one(self, one: _Expendable) -> None:
-        """Delete a backup if it still is where and what it was. Raises OSError."""
+        """Delete a backup if it is still where and what it was. Raises OSError."""
         refuse_links(os.path.dirname(one.path))
         for file in one.files:
             try:

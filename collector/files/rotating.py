@@ -1,4 +1,4 @@
-"""A log file that rolls over: when it is due, how it becomes a backup, and what survives in between."""
+"""A log file that rolls over: when that is due, how the file becomes a backup, what a failure leaves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collector.stats import Stats
 
 _RETRY_SECONDS = 5.0
-# A clock set back by less than this is corrected, not moved: the file goes on until the clock has caught up.
+# A clock set back by less than this was corrected, not moved: the file is kept until it has caught up.
 _CLOCK_MOVED_SECONDS = 86_400.0
 
 
 class RotatingFile(AppendFile):
-    """A log file and its backups, by one rule of rollover."""
+    """A log file and its backups, by one rollover setting."""
 
     def __init__(  # noqa: PLR0913 - two of them are for tests
         self,
@@ -37,10 +37,10 @@ class RotatingFile(AppendFile):
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Periods and labels go by *clock*; the rest is as with AppendFile."""
+        """Periods and labels go by *clock*; the rest is as in AppendFile."""
         super().__init__(path, mode, sync=sync, directory=directory, clock=clock, monotonic=monotonic)
         self.half_made = ""
-        """The name of a backup that lines still go into, as there is no new file yet; else ""."""
+        """The name of a backup that lines still go into, because there is no new file yet; else ""."""
         self._made_by = rollover
         self._rollover = rollover
         self._schedule = Schedule(rollover.when, utc=rollover.utc)
@@ -48,7 +48,7 @@ class RotatingFile(AppendFile):
         self._roll_at = 0.0
 
     def join(self, records: list[Any], *, ends: bool) -> Lines:
-        """Return lines of text as UTF-8; their *ends* matter where a file may become too large."""
+        """Return lines of text as UTF-8; their *ends* matter if a file may become too large."""
         # Lone surrogates are legal in a record and not in UTF-8.
         data = "".join(records).encode("utf-8", "backslashreplace")
         if not ends:
@@ -64,18 +64,18 @@ class RotatingFile(AppendFile):
         stats.written_bytes_total += len(lines.data)
 
     def reconfigure(self, mode: int, *, sync: bool) -> None:
-        """Go by these from now on, as AppendFile does, and by the time zone that the machine has now."""
+        """Go by these settings from now on, and by the time zone that the machine has now."""
         super().reconfigure(mode, sync=sync)
         self.set_rollover(self._rollover)
 
     def set_rollover(self, rollover: Rollover) -> None:
-        """Go by *rollover* from now on; the file is of the period in which it was last written."""
+        """Go by *rollover* from now on; the file belongs to the period in which it was last written."""
         self._rollover = rollover
         self._schedule = Schedule(rollover.when, utc=rollover.utc)
         self._period = self._schedule.at(self._written_at)
 
     def roll_over(self) -> None:
-        """Make a backup of the file now, if there is anything in it. Between two records. Raises OSError."""
+        """Make a backup of the file, unless it is empty. Only between two records. Raises OSError."""
         now = self._clock()
         if self._fd < 0:
             with suppress(FileNotFoundError):
@@ -87,7 +87,7 @@ class RotatingFile(AppendFile):
                 self._roll(now)
 
     def _prepare(self, lines: Lines, now: float) -> int:
-        """Between two records: follow the name, roll over if due. Return how far to write then."""
+        """Between two records, follow the name, and roll over if due. Return how far to write."""
         fd = self._fd
         if self._monotonic() >= self._look_at:
             self._look(now)
@@ -98,7 +98,7 @@ class RotatingFile(AppendFile):
             period.order < self._period.order and now < self._written_at - _CLOCK_MOVED_SECONDS
         )
         if self._size and (over or stop == lines.done):
-            # Until the step that failed succeeds, the old file takes the lines.
+            # If a step fails, the old file takes the lines until it succeeds.
             stop = len(lines.data)
             if self._monotonic() >= self._roll_at:
                 try:
@@ -116,21 +116,21 @@ class RotatingFile(AppendFile):
 
     def _open(self, now: float) -> int:
         fd = super()._open(now)
-        # All of its lines are of the period in which the last one was written: so a restart does not matter.
+        # All of its lines count as from the period of the last one, so a restart does not matter.
         self._period = self._schedule.at(self._written_at)
         return fd
 
     def _mend(self, fd: int, size: int) -> int:
-        """Finish what a kill has cut; return the size of the file then."""
+        """End a line that a kill has cut; return the new size of the file."""
         if size and os.pread(fd, 1, size - 1) != b"\n":
             size += os.write(fd, b"\n")
             self._outcome.trouble.append("did not end in a newline (a kill can cut the last line): added one")
         return size
 
     def _roll(self, now: float) -> None:
-        """Rename the file, then begin a new one, each step as it stands if the next one fails.
+        """Rename the file, then begin a new one; the first step stands if the second one fails.
 
-        Once renamed, the name leads nowhere: a new file is still to be made, which is what `_look` does too.
+        The name leads nowhere then: a new file is still to be made, which `_look` does too.
         """
         try:
             moved = not os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd))
@@ -160,7 +160,7 @@ class RotatingFile(AppendFile):
             self._finish_backup()
 
     def _finish_backup(self) -> None:
-        """Name the backup that lines went into until now once more: it could not be compressed before."""
+        """Report the backup that lines went into until now once more: it could not be compressed before."""
         if self.half_made:
             if self.half_made not in self._outcome.backups:
                 self._outcome.backups.append(self.half_made)

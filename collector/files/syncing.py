@@ -1,4 +1,4 @@
-"""Syncing: what a volume's writer has written reaches the disk, beside the writing and never before it."""
+"""Syncing: what a volume's writer has written is brought to the disk, beside the writing, never first."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class Syncing:
-    """Syncs the files of one volume, all those written since the last time at once."""
+    """Syncs the files of one volume: in each round, all those written since the last one."""
 
     def __init__(self, seconds: float, writer_thread: WriterThread) -> None:
-        """*seconds*: how often; 0 leaves it to the kernel. Files are closed in *writer_thread* alone."""
+        """Sync every *seconds*; 0: leave it to the kernel. Files are closed only in *writer_thread*."""
         self._seconds = seconds
         self._changed = Event()
         self._dirty: set[AppendFile] = set()
@@ -32,7 +32,7 @@ class Syncing:
         self._at_work = 0
 
     def reconfigure(self, seconds: float) -> None:
-        """Sync so often from now on."""
+        """Sync every *seconds* from now on; 0: leave it to the kernel."""
         self._seconds = seconds
         self._changed.set()
 
@@ -42,7 +42,7 @@ class Syncing:
         return not self._at_work
 
     def wrote(self, file: AppendFile) -> None:
-        """Have what was written to *file* synced with the next round."""
+        """Have what was written to *file* synced in the next round."""
         if self._seconds:
             self._dirty.add(file)
 
@@ -62,7 +62,7 @@ class Syncing:
                     raise
 
     def take_over(self, given: Sequence[tuple[str, int]]) -> None:
-        """Sync and close the descriptors *given*, each with the path that it is of. Returns at once."""
+        """Sync and close the descriptors *given*, each with the path of its file. Returns at once."""
         if given:
             self._at_work += 1
             gevent.spawn(self._sync_beside, given)
@@ -75,7 +75,7 @@ class Syncing:
 
 
 def _duplicates(files: list[AppendFile]) -> list[tuple[str, int]]:
-    """In the writer's thread, where no file is closed meanwhile."""
+    """Run in the writer's thread, where no file is closed meanwhile."""
     given = []
     for file in files:
         try:
@@ -89,7 +89,7 @@ def _duplicates(files: list[AppendFile]) -> list[tuple[str, int]]:
 
 
 def _sync(given: Sequence[tuple[str, int]]) -> None:
-    """In a thread beside the writer's."""
+    """Run in a thread beside the writer's."""
     for path, fd in given:
         for step in (os.fsync, os.close):
             try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 
-# proc(5) writes blanks, tabs, newlines and backslashes of a path so.
+# How proc(5) writes the blanks, tabs, newlines and backslashes of a path.
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def volume_of(directory: str) -> str:
     """Return what tells the volume of *directory* from others, without touching a disk that may hang.
 
-    It is the device number where /proc/self/mountinfo tells it (proc(5)), else what stat says. The directory
-    need not exist.
+    That is the device number from /proc/self/mountinfo (proc(5)) or, without that file, from stat(). The
+    directory need not exist.
     """
     best, volume = "", ""
     try:

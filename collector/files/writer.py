@@ -1,10 +1,10 @@
-"""The writer of a volume: takes the pending lines of all its files to the disk, in one hop to a thread.
+"""The writer of a volume: it takes the waiting lines of all its files to the disk, in one hop to a thread.
 
-A write to a regular file blocks every greenlet, and a hop to a thread costs fifty times what it costs to
-write one more file once there. So whoever has lines leaves them in an inbox and goes on; the writer fetches
-them again and again while there are any, with a short pause in between: a lone record is written at once, and
-under load batches grow. Syncing has a thread of its own beside it, and so have the chores that rollovers
-leave. Knows no socket and no name.
+A write to a regular file blocks every greenlet, and a hop to a thread costs fifty times as much as writing
+one more file once there. So greenlets leave lines in an inbox and go on. The writer fetches them again and
+again while there are any, with a short pause in between: a lone record is written at once, and under load
+batches grow. Syncing has a thread of its own, and so have the chores that rollovers leave. Knows no socket
+and no name.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ log = logging.getLogger(__name__)
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 
-# A disk that is full or gone is asked again soon, then ever more seldom.
+# A disk that is full or gone is tried again soon, then less and less often.
 _FIRST_PAUSE_SECONDS = 0.1
 _LAST_PAUSE_SECONDS = 5.0
-# A hop for every second record would take as much as all the rest. A lone record finds the writer waiting;
+# A hop for every second record would cost as much as everything else. A lone record finds the writer waiting;
 # what comes right behind it is written with all that comes within this time.
 _PAUSE_SECONDS = 0.0003
-# So many faults of ours with the same lines, and a new worker is the only one that can go on.
+# After this many faults of ours with the same lines, only a new worker can go on.
 _MAX_FAULTS = 3
 _FAULT_PAUSE_SECONDS = 1.0
-# To roll thousands of idle files over takes seconds: lines are not to wait for all of that.
+# Rolling thousands of idle files over takes seconds: lines must not wait for all of them.
 _MAX_CHANGES = 200
 
 
@@ -64,9 +64,9 @@ class Writer:
         on_idle: Callable[[bool], None],
         on_moved: Callable[[LogDirectory], None],
     ) -> None:
-        """*on_idle* is called after each hop, with whether open files have run out.
+        """*on_idle* is called after each hop, and told whether the process has run out of descriptors.
 
-        *on_moved* is called with a directory that is on another volume now.
+        *on_moved* is called with a directory that is now on another volume.
         """
         self.room = reserve.share()
         self.arrivals: list[Inbox] = []
@@ -81,7 +81,7 @@ class Writer:
         self._wake = Event()
         self._last_pause = _LAST_PAUSE_SECONDS
         self._batch: dict[Handler, _Job] = {}
-        """Those of the hop under way, each with its handler locked."""
+        """The jobs of the hop under way, each with its handler locked."""
         self._thread = WriterThread()
         self._syncing = Syncing(sync_seconds, self._thread)
         self._chores = Chores(stats, self._busy_at)
@@ -91,7 +91,7 @@ class Writer:
         keep_running("chores", self._chores.run, stats)
 
     def receive(self, handlers: list[Handler]) -> None:
-        """Write what has come for *handlers*: those of `arrivals`, which are taken note of now."""
+        """Have what has come for *handlers* written; these are those of `arrivals`, which is emptied."""
         self.arrivals.clear()
         self.room.take(sum(handler.inbox.measure() for handler in handlers))
         self._ready.update(dict.fromkeys(handlers))
@@ -105,7 +105,7 @@ class Writer:
         self._wake.set()
 
     def reconfigure(self, sync_seconds: float) -> None:
-        """Sync so often from now on; 0: leave it to the kernel."""
+        """Sync every *sync_seconds* from now on; 0: leave it to the kernel."""
         self._chores.sync = bool(sync_seconds)
         self._syncing.reconfigure(sync_seconds)
 
@@ -117,7 +117,7 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """Whether all that was received is on disk or closed."""
+        """Whether nothing is left to write, sync, compress or close."""
         busy = self.arrivals or self._ready or self._closing or self._at_work
         return not busy and self._syncing.idle and self._chores.idle
 
@@ -138,7 +138,7 @@ class Writer:
         self._wake.set()
 
     def _busy_at(self) -> float:
-        """Return when lines last waited that could be written: where the disk is full, chores make room."""
+        """Return when lines that could be written last waited: on a full disk, chores make room for them."""
         waits = self._at_work or any(not handler.pause for handler in self._ready)
         return time.monotonic() if waits else self.failures.written_at
 
@@ -154,7 +154,7 @@ class Writer:
                 self._take_back()
 
     def _hop(self) -> None:
-        """Write what waits and is not held up, all of it in one hop to the thread."""
+        """Write all that waits and is not held up, in one hop to the thread."""
         self._lock_due()
         closing = [_Job(handler, None, []) for handler in self._closing]
         self._closing = []
@@ -175,7 +175,7 @@ class Writer:
         for job in batch:
             try:
                 self._settle(job, now)
-            except Exception as fault:  # noqa: BLE001 - in one file it is not to hold up the others
+            except Exception as fault:  # noqa: BLE001 - in one file, it must not hold up the others
                 self._count_fault(job.handler, fault)
             else:
                 del self._batch[job.handler]
@@ -184,7 +184,7 @@ class Writer:
         self._on_idle(any(error and error.errno == errno.EMFILE for error in errors))
 
     def _count_fault(self, handler: Handler, fault: Exception) -> None:
-        """Take note of a fault of ours; what waits for *handler* is tried again after a pause."""
+        """Log and count a fault of ours; what waits for *handler* is tried again after a pause."""
         tell("writer", fault, self._stats, f"the lines for {handler.file.path} are tried again")
         handler.faults += 1
         if handler.faults == _MAX_FAULTS:
@@ -194,7 +194,7 @@ class Writer:
         handler.retry_at = time.monotonic() + _FAULT_PAUSE_SECONDS
 
     def _take_back(self) -> None:
-        """Let go of the handlers that a fault has left locked; their lines and changes wait as before."""
+        """Release the handlers that a fault has left locked; their lines and changes wait as before."""
         while self._batch:
             handler, job = self._batch.popitem()
             handler.changes[:0] = job.changes
@@ -203,7 +203,7 @@ class Writer:
             handler.semaphore.release()
 
     def _next_retry(self) -> float | None:
-        """Return for how many seconds there is nothing to do but for what is received meanwhile."""
+        """Return the seconds until something is due, unless more is received; None: nothing will be."""
         at = min((handler.retry_at for handler in self._ready if handler.file.directory.tried), default=None)
         return None if at is None else max(0.0, at - time.monotonic())
 
@@ -234,7 +234,7 @@ class Writer:
             self._batch[handler] = _Job(handler, lines, changes)
 
     def _settle(self, job: _Job, now: float) -> None:
-        """Back on the hub at the time *now*: count what is on disk, see that the rest is tried again."""
+        """Back on the hub at *now*, count what is on disk, and see that the rest is tried again."""
         handler = job.handler
         self._report(job)
         handler.changes[:0], job.changes = job.changes, []
@@ -248,7 +248,7 @@ class Writer:
             self._ready[handler] = None
 
     def _report(self, job: _Job) -> None:
-        """Tell and count what has come of the calls to a file, and have what they leave to do done."""
+        """Log and count what came of the calls to a file, and pass on what they leave to do."""
         handler, outcome = job.handler, job.outcome
         file = handler.file
         for trouble in outcome.trouble:
@@ -281,8 +281,8 @@ class Writer:
             tell("writer", error.__cause__, self._stats, f"{handler.file.path} is tried again")
         by_itself = self.failures.judge(handler, error, now, self._ready)
         handler.error, handler.failed_at = f"{error}", now
-        # However many fail, the first failure of each is told; of retries, and of what they share, the limit
-        # leaves most out.
+        # The first failure of each file is logged, however many fail. Of retries, and of errors that files
+        # share, the limit leaves most out.
         of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
         to_do = remedy(error) if by_itself and not handler.pause else ""
         waits = counted(handler.records, "record", "waits", "wait")
@@ -300,33 +300,33 @@ class _Job:
     def __init__(self, handler: Handler, lines: Lines | None, changes: list[Callable[[], None]]) -> None:
         self.handler = handler
         self.lines = lines
-        """None: nothing waits, and the file is closed."""
+        """None: nothing waits, and the file is to be closed."""
         self.changes = changes
         self.outcome = Outcome()
 
     def run(self) -> None:
-        """In the thread. Inside a record nothing is changed: that comes with a later hop."""
+        """Run in the thread. Inside a record nothing is changed: that waits for a later hop."""
         file = self.handler.file
         while self.changes and (self.lines is None or self.lines.at_boundary()):
             try:
                 self.changes.pop(0)()
             except OSError as error:
                 log.error("%s: cannot roll over; signal again: %s", file.path, error)
-        # Where nothing waits the next line opens the file anew, whatever becomes of it until then.
+        # If nothing waits, the next line opens the file anew, whatever becomes of it until then.
         self.outcome = file.close() if self.lines is None else file.write(self.lines)
 
 
 def _work(jobs: list[_Job]) -> None:
-    """In the thread: one file after the other, so that none can stop the others; then pause."""
+    """Run in the thread: one file after the other, so that none can stop the others; then pause."""
     for job in jobs:
         try:
             job.run()
-        except Exception as fault:  # noqa: BLE001 - of ours, in one file: it is not to stop the others
+        except Exception as fault:  # noqa: BLE001 - of ours, in one file: it must not stop the others
             job.outcome.error = OSError(f"a fault in the collector: {fault!r}")
             job.outcome.error.__cause__ = fault
         if job.outcome.error:
             job.outcome.error = explained(job.outcome.error, job.handler.file.directory.path)
-    # Here, for on the hub it would take as long as the longest batch of all clients.
+    # Here, because on the hub a pause lasts as long as the longest batch of any client.
     time.sleep(_PAUSE_SECONDS)
 
 
