@@ -9,10 +9,10 @@ from collector.signals import HANDLED
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    # One that comes while modules load must neither kill the collector nor, as PID 1 has no default action,
-    # get lost.
+    # One that comes while modules load must neither kill the collector nor get lost, as it would in PID 1,
+    # which has no default action.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    # If one of the three is closed, the next file or socket to be opened would take its place.
+    # If a standard stream is closed, the next file or socket to be opened would take its place.
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
         pass
     os.close(fd)

@@ -1,4 +1,4 @@
-"""The exit codes of every command, and how a process ends: at once, or because nobody reads it any more."""
+"""The exit codes of every command, and how a process ends: at once, or once nobody reads its output."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def reader_may_leave() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # What is left in the buffer would be written at exit, and fail once more.
+        # What is left in the buffer would be written at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """Greenlets that live as long as the collector: one that ends with an exception is started again.
 
-What raises in any other greenlet, or in a callback of gevent's, ends in the log too, and in the same counter:
-see tell_uncaught().
+What any other greenlet raises, or a callback of gevent's, is logged too, and counted in the same place: see
+tell_uncaught().
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LAST_PAUSE_SECONDS = 60.0
-# What has run for so long did work: its next fault is another one.
+# What has run for this long did work: its next fault is another one.
 _SETTLED_SECONDS = 60.0
 _PACKAGE = __name__.partition(".")[0] + "."
 
@@ -33,7 +33,7 @@ _PACKAGE = __name__.partition(".")[0] + "."
 def keep_running(where: str, run: Callable[[], object], stats: Stats) -> gevent.Greenlet:
     """Call *run* in a greenlet of its own, and again after a pause whenever it raises, until it returns.
 
-    Each fault is logged with its traceback, and counted under *where*. To kill the greenlet ends it.
+    Each fault is logged with its traceback, and counted under *where*. Killing the greenlet ends it.
     """
     stats.faults_total[where] += 0  # so that whoever watches sees the first one as an increase
     return gevent.spawn(_keep_running, where, run, stats)
@@ -45,7 +45,7 @@ def _keep_running(where: str, run: Callable[[], object], stats: Stats) -> None:
         begun = time.monotonic()
         try:
             run()
-        except (Exception, gevent.Timeout) as fault:  # noqa: BLE001 - whatever it is, it is not to be the end
+        except (Exception, gevent.Timeout) as fault:  # noqa: BLE001 - whatever it is, it must not be the end
             settled = time.monotonic() - begun >= _SETTLED_SECONDS
             pause = _FIRST_PAUSE_SECONDS if settled or not pause else min(2 * pause, _LAST_PAUSE_SECONDS)
             tell(where, fault, stats, f"started again in {pause:g} s")
@@ -55,18 +55,18 @@ def _keep_running(where: str, run: Callable[[], object], stats: Stats) -> None:
 
 
 def tell(where: str, fault: BaseException, stats: Stats, what: str = "it goes on") -> None:
-    """Log *fault*, which nobody has expected, with its traceback, and count it; *what* follows from it."""
+    """Log *fault*, which nobody expected, with its traceback and *what* follows from it; count it."""
     stats.faults_total[where] += 1
-    # Where there is no memory for a traceback, or no thread for the log: that is not to be the next fault.
+    # There may be no memory for a traceback, or no thread for the log: that must not be the next fault.
     with suppress(Exception):
         log.error("%s: a fault in the collector; %s", where, what, exc_info=fault, extra={"of": where})
 
 
 def tell_uncaught(stats: Stats) -> None:
-    """Have told, from now on, whatever raises in this thread's greenlets and nobody catches.
+    """Log and count, from now on, whatever this thread's greenlets raise and nobody catches.
 
     gevent would print it to stderr, past the log, and let what a handler of a signal raises end the process.
-    Such a fault is counted under the module of ours that it was raised in, or called from.
+    A fault is counted under the module of ours that raised it, or that called what raised it.
     """
     hub = gevent.get_hub()
 
@@ -77,7 +77,7 @@ def tell_uncaught(stats: Stats) -> None:
         in_thread = isinstance(context, tuple) and type(context[0]).__module__ == ThreadPool.__module__
         if in_thread or issubclass(kind, hub.NOT_ERROR):
             return
-        if not isinstance(fault, BaseException):  # what is written in C may give the text alone
+        if not isinstance(fault, BaseException):  # code in C may give the text alone
             fault = kind(fault)
         tell(_module(trace), fault.with_traceback(trace), stats)
         if issubclass(kind, hub.SYSTEM_ERROR):  # the event loop itself does not work

@@ -1,30 +1,30 @@
-"""Levels of logging as people write them, in one place: names in any case, and numbers."""
+"""Levels of logging as people write them: names in any case, and numbers."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 
-# As many as Python reads quickly; a longer number is above every level all the same.
+# Python reads this many quickly; a longer number, cut to them, is still above every level.
 _DIGITS = 18
 _NAMES = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
 
 
 def from_text(text: str) -> int:
-    """Return the level that *text* names or is the number of. Raises ValueError, with the rule."""
+    """Return the level whose name or number *text* is. Raises ValueError, with the rule."""
     if text.isascii() and text.isdecimal():
         return int((text.lstrip("0") or "0")[:_DIGITS])
     return from_name(text)
 
 
 def known(name: str) -> int | None:
-    """Return the level that is named so, in any case; None if it is no standard one."""
+    """Return the level called *name*, in any case; None if it is no standard one."""
     upper = name.upper()
     return int(getattr(logging, upper)) if upper in _NAMES else None
 
 
 def from_name(name: str, number: str = "a whole number from 0 up") -> int:
-    """Return the level that is named so, in any case.
+    """Return the level called *name*, in any case.
 
     Raises ValueError, with the rule, in which *number* says what else it may be.
     """

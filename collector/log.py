@@ -1,10 +1,10 @@
 """The collector's own log: stderr, one line per event, repeats limited and counted.
 
-What peers can cause they can cause a million times a second; so each kind of event gets a number of lines in
-a stretch of time, and the next one after that tells how many were left out. A kind is a format string and,
-where an event has `extra={"of": ...}`, what it is of: a reason, out of a bounded number of them. With
-`extra={"by": ...}`, a client's address, say, the lines are for each of these by itself, and bounded for all
-of them. Text from the wire comes escaped and cut.
+A peer can cause an event a million times a second. So each kind of event gets a number of lines in a stretch
+of time, and the next one after that tells how many were left out. A kind is a format string and, from
+`extra={"of": ...}`, what the event is about: a reason, one of a bounded number. With `extra={"by": ...}`, say
+a client's address, each of these gets lines of its own, within a bound for all of them. Text from the wire
+comes escaped and cut.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _Kind = tuple[int, str, str]
-"""Level, format string, and what it is of."""
+"""Level, format string, and what it is about."""
 _WINDOW_SECONDS = 60.0
 # Clients come and go by the hundred when an application is deployed; nothing else need be seen so often.
 _LINES_PER_WINDOW = {logging.INFO: 1000, logging.WARNING: 20, logging.ERROR: 20}
-# Of one kind, over all that cause it: so many have a first line, and they share as many further ones. So
-# there is a bound, of memory too, whatever addresses come, and a busy one takes no first line from another.
+# Of one kind, over all that cause it: this many get a first line, and share as many further ones. This bounds
+# memory too, whatever addresses come, and a busy address takes no first line from another.
 _LINES_FOR_ALL = {logging.INFO: 2000, logging.WARNING: 200, logging.ERROR: 200}
 _OTHERS = "others"
 _MAX_WAITING = 1000
@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 
 def say_last(text: str) -> None:
-    """Say what the limit has left out and nothing has told since, then *text*, at INFO: the last line."""
+    """Say what the limit has left out and not told of since, then *text*, at INFO: the last line."""
     ours = logging.getLogger("collector")
     with _stderr.lock:  # type: ignore[union-attr] # every handler has one; a thread may have something to say
         for level, example, (count, whose) in _limit.left_out():
@@ -74,9 +74,9 @@ def _line(level: int, text: str) -> str:
 def error_each(
     logger: logging.Logger, several: Iterable[tuple[str, str, tuple[object, ...]]], by: str
 ) -> None:
-    """Log *several* events that one client has caused, however many: of each text, what it is of, arguments.
+    """Log *several* events that one client has caused, however many: text, what it is about, arguments.
 
-    Those that the limit is sure to leave out are only counted: an event takes ten times longer than a frame.
+    Those that the limit is sure to leave out are only counted: an event takes ten times as long as a frame.
     """
     allowed = _LINES_PER_WINDOW[logging.ERROR]
     counts: dict[tuple[str, str], int] = {}
@@ -101,9 +101,9 @@ class _Formatter(logging.Formatter):
 
 
 class _ThreadedHandler(logging.Handler):
-    """Hands lines to a thread that writes them; past a number of waiting ones they are counted instead.
+    """Hands lines to a thread that writes them; while too many wait, further ones are only counted.
 
-    Whoever reads stderr may stop reading: then a thread waits for that, and nobody else.
+    Whoever reads stderr may stop reading: then that thread waits, and nobody else.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _ThreadedHandler(logging.Handler):
         if self._thread is None:
             thread = threading.Thread(target=self._write, daemon=True, name="stderr")
             thread.start()
-            self._thread = thread  # where there was none to be had the next line tries again
+            self._thread = thread  # if none can be had, the next line tries again
         if self._left_out:
             line += f" ({counted(self._left_out, 'line')} before it left out: nobody read stderr)"
         try:
@@ -152,7 +152,7 @@ class _ThreadedHandler(logging.Handler):
 
 
 class _Window:
-    """What became of one kind of event since a moment, by what has caused it; "" where that is not told."""
+    """What became of one kind of event since a moment, by what has caused it; "" if that is not told."""
 
     def __init__(self, since: float, example: str) -> None:
         self.since = since
@@ -160,7 +160,7 @@ class _Window:
         """The text of its first event."""
         self._written: dict[str, int] = {}
         self._further = 0
-        """How many of those written were no first lines."""
+        """How many of those written were not first lines."""
         self._left_out: dict[str, int] = {}
 
     def take(self, level: int, by: str) -> bool:
@@ -183,7 +183,7 @@ class _Window:
         self._left_out[by] = self._left_out.get(by, 0) + number
 
     def left_out(self) -> tuple[int, str]:
-        """Return how many were left out, and a few words on what has caused the most of them."""
+        """Return how many were left out, and a few words on what has caused most of them."""
         if not self._left_out:
             return 0, ""
         most, by = max((number, by) for by, number in self._left_out.items())
@@ -191,7 +191,7 @@ class _Window:
 
 
 class Limit(logging.Filter):
-    """Let a number of each kind of event pass in a window, and say what became of the others."""
+    """Lets a number of each kind of event pass in a window, and says what became of the others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,12 +212,12 @@ class Limit(logging.Filter):
         return window.take(record.levelno, getattr(record, "by", ""))
 
     def leave_out(self, kind: _Kind, by: str, number: int) -> None:
-        """Count so many more events of a *kind*, caused by one that has had all its lines."""
+        """Count *number* more events of a *kind*, caused *by* one that has had all its lines."""
         if kind in self._windows:  # else events of this level are not logged
             self._windows[kind].leave_out(by, number)
 
     def left_out(self) -> list[tuple[int, str, tuple[int, str]]]:
-        """Return the level and an example of what was left out and not yet told of, how many, and whose."""
+        """Return what was left out and not yet told of: its level, an example, how many, and whose."""
         windows = list(self._windows.items())
         left_out = [(level, window.example, window.left_out()) for (level, _, _), window in windows]
         return [(level, example, left) for level, example, left in left_out if left[0]]

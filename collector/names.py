@@ -1,8 +1,8 @@
-"""The names of files: a logger's name becomes one inside the directory, and what is added to it for a backup.
+"""The names of files: what a logger's name becomes inside the directory, and what a backup adds to that.
 
 A logger's name is hostile until mapped here: whatever it is, the result is a relative path whose parts begin
 with no dot, hold no separator and fit every file system's limits. Different names give different paths, but
-for what `dots` brings together. Knows no socket, no file and no configuration.
+for those that `dots` makes the same. Knows no socket, no file and no configuration.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from hashlib import sha256
 from unicodedata import category
 
 OVERFLOW = "_overflow"
-"""Logger whose file takes the records of all further ones once there are `max_files`."""
+"""The name whose file takes the records of further loggers once names have made `max_files`."""
 OVERFLOW_FILE = f"{OVERFLOW}.log"
 
 BACKUP = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
-"""What is behind the name of a log file in that of its backup: a label, a number from 1 on, `.gz`."""
+"""What follows the name of a log file in that of its backup: a label, a number from 1 on, `.gz`."""
 QUARANTINE, OLDER_QUARANTINE = ".quarantine", ".quarantine.1"
 MAX_NAME_BYTES = 180
 """Of what stands for `{logger}`. NAME_MAX is 255 bytes: a suffix, a label, a number and `.gz` follow."""
@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
 def file_name(logger: str, dots: str) -> str:
     """Map the name of a logger to what stands for `{logger}` in a path; *dots* is "_", "." or "/".
 
-    Letters and digits of any script, `_`, `-` and `.` stay; of all else each byte of the UTF-8 form becomes
+    Letters and digits of any script, `_`, `-` and `.` stay; of everything else each byte in UTF-8 becomes
     `%XX`, and so do `%` itself and a leading dot.
     """
     name = logger if _PLAIN(logger) else "".join(c if _stays(c) else _escape(c) for c in logger) or "root"

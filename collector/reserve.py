@@ -107,7 +107,7 @@ class Share(Room):
 
     @property
     def full(self) -> bool:
-        """Whether it has taken them."""
+        """Whether it has taken all of these."""
         return self.held >= self.allowance
 
     def take(self, size: int) -> None:

@@ -3,4 +3,4 @@
 import signal
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-"""Blocked from the first line of the process on: whoever waits for them gets also those that come early."""
+"""Blocked from the first line of the process on: whoever waits for them also gets those that come early."""

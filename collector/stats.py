@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OTHER = "other"
-"""Stands for what there were too many of to be counted one by one. No name of a logger is shown as this."""
+"""Stands for names that were too many to be counted one by one."""
 DROP_REASONS = (
     *("level", "too large", "unreadable", "quarantine full", "reserve full"),
     *("file", "not written in time"),
@@ -22,16 +22,16 @@ NO_HANDSHAKE = "TLS handshake"
 NO_PROXY_HEADER = "no PROXY header"
 BROKEN_PROXY_HEADER = "broken PROXY header"
 PROXY_HEADER = "PROXY header"
-"""Where none is to be."""
+"""Where none is expected."""
 HTTP = "HTTP"
 TLS = "TLS"
 """Where none is spoken."""
 NO_LENGTH = "a pickle without a length"
 LOST_ALL = (PROXY_HEADER, HTTP, TLS, NO_LENGTH)
-"""What an application or its proxy sends that has the wrong handler, port or settings, and so loses all its
-records. Anything else may as well be a scan of ports."""
+"""What an application with the wrong handler, port or settings sends, or its proxy: it loses all its records.
+Anything else may as well be a scan of ports."""
 REFUSE_REASONS = (NOT_IN_ALLOW, NO_HANDSHAKE, NO_PROXY_HEADER, BROKEN_PROXY_HEADER, *LOST_ALL)
-# Names come from the wire: past so many the half with the smallest counts is counted together.
+# Names come from the wire: past this many, the half with the smallest counts is counted together.
 _MAX_NAMES = 10_000
 _MAX_LEVELS = 100
 _MAX_NAME_CHARACTERS = 200
@@ -47,7 +47,7 @@ class Stats:
         self.clients = 0
         """Connections that are open now."""
         self.clients_total = 0
-        # From zero on, as all that has reasons known before, so that the first one is seen as an increase.
+        # From zero on, like all whose reasons are known before, so that the first one is seen as an increase.
         self.refused_clients_total = Counter(dict.fromkeys(REFUSE_REASONS, 0))
         """By reason."""
         self.received_records_total = 0
@@ -56,7 +56,7 @@ class Stats:
         self.written_records_total = 0
         self.written_bytes_total = 0
         self.quarantined_records_total = 0
-        """Frames that are in the quarantine: those that had to go from it count as dropped."""
+        """Frames in the quarantine: those that had to go from it count as dropped."""
         self.unreadable_records_total: Counter[str] = Counter()
         """By reason, wherever they went: into the quarantine, or dropped."""
         self.dropped_records_total = Counter(dict.fromkeys(DROP_REASONS, 0))
@@ -66,16 +66,16 @@ class Stats:
         self.cut_frames_total = 0
         """Frames whose client went away before their last byte: never received, so in no sum."""
         self.fragment_hits_total = 0
-        """Records put together from fragments that are remembered; up to date after count_up()."""
+        """Records put together from remembered fragments; up to date after count_up()."""
         self.fragment_misses_total = 0
         """Records of another form, read whole, which takes ten times as long."""
         self.write_errors_total: Counter[str] = Counter()
-        """By name of errno, a try each."""
+        """By name of errno, one for each try."""
         self.faults_total: Counter[str] = Counter()
-        """What greenlets of ours have raised and nobody expected, by where."""
+        """What greenlets of ours raised and nobody expected, by where."""
         self.rollovers_total = 0
         self.deleted_backups_total = Counter({"backup_count": 0, "retention": 0})
-        """By what they were too many or too old for."""
+        """By the setting for which they were too many or too old."""
         self.deleted_bytes_total = 0
         self.count_up: Callable[[], None] = lambda: None
         """Counts what was read since the last time, by logger and level."""
@@ -131,5 +131,5 @@ class Stats:
 
 
 def _bounded(name: object) -> str:
-    """Return a name from the wire as UTF-8 can hold it, and not too long."""
+    """Return a name from the wire in a form that UTF-8 can hold, cut if too long."""
     return str(name)[:_MAX_NAME_CHARACTERS].encode("utf-8", "backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""A batch of payloads becomes lines for files: which rule holds for a record, which file is its own.
+"""A batch of payloads becomes lines for files: which rule holds for a record, and which file it goes to.
 
-The batch is decoded, rendered and left with the handlers of its files here, in one pass. A payload that
-cannot be read costs itself, and nobody else anything. Knows no socket.
+The batch is decoded, rendered and put into the inboxes of its files, in one pass. A payload that cannot be
+read costs nothing but itself. Knows no socket.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _QUARANTINED = "client %s: frame of %s quarantined: %s"
 _DROPPED = "client %s: frame of %s dropped: %s"
 
-# Past so many routes all are forgotten, and found anew; longer names are not remembered.
+# Past this many routes all are forgotten, and found anew; longer names are not remembered.
 _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
 
@@ -66,7 +66,7 @@ class RouteTable:
         return self._by_host.get(host, {})
 
     def find(self, record: Record, host: str) -> Route:
-        """Return the route of a record, which is found by its head too from now on."""
+        """Return the route of a record, and remember it by the record's head too."""
         head, name = record[0], name_of(record)
         route = self.for_host(host).get(name)
         if route is None:
@@ -79,7 +79,7 @@ class RouteTable:
         return route
 
     def forget(self) -> None:
-        """Find every route anew. A batch under way goes by what it has."""
+        """Find every route anew. A batch under way keeps those that it has."""
         self._by_host = {}
         self._size = 0
 
@@ -91,7 +91,7 @@ class RouteTable:
 
 
 def renderers(config: Config) -> Renderers:
-    """Return what renders records by each format of *config*. With many rules it takes a while."""
+    """Return what renders records in each format of *config*. With many rules this takes a while."""
     return {form: renderer(form) for form in {config.format, *(rule.format for rule in config.rules)}}
 
 
@@ -106,7 +106,7 @@ class Router:
         stats: Stats,
         stream: LiveStream | None = None,
     ) -> None:
-        """Take what renderers() has made of *config*. From now on *stats* count what this one reads."""
+        """Take what renderers() made of *config*. From now on *stats* count what this router reads."""
         self._config = config
         self._stream = stream
         self._handlers = handlers
@@ -114,7 +114,7 @@ class Router:
         self._directory = handlers.directory
         self._renders = renders
         self._rollovers: dict[str, Rollover] = {}
-        """Of the files that rules name."""
+        """Those of the files that rules name."""
         self._respelled = -1
         self._reader = RecordReader(config.listen.python2_encoding, stats)
         stats.count_up = self._reader.count_up
@@ -124,7 +124,7 @@ class Router:
         self._by_host = "{client}" in config.files.name
 
     def successor(self, config: Config, renders: Renderers) -> Router:
-        """Return one that goes by *config* from now on; this one is not to be used any more."""
+        """Return a router that goes by *config*; this one must not be used any more."""
         self._reader.count_up()
         router = Router(config, renders, self._handlers, self._stats, self._stream)
         old, new = self._config.files, config.files
@@ -135,8 +135,8 @@ class Router:
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
 
-        Returns when their lines are with their handlers. Waits only while a volume has used up its part of
-        the reserve, and then only who has lines for that volume.
+        Returns once their lines are in their inboxes. Waits only while a volume for which there are lines
+        among them has used up its part of the reserve.
         """
         unreadable: list[tuple[bytes, RecordError]] = []
         if self._respelled != self._handlers.respelled:
@@ -144,7 +144,7 @@ class Router:
         self._stats.received_records_total += len(payloads)
         try:
             self._render(payloads, host, peer, unreadable)
-        finally:  # whatever fault of ours there is in a record: what was read before it is kept
+        finally:  # whatever fault of ours a record meets: what was read before it is kept
             if unreadable:
                 self._quarantine(unreadable, host, peer)
             rooms = self._handlers.submit()
@@ -154,8 +154,8 @@ class Router:
     def _render(  # noqa: C901 - a call per record would cost more than most of what is done here
         self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
     ) -> None:
-        """Leave a line of each record with the handler of its file; add to *unreadable* what has none."""
-        # For viewers only: garbage that lives on until the end of the batch costs a twentieth more.
+        """Put a line of each record into the inbox of its file; add to *unreadable* what has none."""
+        # For viewers only: keeping records and lines until the end of the batch costs a twentieth more.
         watched = self._stream and self._stream.has_time(len(payloads))
         shown: list[tuple[Record, str]] | None = [] if watched else None
         place = host if self._by_host else ""
@@ -177,7 +177,7 @@ class Router:
                 continue
             try:
                 line = render(record, peer)
-            except Exception as fault:  # noqa: BLE001 - of ours: it costs this record, and those behind it nothing
+            except Exception as fault:  # noqa: BLE001 - of ours: it costs this record, but none behind it
                 self._stats.dropped_records_total["unreadable"] += 1
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
                 continue
@@ -232,7 +232,7 @@ class Router:
         log.error("%s: %s dropped: the reserve is full", inbox.path, what, extra={"by": inbox.path})
 
     def _respell(self) -> None:
-        """Find every path anew, now that more is known of which names are one file."""
+        """Find every path anew, now that more is known about which names are one file."""
         self._respelled = self._handlers.respelled
         self._routes.forget()
         self._names = {self._spelled(name, tell=False) for name in self._names}

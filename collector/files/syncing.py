@@ -1,4 +1,4 @@
-"""Syncing: what a volume's writer has written is brought to the disk, beside the writing, never first."""
+"""Syncing: it brings what a volume's writer has written to the disk, beside the writing, never in its way."""
 
 from __future__ import annotations
 
