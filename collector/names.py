@@ -2,7 +2,7 @@
 
 A logger's name is hostile until mapped here: whatever it is, the result is a relative path whose parts begin
 with no dot, hold no separator and fit every file system's limits. Different names give different paths, but
-for those that `dots` makes the same. Knows no socket, no file and no configuration.
+except those that `dots` makes the same. Knows no socket, no file and no configuration.
 """
 
 from __future__ import annotations

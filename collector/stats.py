@@ -28,8 +28,8 @@ TLS = "TLS"
 """Where none is spoken."""
 NO_LENGTH = "a pickle without a length"
 LOST_ALL = (PROXY_HEADER, HTTP, TLS, NO_LENGTH)
-"""What an application with the wrong handler, port or settings sends, or its proxy: it loses all its records.
-Anything else may as well be a scan of ports."""
+"""What an application or its proxy sends with the wrong handler, port or settings, and so loses all records.
+Anything else may just as well be a port scan."""
 REFUSE_REASONS = (NOT_IN_ALLOW, NO_HANDSHAKE, NO_PROXY_HEADER, BROKEN_PROXY_HEADER, *LOST_ALL)
 # Names come from the wire: past this many, the half with the smallest counts is counted together.
 _MAX_NAMES = 10_000

@@ -135,8 +135,8 @@ class Router:
     def deliver(self, payloads: list[bytes], host: str, peer: str) -> None:
         """Write the records in *payloads*, which the client *peer* (`address:port`) at *host* has sent.
 
-        Returns once their lines are in their inboxes. Waits only while a volume for which there are lines
-        among them has used up its part of the reserve.
+        Returns once their lines are in their inboxes. Waits only while a volume that some of them
+        are for has used up its part of the reserve.
         """
         unreadable: list[tuple[bytes, RecordError]] = []
         if self._respelled != self._handlers.respelled:
@@ -144,7 +144,7 @@ class Router:
         self._stats.received_records_total += len(payloads)
         try:
             self._render(payloads, host, peer, unreadable)
-        finally:  # whatever fault of ours a record meets: what was read before it is kept
+        finally:  # whatever fault of ours a record runs into: what was read before it is kept
             if unreadable:
                 self._quarantine(unreadable, host, peer)
             rooms = self._handlers.submit()

@@ -76,7 +76,7 @@ class HandlerCache:
         self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
         inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals, bytes)
         self.quarantine = Handler(self.quarantine_file, inbox)
-        """Takes frames as received: its records are these."""
+        """Takes frames as received; these are its records."""
 
     def __len__(self) -> int:
         return len(self._handlers)
@@ -84,7 +84,7 @@ class HandlerCache:
     def inbox(self, path: str, rollover: Rollover) -> Inbox:
         """Return the inbox of the file *path*, which is absolute.
 
-        The first *rollover* it is asked for with holds; after a reconfigure(), the first one since.
+        The first *rollover* passed for it holds; after a reconfigure(), the first one passed since.
         """
         inbox = self._inboxes.get(path)
         if inbox is None:
