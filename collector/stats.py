@@ -108,7 +108,8 @@ class Stats:
     def loggers(self, number: int) -> list[tuple[str, int]]:
         """Return names of loggers and how many records each has sent, most first; the rest as OTHER."""
         self.count_up()
-        top = self._loggers.most_common(number)
+        # A logger of that very name is one of them: a name twice would hide one of its counts.
+        top = [row for row in self._loggers.most_common(number) if row[0] != OTHER]
         rest = self._loggers.total() - sum(count for _, count in top) + self._other_loggers
         return [*top, (OTHER, rest)] if rest else top
 

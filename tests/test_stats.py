@@ -152,3 +152,11 @@ def test_a_million_names_of_loggers_take_bounded_memory() -> None:
     assert (OTHER, 30_000 - 99) == last
     assert all(len(name) <= 200 for name, _ in counters.loggers(20_000))
     assert len(counters.loggers(20_000)) <= 10_001
+
+
+def test_a_logger_that_is_named_like_the_rest_is_counted_with_it() -> None:
+    stats = Stats()
+    for name, records in (("app", 3), (OTHER, 2), ("quiet", 1)):
+        stats.count_logger(name, records, remembered=True)
+    assert [("app", 3), (OTHER, 2), ("quiet", 1)] == sorted(stats.loggers(3), key=lambda row: -row[1])
+    assert [("app", 3), (OTHER, 3)] == stats.loggers(2)
