@@ -44,7 +44,7 @@ def merged(message: str, args: object) -> str | None:
         pieces.append(message[done:start])
         done = match.end()
         if match["type"] == "%":
-            text: str | None = "%"
+            text: str | None = "%" if match[0] == "%%" else None
         elif match["key"] is not None:
             text = _converted(match, named[match["key"]], texts) if named and match["key"] in named else None
             used = len(values)

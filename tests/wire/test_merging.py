@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.wire.merging import MAX_CONVERSIONS, MAX_GROWTH, merged
@@ -95,6 +95,7 @@ def test_conversions_without_end_cost_no_time() -> None:
     assert time.process_time() - begun < 1
 
 
+@example("%0%", [])
 @given(st.text("%sdrfxc()a*.05 -+l"), st.lists(st.integers() | st.text() | st.floats() | st.none()))
 def test_any_format_gives_what_the_operator_gives_or_nothing(message: str, args: list[object]) -> None:
     found = merged(message, args)

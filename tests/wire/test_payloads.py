@@ -74,6 +74,7 @@ def test_json_below_at_and_above_a_budget(make: Callable[[int], bytes], limit: i
         read_fields(make(limit + 20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [
@@ -172,6 +173,7 @@ def test_the_line_of_a_quarantined_payload_says_what_it_looks_like(collector: Co
     assert f"; looks like {what}\n" in collector.stderr
 
 
+@pytest.mark.quick
 def test_json_is_written_beside_pickles_to_the_file_of_its_logger(collector: Collector) -> None:
     data = json.dumps(RECORD).encode()
     payload = make_payload("stock")
