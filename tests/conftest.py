@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+STARTING = {"make_collector", "logs"}
+"""Fixtures by which a test starts the program."""
+
 pytest_plugins = ["tests.support.certificates", "tests.support.clock", "tests.support.odd_volume"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts a collector or `tail`: up to a quarter of a second for each of hundreds."""
+    for item in items:
+        starting = STARTING.intersection(getattr(item, "fixturenames", ()))
+        if starting and not item.get_closest_marker("quick"):
+            item.add_marker("slow")
 
 
 @pytest.fixture

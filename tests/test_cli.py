@@ -27,6 +27,7 @@ def test_version() -> None:
     assert (0, f"collector {__version__}\n") == (result.returncode, result.stdout)
 
 
+@pytest.mark.quick
 def test_send_writes_one_record_through_a_stock_handler(collector: Collector) -> None:
     sent = run("send", "--port", str(collector.port), "--logger", "a.b", "--level", "warning", "two", "words")
     assert (0, "", "") == (sent.returncode, sent.stdout, sent.stderr)
@@ -42,6 +43,7 @@ def test_send_exits_with_1_if_nobody_listens() -> None:
     assert result.stderr.startswith("collector send: cannot reach 127.0.0.1:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["-c {}", "-c{}", "--config {}", "--config={}"])
 @pytest.mark.parametrize("command", ["", "run", "check", "tail", "top"])
 def test_the_configuration_may_be_named_before_the_command(command: str, form: str, tmp_path: Path) -> None:
@@ -110,6 +112,7 @@ def test_the_version_is_told_by_either_option(option: str) -> None:
     assert f"collector {__version__}\n" == run(option).stdout
 
 
+@pytest.mark.quick
 def test_without_a_command_it_runs(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector()
     with collector.log.open("wb") as log:
@@ -213,6 +216,7 @@ def test_a_directory_that_cannot_be_made_is_one_line_and_exit_2(
     assert f"{directory!r}" in result.stderr
 
 
+@pytest.mark.quick
 def test_a_port_that_is_taken_is_one_line_and_exit_2(collector: Collector, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f'[listen]\nport = {collector.port}\n[files]\ndirectory = "{tmp_path}/logs"\n')

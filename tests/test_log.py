@@ -195,6 +195,7 @@ def test_however_many_files_cannot_be_written_each_is_named(collector: Collector
     within(10, lambda: len(collector.files()) == 50)
 
 
+@pytest.mark.quick
 def test_text_from_the_wire_is_escaped_and_cut(collector: Collector) -> None:
     name = b"c__main__\nEvil\x1b[2J" + b"x" * 5000 + b"\n)R."
     collector.send(len(name).to_bytes(4, "big") + name)

@@ -113,6 +113,7 @@ def test_the_time_in_which_nobody_reads_is_counted_while_it_lasts(make_collector
     assert shown == stats(collector)["reserve"]["not_reading_seconds"]
 
 
+@pytest.mark.quick
 def test_records_are_counted_by_logger_and_level_however_they_were_read(
     make_collector: MakeCollector,
 ) -> None:

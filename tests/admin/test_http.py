@@ -49,6 +49,7 @@ def test_without_the_table_there_is_no_admin_port(collector: Collector) -> None:
     assert "admin on" not in collector.stderr
 
 
+@pytest.mark.quick
 def test_health_and_readiness_are_ok(admin: Collector) -> None:
     assert [(200, "ok\n")] * 2 == [ask(admin, path)[::2] for path in ("/healthz", "/readyz")]
 
@@ -67,6 +68,7 @@ def test_health_fails_with_the_reason_while_a_file_cannot_be_written(admin: Coll
     within(SECONDS, lambda: ask(admin, "/healthz")[0] == 200)
 
 
+@pytest.mark.quick
 def test_loggers_and_clients_are_listed_with_most_records_first(admin: Collector) -> None:
     handler = SocketHandler("127.0.0.1", admin.port)
     with closing(handler):
@@ -199,6 +201,7 @@ def test_nothing_can_be_changed(admin: Collector) -> None:
     assert 405 == ask(admin, "/api/stats", "DELETE")[0]
 
 
+@pytest.mark.quick
 def test_with_a_token_nothing_but_health_is_served_without_it(make_collector: MakeCollector) -> None:
     collector = make_collector(f'{ADMIN}token = "s3cret"\n').start()
 
@@ -446,6 +449,7 @@ def _descriptors(collector: Collector) -> int:
 # --- The stream ---
 
 
+@pytest.mark.quick
 def test_a_record_is_streamed_as_its_json_line_and_its_level(make_collector: MakeCollector) -> None:
     collector = make_collector(f'[format]\nstyle = "json"\n{ADMIN}').start()
     with watching(collector) as viewer:
@@ -604,6 +608,7 @@ def test_five_slow_viewers_slow_collecting_by_little(
 # --- Metrics ---
 
 
+@pytest.mark.quick
 def test_metrics_are_as_prometheus_wants_them(admin: Collector) -> None:
     pytest.importorskip("prometheus_client", reason="without the extra `metrics`")
     promtool = shutil.which("promtool") or pytest.skip("promtool is not installed (Debian: prometheus)")

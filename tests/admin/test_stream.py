@@ -11,6 +11,8 @@ from itertools import islice
 from logging.handlers import SocketHandler
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from collector.admin.client import Subscription
 from collector.config.tables import Admin
 from tests.support.waiting import within
@@ -78,6 +80,7 @@ def frame(logger: str, message: str, fields: dict[str, Any]) -> bytes:
     return SocketHandler("", 0).makePickle(record)
 
 
+@pytest.mark.quick
 def test_a_record_in_the_stream_is_what_its_file_has(make_collector: MakeCollector) -> None:
     rules = [
         f"[[logger]]\nname = 'c{number}'\nfile = 'c{number}.log'\n[logger.format]\n{form}\n"

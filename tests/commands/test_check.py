@@ -112,6 +112,7 @@ def test_what_would_run_is_one_line(check: Check, tmp_path: Path) -> None:
     assert f"{listens}, writes to {tmp_path}/a/b; admin on 127.0.0.1:1\n" == result.stdout
 
 
+@pytest.mark.quick
 def test_beside_a_collector_on_the_same_ports_its_process_is_named(
     make_collector: Callable[..., Collector], tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "name", "why"),
     [

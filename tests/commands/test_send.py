@@ -60,6 +60,7 @@ def test_a_port_that_is_given_is_before_the_one_of_the_configuration(collector: 
     within(5, lambda: messages(collector) == ["hello"])
 
 
+@pytest.mark.quick
 def test_without_a_port_it_takes_the_unix_socket(make_collector: MakeCollector, tmp_path: Path) -> None:
     collector = make_collector(f'[listen]\nunix = "{tmp_path}/x.sock"\n').start()
     sent("-c", str(collector.config), "hello")
@@ -155,6 +156,7 @@ def test_standard_input_that_is_closed_has_no_lines(collector: Collector) -> Non
     assert (0, b"") == (done.returncode, done.stderr)
 
 
+@pytest.mark.quick
 def test_each_line_of_standard_input_is_a_record(collector: Collector) -> None:
     text = b"one\n\n  two words \r\n\xff bytes\ncaf\xc3\xa9"
     command = [

@@ -112,6 +112,7 @@ def five_files_and_twenty_backups(logs: Logs, line: Callable[..., str], seconds:
     return [record for _, record in sorted(records)]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("line", "seconds", "config"),
     [(text, 1, UTC), (as_json, 0.0001, '[format]\nstyle = "json"'), (as_json, 1, UTC)],
@@ -128,6 +129,7 @@ def test_five_files_and_twenty_backups_come_out_sorted_by_time(
     assert "".join(expected) == logs.tail("--grep", ".")
 
 
+@pytest.mark.quick
 def test_the_last_records_are_read_from_the_ends(logs: Logs) -> None:
     expected = five_files_and_twenty_backups(logs, text, 1)
     for number in (1, 10, 1500):
@@ -230,6 +232,7 @@ def test_local_times_and_json_are_merged_by_the_instant(tmp_path: Path) -> None:
     assert ["first", "second"] == re.findall("first|second", logs.tail(TZ="Europe/Berlin"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("datefmt", ["%m-%d %H:%M:%S", "%b %e %H:%M:%S", "%a %d %h %T", "%j %T"])
 def test_without_a_year_the_nearest_to_the_last_write_is_taken(tmp_path: Path, datefmt: str) -> None:
     logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '%(asctime)s %(message)s'\ndatefmt = '{datefmt}'")
@@ -266,6 +269,7 @@ UNTIMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("datefmt", "why"), UNTIMED.items(), ids=UNTIMED)
 def test_a_time_that_cannot_be_used_is_said_as_what_it_is_and_there_is_no_since(
     tmp_path: Path, datefmt: str, why: str
@@ -306,6 +310,7 @@ def test_a_span_longer_than_time_is_all_of_it(logs: Logs) -> None:
     assert line == logs.tail("--since", "999999999w")
 
 
+@pytest.mark.quick
 def test_what_logrotate_has_made_is_read(logs: Logs) -> None:
     names = ["app.log-20261120.gz", "app.log.3.gz", "app.log-2026112110", "app.log-20261121-1795478400"]
     names += ["app.log-20261122", "app.log.2.gz", "app.log.1", "app.log.2026-11-22", "app.log"]
@@ -408,6 +413,7 @@ def last_words(output: str) -> list[str]:
     return [line.split()[-1] for line in output.splitlines() if line.startswith("[")]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -439,6 +445,7 @@ def test_without_a_time_in_the_format_each_line_is_filtered(tmp_path: Path) -> N
         assert [b"b INFO 1", b"b ERROR 2"] == [record for _, record, _ in follower.poll()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pattern", ["^.2026", "1$", r"\d7$", "ValueError", r"\AT|x", r"\s4 1\d\d\n", "7 \\d 3.\nT", "$"]
 )
@@ -479,6 +486,7 @@ def test_levels_in_lines_are_known_in_any_case(logs: Logs) -> None:
     assert ["warn", "ERROR", "Fatal", "notice"] == last_words(logs.tail("--level", "Warning"))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("wrong", ["--since=soon", "--grep=(", "--level=LOUD", "-n=-1"])
 def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
     assert 2 == logs.run(wrong).returncode
@@ -487,6 +495,7 @@ def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
 # --- output -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_json_has_the_fields_that_the_format_has(mixed: Logs) -> None:
     records = [
         json.loads(line) for line in mixed.tail("--json", "--logger", "shop", "--since", "10m").splitlines()
@@ -516,6 +525,7 @@ def test_on_a_terminal_the_level_has_a_colour_and_nothing_in_a_record_commands(l
     assert "\x1b" not in on_a_terminal(logs, NO_COLOR="1")
 
 
+@pytest.mark.quick
 def test_whoever_has_seen_enough_ends_it_quietly(logs: Logs) -> None:
     logs.write("app.log", text(BEGIN, "app", "INFO", "x" * 100) * 50_000)
     command = f"{sys.executable} -m collector tail -c {logs.config} | head -n 1; exit ${{PIPESTATUS[0]}}"
@@ -523,6 +533,7 @@ def test_whoever_has_seen_enough_ends_it_quietly(logs: Logs) -> None:
     assert (0, b"", 1) == (result.returncode, result.stderr, result.stdout.count(b"\n"))
 
 
+@pytest.mark.quick
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown(logs: Logs) -> None:
     logs.write("app.log", text(BEGIN, "app", "INFO", "whole"))
     damaged = gzip.compress(os.urandom(100_000))[:50_000]
@@ -588,6 +599,7 @@ def following() -> Iterator[Callable[[Path], Any]]:
         process.wait(10)
 
 
+@pytest.mark.quick
 def test_without_an_admin_port_the_files_are_followed_over_rollovers(
     make_collector: MakeCollector, following: Callable[[Path], Callable[[], str]]
 ) -> None:
@@ -686,6 +698,7 @@ def test_what_is_in_a_file_and_in_the_stream_is_shown_once(
         assert [one.encode(), two.encode()] == [b"\n".join(texts(batches)) for _ in range(2)]
 
 
+@pytest.mark.quick
 def test_when_the_stream_ends_the_files_are_followed(logs: Logs, admin: ThreadingHTTPServer) -> None:
     config = with_admin(load(logs.config), admin.server_port, "secret")
     said: list[str] = []

@@ -32,6 +32,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.quick
 def test_a_worker_that_dies_is_replaced_at_once_on_the_same_port(collector: Collector) -> None:
     before = collector.worker
     os.kill(before, signal.SIGKILL)
@@ -72,6 +73,7 @@ def test_a_worker_that_keeps_dying_is_started_after_growing_pauses(collector: Co
     assert time.monotonic() - begun > 0.1 + 0.2 + 0.4
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_passed_on_and_the_workers_exit_code_comes_back(
     collector: Collector, number: int

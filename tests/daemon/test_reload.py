@@ -87,6 +87,7 @@ def test_other_settings_hold_for_the_next_record_of_an_open_connection(
     assert 1 == collector.stderr.count(" connected")
 
 
+@pytest.mark.quick
 def test_one_line_says_what_was_done(collector: Collector) -> None:
     collector.send(make_frame("one") + make_frame("two", "other"))
     within(5, lambda: len(collector.files()) == 2)
@@ -289,6 +290,7 @@ def test_a_certificate_that_was_renewed_is_read_anew(make_collector: MakeCollect
 # --- SIGHUP: what is wrong, what needs more -----------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_a_bad_configuration_is_reported_in_full_and_the_running_one_stays(collector: Collector) -> None:
     rules = "".join(f'[[logger]]\nname = "l{n}"\nlevle = {n}\n' for n in range(30))
     collector.configure(f'[format]\ntext = "%(message)"\n{rules}')
@@ -412,6 +414,7 @@ def test_a_file_that_was_emptied_in_place_is_counted_from_0(make_collector: Make
 # --- SIGUSR1 ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_every_file_that_has_lines_is_rolled_over(make_collector: MakeCollector) -> None:
     collector = make_collector(SHORT).start()
     with collector.connect() as client:

@@ -147,6 +147,7 @@ def test_what_lines_still_go_into_is_neither_compressed_nor_deleted(house: House
     assert "app.log.2026-11-20" in house.names()
 
 
+@pytest.mark.slow
 def test_what_fails_is_tried_again_after_a_minute_doubling_to_an_hour(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_larger_reserve_has_room_at_once() -> None:
     assert (False, False) == (reserve.full, share.full)
 
 
+@pytest.mark.slow
 def test_lines_do_not_wait_until_all_idle_files_have_rolled_over(cache: Cache, tmp_path: Path) -> None:
     names = [f"{n}.log" for n in range(1000)]
     cache.write(*names)

@@ -111,6 +111,7 @@ def seen(event: threading.Event) -> None:
         gevent.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_at_the_end_it_is_released_after_the_last_look_at_its_directory(tmp_path: Path) -> None:
     lock = Hanging(str(tmp_path), 4711)
     follower = LockFollower(lock, Stats())
@@ -122,6 +123,7 @@ def test_at_the_end_it_is_released_after_the_last_look_at_its_directory(tmp_path
     Lock(str(tmp_path), 1).release()
 
 
+@pytest.mark.slow
 def test_at_the_end_a_disk_that_hangs_is_not_waited_for_and_its_lock_is_left_alone_until_it_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,6 +57,7 @@ def kept(directory: Path) -> list[bytes]:
     ]
 
 
+@pytest.mark.quick
 def test_frames_that_cannot_be_decoded_are_kept_as_received(collector: Collector) -> None:
     bad = [b"not a pickle", b"N.", b"\x80\x04" + b"x" * 1000]
     collector.send(framed(bad[0]) + make_frame("good") + framed(bad[1]) + framed(bad[2]))

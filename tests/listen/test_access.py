@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tests.support.collectors import Collector
 
 
+@pytest.mark.quick
 def test_a_client_outside_allow_is_refused_with_a_line(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector('[listen]\nallow = ["10.0.0.0/8", "::1"]\n').start()
     collector.send(make_frame("refused"))
@@ -45,6 +46,7 @@ def test_a_client_outside_allow_is_refused_with_a_line(make_collector: Callable[
     assert {} == collector.files()
 
 
+@pytest.mark.quick
 def test_a_client_inside_allow_is_served(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector('[listen]\nallow = ["192.0.2.0/24", "127.0.0.0/8"]\n').start()
     collector.send(make_frame("served"))
@@ -68,6 +70,7 @@ def test_ipv6_is_served_and_an_ipv4_client_of_it_is_known_by_its_own_address(
 # --- Unix ---
 
 
+@pytest.mark.quick
 def test_a_stock_handler_may_use_the_unix_socket(
     make_collector: Callable[..., Collector], tmp_path: Path
 ) -> None:
@@ -447,6 +450,7 @@ def test_the_handler_that_the_docs_show_loses_nothing_behind_a_proxy_that_ends_t
     within(10, lambda: SHORT_RECORDS == sorted(messages(collector)))
 
 
+@pytest.mark.slow
 def test_close_does_not_wait_for_a_peer_that_does_not_answer(certificates: Path) -> None:
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -472,6 +476,7 @@ def test_what_a_tls_client_sent_before_the_signal_is_on_disk(
     assert 3000 == len(messages(collector))
 
 
+@pytest.mark.quick
 def test_with_client_ca_only_clients_with_a_certificate_are_served(
     make_collector: Callable[..., Collector], certificates: Path
 ) -> None:

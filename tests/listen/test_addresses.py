@@ -121,6 +121,7 @@ def test_a_name_without_an_address_of_this_machine_is_one_line_and_exit_2(
     assert f"collector: {'; '.join(faults)}; see [listen] host and port\n" == said
 
 
+@pytest.mark.quick
 @needs_root
 @needs_ip
 def test_an_address_that_is_taken_keeps_the_others_from_being_opened(

@@ -245,6 +245,7 @@ def test_a_header_that_is_not_complete_in_10_seconds_is_refused_and_delays_nobod
     assert 1 == sum(refused(collector).values())
 
 
+@pytest.mark.quick
 def test_allow_goes_by_the_client_and_not_by_the_proxy(make_collector: MakeCollector) -> None:
     config = f'{ADMIN}[listen]\nproxy_protocol = ["127.0.0.0/8"]\nallow = ["192.0.2.0/24"]\n'
     collector = make_collector(config).start()
@@ -267,6 +268,7 @@ def test_other_addresses_need_no_header(make_collector: MakeCollector) -> None:
     within(5, lambda: collector.lines("192.0.2.7/app.log") != [])
 
 
+@pytest.mark.quick
 def test_json_lines_and_the_admin_port_name_the_client(make_collector: MakeCollector) -> None:
     collector = make_collector(f'{ADMIN}{BEHIND}[format]\nstyle = "json"\n').start()
     with collector.connect() as sock:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from tests.support.collectors import Collector
 
 
+@pytest.mark.quick
 def test_a_record_sent_alone_is_written_at_once(collector: Collector) -> None:
     with collector.connect() as client:
         client.sendall(make_frame("hello"))
         within(2, lambda: messages(collector) == ["hello"])
 
 
+@pytest.mark.quick
 def test_a_frame_may_arrive_byte_by_byte(collector: Collector) -> None:
     with collector.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -37,6 +39,7 @@ def test_a_frame_may_arrive_byte_by_byte(collector: Collector) -> None:
         within(5, lambda: messages(collector) == ["slow", "too"])
 
 
+@pytest.mark.quick
 def test_clients_come_and_go_in_the_log_with_records_and_bytes(collector: Collector) -> None:
     data = make_frame("one") + make_frame("two")
     collector.send(data)
@@ -46,6 +49,7 @@ def test_clients_come_and_go_in_the_log_with_records_and_bytes(collector: Collec
     assert went.endswith(f"disconnected after 2 records, {len(data)} bytes")
 
 
+@pytest.mark.quick
 def test_an_end_inside_a_frame_is_logged_with_its_bytes_and_costs_nothing_else(collector: Collector) -> None:
     collector.send(make_frame("whole") + make_frame("cut")[:100])
     within(5, lambda: "disconnected" in collector.stderr)
@@ -77,6 +81,7 @@ def test_a_million_bad_payloads_do_not_flood_the_log(collector: Collector) -> No
     assert collector.stderr.endswith("1 written, 100000 quarantined, 0 dropped\n")
 
 
+@pytest.mark.quick
 def test_a_frame_over_the_limit_ends_its_own_connection_only(collector: Collector) -> None:
     with collector.connect() as good:
         collector.send(make_frame("before") + b"GET / HTTP/1.1\r\n\r\n")
@@ -109,6 +114,7 @@ def test_a_busy_client_does_not_starve_others(collector: Collector) -> None:
     within(5, lambda: len(collector.lines("busy.log")) > 1000)
 
 
+@pytest.mark.quick
 def test_at_max_clients_further_ones_wait_in_the_backlog(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector("[listen]\nmax_clients = 2\n").start()
     first, second = collector.connect(), collector.connect()
@@ -175,6 +181,7 @@ def test_where_descriptors_are_few_fewer_clients_are_served_and_the_others_wait(
 # --- stopping ---
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_was_received_before_a_signal_is_on_disk_after_exit_0(collector: Collector, number: int) -> None:
     with collector.connect() as client:
@@ -257,6 +264,7 @@ def test_a_client_that_never_stops_sending_does_not_delay_the_end(collector: Col
     assert collector.process.returncode == 0
 
 
+@pytest.mark.quick
 def test_the_frames_of_a_python_2_client_are_read(collector: Collector) -> None:
     collector.send(frame("2.7", "typical"))
     within(5, lambda: collector.lines("app_web_request.log"))

@@ -65,6 +65,7 @@ def dates_by_openssl(directory: Path) -> tuple[datetime, datetime]:
     return begin, end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [RSA, EC], ids=["RSA", "EC"])
 @pytest.mark.parametrize("days", [2, 20_000, 2_000_000], ids=["days", "past 2050", "past 7500"])
 def test_the_dates_are_those_that_openssl_reads(tmp_path: Path, key: tuple[str, ...], days: int) -> None:
@@ -230,6 +231,7 @@ def test_an_expired_certificate_between_the_servers_and_its_authority_is_a_warni
     assert result.returncode == 0
 
 
+@pytest.mark.quick
 def test_a_valid_certificate_is_no_word_of_check(
     make_collector: Callable[..., Collector], tmp_path: Path
 ) -> None:

@@ -271,6 +271,7 @@ def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.slow
 @given(st.recursive(scalars | packed | dtypes, objects, max_leaves=30))
 @settings(deadline=None, max_examples=500)
 def test_any_arguments_and_state_have_a_text_and_json(value: object) -> None:
@@ -319,6 +320,7 @@ EXPENSIVE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_no_object_costs_much_however_often_it_stands_somewhere(name: str) -> None:
     value = EXPENSIVE[name]
@@ -352,6 +354,7 @@ EVIL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
 def test_no_known_class_follows_what_a_sender_put_where_text_or_a_number_belongs(evil: Any) -> None:
     """To print, hash or compare it would take for ever, or more frames than Python has."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # A case costs less than a second; on a slow machine it may be more. The figures are printed.
+pytestmark = pytest.mark.slow
+
 MAX_SECONDS = 5.0
 MAX_GROWTH_KB = 64 * 1024
 PWNED = Path("/tmp/PWNED")  # noqa: S108 - where the corpus would leave its mark
