@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from collector.config.tables import Format
@@ -187,6 +187,8 @@ def test_paths_of_posix_are_spelled_as_pathlib_does(parts: list[str]) -> None:
 @given(st.text("abc/\\", max_size=6), st.sampled_from(["", "c:", "c:/", "//h/s/", "\\\\h\\s"]))
 def test_paths_of_windows_are_spelled_as_pathlib_does(rest: str, start: str) -> None:
     path = pathlib.PureWindowsPath(start, rest)
+    # Before Python 3.12 a share without its name, `\\a\`, becomes something else each time.
+    assume(str(path) == str(pathlib.PureWindowsPath(str(path))))
     assert str(path) == brief(made("pathlib.PureWindowsPath", str(path)))
     assert str(path) == brief(made("pathlib.PureWindowsPath", *path.parts))
 
