@@ -150,7 +150,7 @@ def test_a_greenlet_that_raises_is_logged_and_counted_by_its_module_and_not_prin
     told: Stats, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # A function of ours that raises, for it is given nothing that it needs.
-    gevent.spawn(greenlets._keep_running, None, None, None).join(SECONDS)  # noqa: SLF001
+    gevent.spawn(greenlets.tell, None, None, None).join(SECONDS)
     assert {"greenlets": 1} == told.faults_total
     assert "greenlets: a fault in the collector" in caplog.text
     assert "Traceback" in caplog.text
