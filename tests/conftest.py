@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STARTING = {"make_collector", "logs"}
 """Fixtures by which a test starts the program."""
 
-pytest_plugins = ["tests.support.certificates", "tests.support.clock", "tests.support.odd_volume"]
+pytest_plugins = [f"tests.support.{name}" for name in ("certificates", "clock", "logs", "odd_volume")]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,133 @@
+"""When a record of a log file was made, as far as its line tells."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.logs import BEGIN, UTC, Logs, as_json, text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("line", "datefmt"),
+    [
+        ("[%(asctime)s]: %(message)s", "%d/%b/%Y:%H:%M:%S"),
+        ("%(levelname)-8s %(asctime)s,%(msecs)03d %(message)s", "%Y-%m-%d %H:%M:%S"),
+        ("%(asctime)s.%(msecs)03d %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S"),
+        ("50%% %(asctime)s %(message)s", "%y%m%d %I:%M:%S %p %z"),
+        ("%(message)s %(asctime)s", "%F %T"),
+        ("%(asctime)25s|%(message)s", "%A %d %B %Y %H.%M.%S"),
+    ],
+)
+def test_the_time_is_found_wherever_the_format_puts_it(tmp_path: Path, line: str, datefmt: str) -> None:
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '{line}'\ndatefmt = '{datefmt}'")
+    files: dict[str, str] = {"a": "", "b": ""}
+    expected = []
+    for number in range(30):
+        when = BEGIN + timedelta(days=17 * number, seconds=number)
+        fields = {
+            "asctime": when.strftime(datefmt),
+            "msecs": number,
+            "name": "a",
+            "levelname": "INFO",
+            "message": f"m{number}",
+        }
+        expected.append(line % fields + "\n")
+        files["ab"[number % 3 == 0]] += expected[-1]
+    for name, contents in files.items():
+        logs.write(f"{name}.log", contents)
+    assert "".join(expected) == logs.tail()
+
+
+def test_local_times_and_json_are_merged_by_the_instant(tmp_path: Path) -> None:
+    rule = '[[logger]]\nname = "j"\nfile = "j.log"\nformat = { style = "json" }'
+    logs = Logs(tmp_path, rule)
+    logs.write(
+        "a.log", text(BEGIN + timedelta(hours=1), "a", "INFO", "first")
+    )  # as a clock in Berlin shows it
+    logs.write("j.log", as_json(BEGIN + timedelta(seconds=1), "j", "INFO", "second"))
+    assert ["first", "second"] == re.findall("first|second", logs.tail(TZ="Europe/Berlin"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("datefmt", ["%m-%d %H:%M:%S", "%b %e %H:%M:%S", "%a %d %h %T", "%j %T"])
+def test_without_a_year_the_nearest_to_the_last_write_is_taken(tmp_path: Path, datefmt: str) -> None:
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '%(asctime)s %(message)s'\ndatefmt = '{datefmt}'")
+    # Over the end of a year, half a year and a leap year back.
+    days = [datetime(2024, 2, 29, 12, tzinfo=timezone.utc) + timedelta(days=60 * n) for n in range(18)]
+    expected = []
+    for number, when in enumerate(days):
+        before = when - timedelta(days=100 if number % 2 else 1)
+        contents = [f"{one.strftime(datefmt)} m{one:%Y-%m-%d}\n" for one in (before, when)]
+        logs.write(f"app{number}.log", "".join(contents), when + timedelta(seconds=1))
+        expected += [f"m{one:%Y-%m-%d}" for one in (before, when)]
+    assert sorted(expected) == [line.split()[-1] for line in logs.tail().splitlines()]
+    assert sorted(expected)[-5:] == [line.split()[-1] for line in logs.tail("-n", "5").splitlines()]
+
+
+def test_since_goes_by_the_nearest_year(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, "[format]\nutc = true\ntext = '%(asctime)s %(message)s'\ndatefmt = '%m-%d %T'")
+    now = datetime.now(timezone.utc)
+    times = [now - timedelta(days=days) for days in (170, 40, 1)]
+    logs.write("a.log", "".join(f"{one:%m-%d %H:%M:%S} m{n}\n" for n, one in enumerate(times)), now)
+    assert ["m1", "m2"] == [line.split()[-1] for line in logs.tail("--since", "50d").splitlines()]
+
+
+UNTIMED = {
+    "%H:%M:%S": 'datefmt = "%H:%M:%S" tells no date',
+    "%a %H:%M:%S": 'datefmt = "%a %H:%M:%S" tells no date',
+    "%d %H:%M": 'datefmt = "%d %H:%M" tells no date',
+    "%Y-%m %T": 'datefmt = "%Y-%m %T" tells no date',
+    "%s": "has %s, which cannot be read back",
+    "%-d.%m.%Y %k:%M": "has %-d and %k, which cannot be read back",
+    "%Y-%m-%d %I:%M": "has hours up to 12 without %p",
+    "%d.%m.%Y (%Y)": "has %Y twice, which cannot be read back",
+    "%D %m": "has a part twice, which cannot be read back",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("datefmt", "why"), UNTIMED.items(), ids=UNTIMED)
+def test_a_time_that_cannot_be_used_is_said_as_what_it_is_and_there_is_no_since(
+    tmp_path: Path, datefmt: str, why: str
+) -> None:
+    text = "%(asctime)s %(levelname)s %(message)s"
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '{text}'\ndatefmt = '{datefmt}'")
+    logs.write("a.log", f"{BEGIN.strftime(datefmt)} INFO one\n")
+    result = logs.run()
+    assert (0, f"{BEGIN.strftime(datefmt)} INFO one\n") == (result.returncode, result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"collector tail: {logs.directory}/a.log: [format] datefmt = ")
+    assert line.endswith(f"{why}; taken as a whole")
+    result = logs.run("--since", "10m")
+    assert (2, "") == (result.returncode, result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("collector tail: --since: [format] datefmt = ")
+    assert why in line
+
+
+def test_a_file_of_a_rule_is_said_to_be_what_the_rule_makes_it(tmp_path: Path) -> None:
+    rule = "[[logger]]\nname = 'b'\nfile = 'b.log'\nformat.text = '%(message)s'\n"
+    logs = Logs(tmp_path, f"{UTC}\n{rule}")
+    logs.write("a.log", "no time\n")
+    logs.write("b.log", "one\n")
+    lines = sorted(logs.run().stderr.splitlines())
+    assert "a.log: no line begins with a time as in [format]; taken as a whole" in lines[0]
+    assert 'b.log: [format] text = "%(message)s" has no %(asctime)s; taken as a whole' in lines[1]
+
+
+def test_since_needs_a_time_in_the_format(tmp_path: Path) -> None:
+    result = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"').run("--since", "10m")
+    assert (2, "") == (result.returncode, result.stdout)
+    assert '--since: [format] text = "%(name)s %(message)s" has no %(asctime)s; ' in result.stderr
+
+
+def test_a_span_longer_than_time_is_all_of_it(logs: Logs) -> None:
+    logs.write("a.log", line := text(BEGIN, "a", "INFO", "x"))
+    assert line == logs.tail("--since", "999999999w")
