@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.places import HOME
+from tests.support.places import TESTS
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OddVolume:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.odd_volume", self.root, self.mount, self._control],
-                cwd=HOME,
+                cwd=TESTS.parent,
                 stderr=log,
             )
         within(

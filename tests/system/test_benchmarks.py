@@ -16,7 +16,7 @@ from tests.benchmarks.processes import cpu_seconds, peak_bytes
 from tests.benchmarks.runs import Result
 from tests.benchmarks.servers import SERVERS
 from tests.benchmarks.workload import CALL_SITES, LATENCY, WORKLOADS, Workload, call_sites, find_python_2
-from tests.support.places import HOME
+from tests.support.places import TESTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def test_the_benchmarks_print_a_row_for_each_workload_and_server() -> None:
         [sys.executable, "-m", "tests.benchmarks", *tiny],
         capture_output=True,
         text=True,
-        cwd=HOME,
+        cwd=TESTS.parent,
         timeout=60,
         check=False,
     )
@@ -185,7 +185,7 @@ def test_without_valgrind_it_is_said_that_instructions_are_not_counted(tmp_path:
         env=os.environ | {"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        cwd=HOME,
+        cwd=TESTS.parent,
         timeout=60,
         check=False,
     )
