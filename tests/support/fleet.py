@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from logging.handlers import SocketHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from tests.support.collectors import Collector
 
@@ -29,6 +29,7 @@ _CALM_SECONDS = 0.1
 _CALM_DEADLINE_SECONDS = 1
 # A machine that stands still for more of the time than this says nothing about a 99th percentile.
 _MAX_STANDSTILL = 0.005
+_MAX_WAITED = 0.05
 _ATTEMPTS = 3
 _LOOK_SECONDS = 0.0005
 
@@ -307,7 +308,20 @@ def assert_in_time(
     assert delay < limit_seconds
 
 
-def not_judged(missed: bool, standstill: float, figure: str) -> None:
-    """Skip a test that has *missed* its limit while the machine stood still."""
+def not_judged(missed: bool, standstill: float, figure: str, waited: float = 0.0) -> None:
+    """Skip a test that has *missed* its limit while the machine stood still.
+
+    *waited* is the part of the time in which the process in question waited for a CPU.
+    """
     if missed and standstill > _MAX_STANDSTILL:
         pytest.skip(f"{figure}, but the machine itself stood still for {standstill:.1%} of the time")
+    if missed and waited > _MAX_WAITED:
+        pytest.skip(f"{figure}, but it waited for a CPU for {waited:.1%} of the time")
+
+
+def waited_for_a_cpu(process: int) -> float:
+    """Return for how many seconds the main thread of a process was ready to run, and others had the CPUs.
+
+    See schedstat in the kernel's Documentation/scheduler/sched-stats.rst.
+    """
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
