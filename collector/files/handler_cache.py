@@ -121,10 +121,12 @@ class HandlerCache:
 
     def submit(self) -> list[Room]:
         """Have what has come since the last time written; return the parts of the reserve that it is in."""
-        writers = [writer for writer in self._writers.values() if writer.arrivals]
-        for writer in writers:
-            writer.receive([self.handler(inbox) for inbox in writer.arrivals])
-        return [writer.room for writer in writers]
+        rooms: list[Room] = []
+        for writer in self._writers.values():
+            if writer.arrivals:
+                writer.receive(self.handler)
+                rooms.append(writer.room)
+        return rooms
 
     def refusing(self) -> set[Room | Inbox]:
         """Return what takes no more: whole volumes, by their part of the reserve, and single inboxes.

@@ -29,7 +29,7 @@ class Inbox(list[Any]):
 
     __slots__ = (
         *("held", "outdated", "path", "put", "rollover", "room"),
-        *("_arrivals", "_begun_at", "_mark", "_measured", "_size_of"),
+        *("_arrivals", "_begun_at", "_first", "_mark", "_measured", "_next", "_size_of"),
     )
 
     put: Callable[[Any], None]
@@ -48,7 +48,9 @@ class Inbox(list[Any]):
         """What its volume may take of the reserve."""
         self.held = 0
         """Bytes of memory that its records take, as far as they are measured."""
-        self.put = self._put_first
+        # Bound once: in a crowd most batches bring one record.
+        self.put = self._first = self._put_first
+        self._next = self.append
         self._arrivals = arrivals
         self._size_of = kind.__sizeof__  # of memory, which is more than the characters
         self._measured = 0
@@ -65,14 +67,17 @@ class Inbox(list[Any]):
             self._mark = 0, self._begun_at
         self._arrivals.append(self)
         # From here on put() is the list's own method, which costs next to nothing per record.
-        self.put = self.append
-        self.append(record)
+        self.put = self._next
+        self._next(record)
 
     def measure(self) -> int:
         """Return how many bytes of memory the records that have come since the last time take."""
-        self.put = self._put_first
-        size = sum(map(self._size_of, self[self._measured :]))
-        self._measured = len(self)
+        self.put = self._first
+        measured, self._measured = self._measured, len(self)
+        if self._measured - measured == 1:
+            size = self._size_of(self[-1])
+        else:
+            size = sum(map(self._size_of, self[measured:]))
         self.held += size
         return size
 

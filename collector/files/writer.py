@@ -90,11 +90,15 @@ class Writer:
         keep_running("syncing", self._syncing.run, stats)
         keep_running("chores", self._chores.run, stats)
 
-    def receive(self, handlers: list[Handler]) -> None:
-        """Have what has come for *handlers* written; these are those of `arrivals`, which is emptied."""
+    def receive(self, handler_of: Callable[[Inbox], Handler]) -> None:
+        """Have written what has come to `arrivals`, which is emptied."""
+        size = 0
+        for inbox in self.arrivals:
+            if not inbox.held:  # else its handler is among those that wait, or in a hop
+                self._ready[handler_of(inbox)] = None
+            size += inbox.measure()
         self.arrivals.clear()
-        self.room.take(sum(handler.inbox.measure() for handler in handlers))
-        self._ready.update(dict.fromkeys(handlers))
+        self.room.take(size)
         self._wake.set()
 
     def change(self, handler: Handler, change: Callable[[], None]) -> None:
