@@ -167,7 +167,14 @@ def _posix_path(_: Placeholder, args: Args) -> Text:
 def _windows_path(_: Placeholder, args: Args) -> Text:
     joined = ntpath.join("", *_parts(args)).replace("/", "\\")
     drive, rest = ntpath.splitdrive(joined)
-    root = "\\" if rest.startswith("\\") or drive.startswith("\\\\") else ""
+    # A share has a root in any case, but only a whole one: `\\host\share`, or `\\?\UNC\host\share`.
+    match drive.split("\\"):
+        case ["", "", host, share] if share and host not in ("", "?", "."):
+            root = "\\"
+        case ["", "", _, _, _, share] if share:
+            root = "\\"
+        case _:
+            root = "\\" if rest.startswith("\\") else ""
     names = [name for name in rest.split("\\") if name not in ("", ".")]
     return Text(drive + root + "\\".join(names) or ".")
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from collector.config.tables import Format
@@ -184,6 +184,10 @@ def test_paths_of_posix_are_spelled_as_pathlib_does(parts: list[str]) -> None:
     assert str(pathlib.PurePosixPath(*parts)) == brief(made("pathlib.PurePosixPath", *parts))
 
 
+@example("\\\\", "")
+@example("\\\\a", "")
+@example("\\\\a\\", "")
+@example("\\\\a\\b", "")
 @given(st.text("abc/\\", max_size=6), st.sampled_from(["", "c:", "c:/", "//h/s/", "\\\\h\\s"]))
 def test_paths_of_windows_are_spelled_as_pathlib_does(rest: str, start: str) -> None:
     path = pathlib.PureWindowsPath(start, rest)
