@@ -301,12 +301,14 @@ class _Job:
 
     __slots__ = ("changes", "handler", "lines", "outcome")
 
+    outcome: Outcome
+    """What has come of run()."""
+
     def __init__(self, handler: Handler, lines: Lines | None, changes: list[Callable[[], None]]) -> None:
         self.handler = handler
         self.lines = lines
         """None: nothing waits, and the file is to be closed."""
         self.changes = changes
-        self.outcome = Outcome()
 
     def run(self) -> None:
         """Run in the thread. Inside a record nothing is changed: that waits for a later hop."""
@@ -326,8 +328,8 @@ def _work(jobs: list[_Job]) -> None:
         try:
             job.run()
         except Exception as fault:  # noqa: BLE001 - of ours, in one file: it must not stop the others
-            job.outcome.error = OSError(f"a fault in the collector: {fault!r}")
-            job.outcome.error.__cause__ = fault
+            job.outcome = Outcome(error=OSError(f"a fault in the collector: {fault!r}"))
+            job.outcome.error.__cause__ = fault  # type: ignore[union-attr] # it has one
         if job.outcome.error:
             job.outcome.error = explained(job.outcome.error, job.handler.file.directory.path)
     # Here, because on the hub a pause lasts as long as the longest batch of any client.
