@@ -26,6 +26,7 @@ from tests.support.corpus import hostile
 from tests.support.frames import make_frame
 from tests.support.namespaces import NEW_MOUNTS, apart, may_be_apart
 from tests.support.signals import hang_up, send_signal
+from tests.support.tracing import trace_syncs, wait_for
 from tests.support.volumes import bound_by_permissions
 from tests.support.waiting import within
 
@@ -234,28 +235,16 @@ def test_names_from_the_wire_are_counted_across_a_reload_and_more_may_come(
 
 
 def test_sync_seconds_may_begin(make_collector: MakeCollector, tmp_path: Path) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("needs strace to see fsync")
     collector = make_collector().start()
     collector.send(make_frame("not synced"))
     trace = tmp_path / "trace"
-    strace = subprocess.Popen(
-        ["strace", "-f", "-y", "-e", "trace=fsync", "-o", str(trace), "-p", str(collector.worker)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert strace.stderr
-    answer = strace.stderr.readline()
-    if "attached" not in answer:
-        strace.wait()
-        pytest.skip(answer.strip())
+    strace = trace_syncs(collector, trace)
     hang_up(collector, "[files]\nsync_seconds = 0.1\n")
     with collector.connect() as client:
         client.sendall(make_frame("synced"))
         within(5, lambda: "app.log" in whole_lines(trace))
     assert collector.stop() == 0
-    strace.wait(10)
-    strace.stderr.close()
+    wait_for(strace)
 
 
 def test_a_certificate_that_was_renewed_is_read_anew(make_collector: MakeCollector, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from logging.handlers import SocketHandler
@@ -39,6 +38,7 @@ from tests.support.fleet import (
     waited_for_a_cpu,
 )
 from tests.support.frames import make_frame
+from tests.support.tracing import trace_syncs, wait_for
 from tests.support.volumes import bound_by_permissions, needs_root, run
 from tests.support.waiting import within
 
@@ -462,26 +462,13 @@ def connecting_all_the_time(collector: Collector) -> Iterator[list[tuple[str, fl
 
 # --- sync_seconds -------------------------------------------------------------------------------------------
 
-STRACE = shutil.which("strace")
 
-
-@pytest.mark.skipif(not STRACE, reason="needs strace to see fsync")
 def test_with_sync_seconds_1_a_busy_file_is_synced_once_a_second_and_at_the_end(
     make_collector: MakeCollector, tmp_path: Path, record_property: Property
 ) -> None:
     collector = make_collector("[files]\nsync_seconds = 1\n").start()
     trace = tmp_path / "trace"
-    strace = subprocess.Popen(
-        # Every thread, the path behind each descriptor, the time of each call.
-        ["strace", "-f", "-y", "-ttt", "-e", "trace=fsync", "-o", str(trace), "-p", str(collector.worker)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert strace.stderr
-    answer = strace.stderr.readline()
-    if "attached" not in answer:
-        strace.wait()
-        pytest.skip(answer.strip())
+    strace = trace_syncs(collector, trace)
     client = SocketHandler("127.0.0.1", collector.port)
     begun = time.time()
     n = 0
@@ -492,8 +479,7 @@ def test_with_sync_seconds_1_a_busy_file_is_synced_once_a_second_and_at_the_end(
     client.close()
     stopped = time.time()
     assert collector.stop() == 0
-    strace.wait(10)
-    strace.stderr.close()
+    wait_for(strace)
     synced = [
         float(match[1])
         for match in re.finditer(r"^\d+ +([\d.]+) fsync\(\d+<\S*/app.log>", whole_lines(trace), re.MULTILINE)
