@@ -215,6 +215,8 @@ def _object_in_json(value: Placeholder, budget: list[int], depth: int) -> object
         return _jsonable(found, budget, depth)
     if found.fields:
         return _object(found.fields, budget, depth)
+    if isinstance(found.values, dict):
+        return _object(found.values, budget, depth)
     return [_jsonable(item, budget, depth - 1) for item in found.values]
 
 

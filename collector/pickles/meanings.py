@@ -113,6 +113,10 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: C901, PLR
             return only
         if value.name.lower().endswith("set") and type(only) is list and only:
             return Shape("{", only, "}")
+        if type(only) is list and not state:  # such as a set's, or a frozenset's
+            return Shape(f"{name}([", only, "])")
+        if type(only) is dict and not state:  # such as a Counter's
+            return Shape(f"{name}({{", only, "})")
     fields = fields_of(value)
     if fields:
         return Shape(f"{name}(", args, ")", fields)

@@ -68,6 +68,15 @@ CLASS = Placeholder("a", "B")
         pytest.param(made("a.D", items={"a": 1}), "{'a': 1}", {"a": 1}, id="a dict"),
         pytest.param(made("a.D", {"a": 1}, base="dict"), "{'a': 1}", {"a": 1}, id="a dict of protocol 1"),
         pytest.param(made("a.FrozenDict", {"a": 1}), "{'a': 1}", {"a": 1}, id="a dict by its name"),
+        pytest.param(made("a.CTR", {"a": 1}), "CTR({'a': 1})", {"a": 1}, id="a Counter's subclass"),
+        pytest.param(made("a.CTR", {}), "CTR({})", {}, id="a Counter's subclass without anything"),
+        pytest.param(made("a.IdSet", ["x"]), "{'x'}", ["x"], id="a set by its name"),
+        pytest.param(made("a.Ids", ["x", 1]), "Ids(['x', 1])", ["x", 1], id="a set's subclass"),
+        pytest.param(made("a.Ids", []), "Ids([])", [], id="a set's subclass without anything"),
+        pytest.param(
+            made("a.Ids", [1], state={"x": 2}), "Ids([1], x=2)", "Ids([1], x=2)", id="a set with attributes"
+        ),
+        pytest.param(made("a.ids", [1]), "ids([1])", "ids([1])", id="a function of a list"),
         pytest.param(made("a.L", items=[1]), "[1]", [1], id="a list"),
         pytest.param(
             [made("uuid.UUID", state={"int": 7}), "x"],
