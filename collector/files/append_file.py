@@ -13,7 +13,6 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from collector.files.directory import LogDirectory, make_directory, refuse_links
@@ -72,22 +71,24 @@ class Lines:
         return len(self.data) if self.ends is None else self.ends[bisect_right(self.ends, self.done)]
 
 
-@dataclass(slots=True)
 class Outcome:
-    """What came of the calls to a file since its last outcome, for the caller to deal with."""
+    """What came of the calls to a file since its last outcome, for the caller to deal with.
+
+    Most often nothing did: so what stands here is of the class, and an object has only what is different.
+    """
 
     error: OSError | None = None
     """Why not everything was written, or what closing a file failed with."""
-    trouble: list[str] = field(default_factory=list)
+    trouble: tuple[str, ...] = ()
     """What went wrong or was mended without stopping anything."""
-    backups: list[str] = field(default_factory=list)
+    backups: tuple[str, ...] = ()
     """The names of those that rollovers have made, or that have only now become whole, oldest first."""
     made_by: Rollover | None = None
     """The settings under which the last of them was made."""
     half_made: str = ""
     """The one of them that lines still go into, because there is no new file yet."""
     rollovers: int = 0
-    to_sync: list[int] = field(default_factory=list)
+    to_sync: tuple[int, ...] = ()
     """Descriptors that are still to be synced and closed: they are the caller's now."""
     frames_gone: int = 0
     """How many older frames of the quarantine had to go."""
@@ -223,13 +224,13 @@ class AppendFile(ABC):
             fd = self._open(now)
         except OSError as error:
             trouble = f"moved away and cannot be made anew, writing on into the old file: {error}"
-            self._outcome.trouble.append(trouble)
+            self._outcome.trouble += (trouble,)
         else:
             self._replace(fd)
 
     def _let_go(self, fd: int) -> None:
         if self._sync:
-            self._outcome.to_sync.append(fd)
+            self._outcome.to_sync += (fd,)
         else:
             os.close(fd)
 
@@ -270,11 +271,11 @@ class AppendFile(ABC):
             os.fchmod(fd, self.mode)  # whatever the umask is: the operator has named the mode
         except OSError as error:
             if trouble := self.directory.mode_refused(error):
-                self._outcome.trouble.append(trouble)
+                self._outcome.trouble += (trouble,)
         try:
             if self._sync:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                self._outcome.to_sync.append(os.open(self.directory.path, flags))
+                self._outcome.to_sync += (os.open(self.directory.path, flags),)
         except OSError:
             os.close(fd)
             raise

@@ -66,8 +66,10 @@ class Handler:
             inbox = self.inbox
             records, held = inbox.portion()
             lines = self.file.join(records, ends=bool(inbox.rollover.max_bytes))
-            lines.since, lines.held = inbox.since, max(held, len(lines.data))
-            inbox.room.take(lines.held - held)
+            lines.since, lines.held = inbox.since, held
+            if len(lines.data) > held:
+                inbox.room.take(len(lines.data) - held)
+                lines.held = len(lines.data)
             self._on_their_way = lines
             inbox.forget(len(records), held)
         return self._on_their_way

@@ -11,8 +11,6 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from collector.config.tables import Rollover
     from collector.reserve import Room
 
@@ -22,24 +20,20 @@ _PORTION_RECORDS = 10_000
 
 
 class Inbox(list[Any]):
-    """Records that wait for the file *path*, oldest first: lines of text, or in the quarantine frames.
-
-    The first record put in after a measure() adds the inbox to *arrivals*, where the writer looks.
-    """
+    """Records that wait for the file *path*, oldest first: lines of text, or in the quarantine frames."""
 
     __slots__ = (
-        *("held", "outdated", "path", "put", "rollover", "room"),
-        *("_arrivals", "_begun_at", "_first", "_mark", "_measured", "_next", "_size_of"),
+        *("arrivals", "held", "outdated", "path", "rollover", "room", "since"),
+        *("_marked", "_marked_at", "_measured", "_size_of"),
     )
-
-    put: Callable[[Any], None]
-    """Takes a record, which the caller then has written by HandlerCache.submit(). Never waits."""
 
     def __init__(
         self, path: str, rollover: Rollover, room: Room, arrivals: list[Inbox], kind: type[str | bytes] = str
     ) -> None:
         """*kind* is the type of a record."""
         super().__init__()
+        self.arrivals = arrivals
+        """Where the writer looks: the inboxes of its volume, one for each record that has come."""
         self.path = path
         self.rollover = rollover
         self.outdated = False
@@ -48,43 +42,32 @@ class Inbox(list[Any]):
         """What its volume may take of the reserve."""
         self.held = 0
         """Bytes of memory that its records take, as far as they are measured."""
-        # Bound once: in a crowd most batches bring one record.
-        self.put = self._first = self._put_first
-        self._next = self.append
-        self._arrivals = arrivals
+        self.since = 0.0
+        """When the oldest record was received, or earlier, by the monotonic clock, if there is one."""
         self._size_of = kind.__sizeof__  # of memory, which is more than the characters
         self._measured = 0
-        self._begun_at = 0.0
-        self._mark = (0, 0.0)
+        # A file may always have lines waiting, and nobody notes when each one came. What is known: there were
+        # so many records at that time, and those behind them are younger.
+        self._marked, self._marked_at = 0, 0.0
 
     # No two inboxes are equal, whatever they hold.
     __eq__ = object.__eq__
     __hash__ = object.__hash__  # type: ignore[assignment] # a list has none
 
-    def _put_first(self, record: Any) -> None:  # noqa: ANN401 - str or bytes
-        if not self:
-            self._begun_at = time.monotonic()
-            self._mark = 0, self._begun_at
-        self._arrivals.append(self)
-        # From here on put() is the list's own method, which costs next to nothing per record.
-        self.put = self._next
-        self._next(record)
+    def put(self, record: Any) -> None:  # noqa: ANN401 - str or bytes
+        """Take a record, which the caller then has written by HandlerCache.submit(). Never waits."""
+        self.arrivals.append(self)
+        self.append(record)
 
-    def measure(self) -> int:
-        """Return how many bytes of memory the records that have come since the last time take."""
-        self.put = self._first
+    def measure(self, now: float) -> int:
+        """Return how many bytes of memory the records take that have come since the last time."""
         measured, self._measured = self._measured, len(self)
-        if self._measured - measured == 1:
-            size = self._size_of(self[-1])
-        else:
-            size = sum(map(self._size_of, self[measured:]))
+        if not measured:
+            self.since = self._marked_at = now
+        one = self._measured - measured == 1  # as in most batches of a crowd
+        size = self._size_of(self[-1]) if one else sum(map(self._size_of, self[measured:]))
         self.held += size
         return size
-
-    @property
-    def since(self) -> float:
-        """When the oldest record was received, or earlier, by the monotonic clock; there must be one."""
-        return self._begun_at
 
     def portion(self) -> tuple[list[Any], int]:
         """Return what to write in one go, and the bytes of memory that it takes. There must be something."""
@@ -103,13 +86,13 @@ class Inbox(list[Any]):
         del self[:count]
         self.held -= held
         self._measured -= count
-        # A file may always have lines waiting, and nobody notes when each one came. Known is that there were
-        # *marked* records at *marked_at*; those behind them are younger.
-        marked, marked_at = self._mark
-        self._mark = marked - count, marked_at
-        if marked <= count:
-            self._begun_at = marked_at
-            self._mark = len(self), time.monotonic()
+        if not self._measured:
+            self._marked = 0
+        elif self._marked > count:
+            self._marked -= count
+        else:
+            self.since = self._marked_at
+            self._marked, self._marked_at = len(self), time.monotonic()
 
     def take_over(self, other: Inbox) -> None:
         """Take the records of *other*, which was found to be for the same file."""
@@ -117,4 +100,4 @@ class Inbox(list[Any]):
             self.put(record)
         other.clear()
         other.room.give_back(other.held)  # they are measured again
-        other.held = other._measured = 0
+        other.held = other._measured = other._marked = 0

@@ -71,9 +71,8 @@ class Quarantine(AppendFile):
             self._former = count + _frames_in(self._older)
         if whole < size:
             os.ftruncate(fd, whole)
-            self._outcome.trouble.append(
-                f"ended inside a frame (a kill can cut the last one): cut {counted(size - whole, 'byte')}"
-            )
+            cut = counted(size - whole, "byte")
+            self._outcome.trouble += (f"ended inside a frame (a kill can cut the last one): cut {cut}",)
         return whole
 
 

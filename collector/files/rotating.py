@@ -105,7 +105,8 @@ class RotatingFile(AppendFile):
                     self._roll(now)
                 except OSError as error:
                     self._roll_at = self._monotonic() + _RETRY_SECONDS
-                    self._outcome.trouble.append(f"cannot roll over, writing on into the old file: {error}")
+                    trouble = f"cannot roll over, writing on into the old file: {error}"
+                    self._outcome.trouble += (trouble,)
                 else:
                     stop = lines.fit(limit) if limit else stop
         if not self._size:
@@ -124,7 +125,8 @@ class RotatingFile(AppendFile):
         """End a line that a kill has cut; return the new size of the file."""
         if size and os.pread(fd, 1, size - 1) != b"\n":
             size += os.write(fd, b"\n")
-            self._outcome.trouble.append("did not end in a newline (a kill can cut the last line): added one")
+            trouble = "did not end in a newline (a kill can cut the last line): added one"
+            self._outcome.trouble += (trouble,)
         return size
 
     def _roll(self, now: float) -> None:
@@ -140,14 +142,15 @@ class RotatingFile(AppendFile):
             label = self._period.label or day(now, utc=self._rollover.utc)
             backup = self.directory.numbers.make(self.path, label)
             self.half_made = backup
-            self._outcome.backups.append(backup)
+            self._outcome.backups += (backup,)
             self._made_by = self._rollover
             self._outcome.rollovers += 1
         self._replace(self._open(now))
 
     def _take_outcome(self) -> Outcome:
         outcome = super()._take_outcome()
-        outcome.made_by, outcome.half_made = self._made_by, self.half_made
+        if outcome.backups:
+            outcome.made_by, outcome.half_made = self._made_by, self.half_made
         return outcome
 
     def _replace(self, fd: int) -> None:
@@ -163,5 +166,5 @@ class RotatingFile(AppendFile):
         """Report the backup that lines went into until now once more: it could not be compressed before."""
         if self.half_made:
             if self.half_made not in self._outcome.backups:
-                self._outcome.backups.append(self.half_made)
+                self._outcome.backups += (self.half_made,)
             self.half_made = ""

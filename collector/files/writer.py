@@ -70,7 +70,7 @@ class Writer:
         """
         self.room = reserve.share()
         self.arrivals: list[Inbox] = []
-        """The inboxes to which records have come since the last receive()."""
+        """The inboxes to which records have come since the last receive(), once for each record."""
         self.failures = Failures(self.room)
         self._stats = stats
         self._on_idle = on_idle
@@ -92,11 +92,12 @@ class Writer:
 
     def receive(self, handler_of: Callable[[Inbox], Handler]) -> None:
         """Have written what has come to `arrivals`, which is emptied."""
+        now = time.monotonic()
         size = 0
-        for inbox in self.arrivals:
+        for inbox in dict.fromkeys(self.arrivals):
             if not inbox.held:  # else its handler is among those that wait, or in a hop
                 self._ready[handler_of(inbox)] = None
-            size += inbox.measure()
+            size += inbox.measure(now)
         self.arrivals.clear()
         self.room.take(size)
         self._wake.set()
@@ -176,16 +177,18 @@ class Writer:
             self.failures.wrote(now)
         for job in closing:
             self._report(job)
+        freed = 0
         for job in batch:
             try:
-                self._settle(job, now)
+                freed += self._settle(job, now)
             except Exception as fault:  # noqa: BLE001 - in one file, it must not hold up the others
                 self._count_fault(job.handler, fault)
             else:
                 del self._batch[job.handler]
                 job.handler.semaphore.release()
-        errors = [job.outcome.error for job in batch]
-        self._on_idle(any(error and error.errno == errno.EMFILE for error in errors))
+        self.room.give_back(freed)
+        errors = [job.outcome.error for job in batch if job.outcome.error]
+        self._on_idle(any(error.errno == errno.EMFILE for error in errors))
 
     def _count_fault(self, handler: Handler, fault: Exception) -> None:
         """Log and count a fault of ours; what waits for *handler* is tried again after a pause."""
@@ -218,15 +221,16 @@ class Writer:
         for handler in list(self._ready):
             if handler.retry_at > now or not handler.file.directory.tried:
                 continue
-            if not handler.records:
+            waits = handler.records
+            if not waits:
                 changes_alone += 1
                 if changes_alone > _MAX_CHANGES:
                     continue
             try:
-                lines = handler.take() if handler.records else None
+                lines = handler.take() if waits else None
             except MemoryError:
-                waits = counted(handler.records, "record", "waits", "wait")
-                log.error("%s: no memory to write, %s", handler.file.path, waits)
+                what = counted(waits, "record", "waits", "wait")
+                log.error("%s: no memory to write, %s", handler.file.path, what)
                 handler.retry_at = now + _LAST_PAUSE_SECONDS
                 continue
             except Exception as fault:  # noqa: BLE001 - as in _hop()
@@ -237,19 +241,25 @@ class Writer:
             changes, handler.changes = handler.changes, []
             self._batch[handler] = _Job(handler, lines, changes)
 
-    def _settle(self, job: _Job, now: float) -> None:
-        """Back on the hub at *now*, count what is on disk, and see that the rest is tried again."""
-        handler = job.handler
+    def _settle(self, job: _Job, now: float) -> int:
+        """Back on the hub at *now*, count what is on disk, and see that the rest is tried again.
+
+        Return the bytes of the reserve that are free now.
+        """
+        handler, freed = job.handler, 0
         self._report(job)
-        handler.changes[:0], job.changes = job.changes, []
+        if job.changes:
+            handler.changes[:0], job.changes = job.changes, []
         if job.lines is None:
             pass
         elif job.outcome.error is None:
             self._written(handler, job.lines)
+            freed = job.lines.held
         else:
             self._failed(handler, job.outcome.error, now)
         if handler.records or handler.changes:
             self._ready[handler] = None
+        return freed
 
     def _report(self, job: _Job) -> None:
         """Log and count what came of the calls to a file, and pass on what they leave to do."""
@@ -257,13 +267,14 @@ class Writer:
         file = handler.file
         for trouble in outcome.trouble:
             log.warning("%s: %s", file.path, trouble)
-        if job.lines is None and outcome.error:
+        if outcome.error and job.lines is None:
             what = "%s: closed with an error, the last lines may be lost: %s"
             log.error(what, file.path, outcome.error)
-        self._stats.rollovers_total += outcome.rollovers
-        self._stats.quarantined_records_total -= outcome.frames_gone
-        self._stats.dropped_records_total["quarantine full"] += outcome.frames_gone
+        if outcome.frames_gone:
+            self._stats.quarantined_records_total -= outcome.frames_gone
+            self._stats.dropped_records_total["quarantine full"] += outcome.frames_gone
         if outcome.backups:
+            self._stats.rollovers_total += outcome.rollovers
             self._chores.add(handler, outcome)
         if file.directory.moved:
             self._on_moved(file.directory)
@@ -271,7 +282,6 @@ class Writer:
     def _written(self, handler: Handler, lines: Lines) -> None:
         """Count what is on disk."""
         handler.file.count_written(lines, self._stats)
-        self.room.give_back(lines.held)
         if handler.error:
             log.info("%s: can be written again%s", handler.file.path, _but_dropped(handler))
         handler.settled()
@@ -328,8 +338,9 @@ def _work(jobs: list[_Job]) -> None:
         try:
             job.run()
         except Exception as fault:  # noqa: BLE001 - of ours, in one file: it must not stop the others
-            job.outcome = Outcome(error=OSError(f"a fault in the collector: {fault!r}"))
-            job.outcome.error.__cause__ = fault  # type: ignore[union-attr] # it has one
+            job.outcome = Outcome()
+            job.outcome.error = OSError(f"a fault in the collector: {fault!r}")
+            job.outcome.error.__cause__ = fault
         if job.outcome.error:
             job.outcome.error = explained(job.outcome.error, job.handler.file.directory.path)
     # Here, because on the hub a pause lasts as long as the longest batch of any client.

@@ -51,8 +51,10 @@ class House:
     def add(
         self, handler: Handler, *backups: str, made_by: Rollover | None = None, half_made: str = ""
     ) -> None:
-        made_by = made_by or handler.inbox.rollover
-        self.chores.add(handler, Outcome(backups=list(backups), made_by=made_by, half_made=half_made))
+        outcome = Outcome()
+        outcome.backups, outcome.half_made = backups, half_made
+        outcome.made_by = made_by or handler.inbox.rollover
+        self.chores.add(handler, outcome)
 
     def make(self, *names: str) -> None:
         for name in names:
