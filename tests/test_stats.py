@@ -142,6 +142,7 @@ def test_backups_deleted_by_backup_count_are_counted_with_their_bytes(make_colle
     )
 
 
+@pytest.mark.slow
 def test_a_million_names_of_loggers_take_bounded_memory() -> None:
     counters = Stats()
     for number in range(30_000):

@@ -132,7 +132,6 @@ def following() -> Iterator[Callable[[Path], Any]]:
         process.wait(10)
 
 
-@pytest.mark.quick
 def test_without_an_admin_port_the_files_are_followed_over_rollovers(
     make_collector: MakeCollector, following: Callable[[Path], Callable[[], str]]
 ) -> None:

@@ -212,7 +212,6 @@ def test_it_waits_for_a_collector_that_comes_back(watched: Collector, make_termi
     within(15, lambda: "LOGGER" in terminal.written[seen:], "a refresh")
 
 
-@pytest.mark.quick
 def test_nobody_who_answers_is_an_error_at_the_start(watched: Collector) -> None:
     asked = command(watched)
     watched.stop()

@@ -204,7 +204,6 @@ def fill(directory: Path, days: int, size: int) -> None:
             make(directory, name, days - number, size)
 
 
-@pytest.mark.quick
 def test_a_directory_filled_past_a_limit_is_under_it_right_after_the_start(
     make_collector: MakeCollector,
 ) -> None:

@@ -236,6 +236,7 @@ def test_a_hostile_payload_is_read_or_refused_as_the_manifest_says(case: dict[st
     assert not Path("/tmp/PWNED").exists()  # noqa: S108 - it is where they would leave it
 
 
+@pytest.mark.slow
 def test_all_hostile_payloads_together_cost_less_than_a_second_and_64_mib(tmp_path: Path) -> None:
     payloads = [payload_of(case) for case in hostile() if case["layer"] != "framing"]
     frames_long, size = cost(tmp_path, *payloads)

@@ -415,6 +415,7 @@ def test_what_is_cut_off_is_not_taken_for_a_whole_frame() -> None:
         assert by_fragments(reader, payload[:end]) is RecordError, end
 
 
+@pytest.mark.slow
 def test_the_memory_is_bounded_and_a_flood_costs_others_nothing_for_good() -> None:
     reader = RecordReader()
     for n in range(10_000):
