@@ -66,7 +66,7 @@ class Stats:
         self.cut_frames_total = 0
         """Frames whose client went away before their last byte: never received, so in no sum."""
         self.fragment_hits_total = 0
-        """Records put together from remembered fragments; up to date after count_up()."""
+        """Records put together from remembered fragments; up to date after loggers() or levels()."""
         self.fragment_misses_total = 0
         """Records of another form, read whole, which takes ten times as long."""
         self.write_errors_total: Counter[str] = Counter()
@@ -77,11 +77,18 @@ class Stats:
         self.deleted_backups_total = Counter({"backup_count": 0, "retention": 0})
         """By the setting for which they were too many or too old."""
         self.deleted_bytes_total = 0
-        self.count_up: Callable[[], None] = lambda: None
-        """Counts what was read since the last time, by logger and level."""
+        self._count_up: Callable[[], None] = lambda: None
         self._loggers: Counter[str] = Counter()
         self._levels: Counter[str] = Counter()
         self._other_loggers = 0
+
+    def count_by(self, count_up: Callable[[], None]) -> None:
+        """Have *count_up* count, by logger and level, what is read from now on.
+
+        What has been read and not yet counted is counted by the one before.
+        """
+        self._count_up()
+        self._count_up = count_up
 
     def count_logger(self, name: object, records: int, *, remembered: bool) -> None:
         """Count *records* of a logger; *remembered*: they were put together from fragments."""
@@ -107,7 +114,7 @@ class Stats:
 
     def loggers(self, number: int) -> list[tuple[str, int]]:
         """Return names of loggers and how many records each has sent, most first; the rest as OTHER."""
-        self.count_up()
+        self._count_up()
         # A logger of that very name is one of them: a name twice would hide one of its counts.
         top = [row for row in self._loggers.most_common(number) if row[0] != OTHER]
         rest = self._loggers.total() - sum(count for _, count in top) + self._other_loggers
@@ -115,7 +122,7 @@ class Stats:
 
     def levels(self) -> dict[str, int]:
         """Return how many records there were of each level, by its name."""
-        self.count_up()
+        self._count_up()
         return dict(self._levels)
 
     def summary(self) -> str:

@@ -163,15 +163,6 @@ def test_every_test_that_the_architecture_names_exists() -> None:
     assert named <= there
 
 
-def test_a_package_imports_only_what_stands_above_it_in_the_list() -> None:
-    above: set[str] = set()
-    for line in shown("docs/architecture.rst", "escape: nothing").splitlines():
-        package, _, imports = line.partition(": ")
-        assert set(imports.split()) - {"nothing"} <= above
-        above.add(package)
-    assert {path.stem for path in (HOME / "collector").glob("[a-z]*") if path.suffix in ("", ".py")} <= above
-
-
 # --- what they tell to do ---
 
 

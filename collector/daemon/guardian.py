@@ -19,8 +19,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
-from collector.files.periods import read_zone_again
 from collector.signals import HANDLED
+from collector.zone import read_zone_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

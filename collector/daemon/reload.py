@@ -17,10 +17,10 @@ from gevent.ssl import SSLContext
 from collector.config.load import ConfigError
 from collector.daemon.descriptors import share_descriptors
 from collector.daemon.routing import renderers
-from collector.files.periods import read_zone_again
 from collector.greenlets import tell
 from collector.listen.tls import TlsError, load
 from collector.log import counted
+from collector.zone import read_zone_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from collector.log import counted, error_each
 from collector.names import OVERFLOW_FILE, file_name
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import HEADER_BYTES, frame
-from collector.wire.records import level_of, name_of
+from collector.wire.records import head_of, level_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -67,7 +67,7 @@ class RouteTable:
 
     def find(self, record: Record, host: str) -> Route:
         """Return the route of a record, and remember it by the record's head too."""
-        head, name = record[0], name_of(record)
+        head, name = head_of(record), name_of(record)
         route = self.for_host(host).get(name)
         if route is None:
             route = self._make(name, host)
@@ -117,7 +117,7 @@ class Router:
         """Those of the files that rules name."""
         self._respelled = -1
         self._reader = RecordReader(config.listen.python2_encoding, stats)
-        stats.count_up = self._reader.count_up
+        stats.count_by(self._reader.count_up)
         self._names: set[str] = set()
         """The files that names from the wire have made."""
         self._routes = RouteTable(self._make)
@@ -125,7 +125,6 @@ class Router:
 
     def successor(self, config: Config, renders: Renderers) -> Router:
         """Return a router that goes by *config*; this one must not be used any more."""
-        self._reader.count_up()
         router = Router(config, renders, self._handlers, self._stats, self._stream)
         old, new = self._config.files, config.files
         if (old.name, old.dots) == (new.name, new.dots):
@@ -158,8 +157,8 @@ class Router:
         # For viewers only: keeping records and lines until the end of the batch costs a twentieth more.
         watched = self._stream and self._stream.has_time(len(payloads))
         shown: list[tuple[Record, str]] | None = [] if watched else None
-        place = host if self._by_host else ""
-        routes = self._routes.for_host(place)
+        host_key = host if self._by_host else ""
+        routes = self._routes.for_host(host_key)
         refusing = self._handlers.refusing()
         dropped: dict[Inbox, int] = {}
         below = 0
@@ -168,7 +167,7 @@ class Router:
             try:
                 render, level, inbox = routes[record[0]]
             except KeyError:
-                render, level, inbox = self._routes.find(record, place)
+                render, level, inbox = self._routes.find(record, host_key)
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
                 continue
@@ -206,14 +205,14 @@ class Router:
     def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], host: str, peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
         inbox = self._handlers.quarantine.inbox
-        half = self._handlers.quarantine_file.half
+        largest = self._handlers.largest_quarantined
         refusing = self._handlers.refusing()
         full = inbox.room in refusing or inbox in refusing
         told: list[tuple[str, str, tuple[object, ...]]] = []
         too_large = 0
         for payload, fault in unreadable:
             self._stats.unreadable_records_total[fault.reason] += 1
-            fits = len(payload) + HEADER_BYTES <= half
+            fits = len(payload) + HEADER_BYTES <= largest
             kept = fits and not full
             if kept:
                 inbox.put(frame(payload))

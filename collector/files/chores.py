@@ -66,19 +66,33 @@ class _File:
 class Chores:
     """Does the chores for the files of one volume."""
 
-    def __init__(self, stats: Stats, busy_at: Callable[[], float]) -> None:
-        """*busy_at* tells when lines that could be written last waited, by the monotonic clock."""
-        self.sync = False
-        """Whether a compressed backup is on disk before the original goes."""
+    def __init__(
+        self,
+        stats: Stats,
+        busy_at: Callable[[], float],
+        *,
+        sync: bool,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        """*busy_at* tells when lines that could be written last waited, by the monotonic clock.
+
+        With *sync* a compressed backup is on disk before the original goes. After *patience_seconds* chores
+        are done although lines wait.
+        """
+        self._sync = sync
         self._stats = stats
         self._busy_at = busy_at
         self._files: dict[str, _File] = {}
         """By path."""
         self._at_work: dict[str, _File] = {}
-        self._patience_seconds = _PATIENCE_SECONDS
+        self._patience_seconds = patience_seconds
         self._patience_ends = 0.0
         self._wake = Event()
         self._thread = ThreadPool(1)
+
+    def reconfigure(self, *, sync: bool) -> None:
+        """Go by this setting from now on."""
+        self._sync = sync
 
     def add(self, handler: Handler, outcome: Outcome) -> None:
         """Look after the backups of *handler*, of which those in *outcome* are new."""
@@ -189,7 +203,7 @@ class Chores:
                 log.info("%s: deleted, which frees %s: %s", path, counted(size, "byte"), why)
         for path in tasks.compress:
             self._let_lines_go_first()
-            fault = self._in_thread(backups.compress, path, handler.file.mode, self.sync)
+            fault = self._in_thread(backups.compress, path, handler.file.mode, self._sync)
             if fault:
                 failed = True
                 log.error("%s: cannot be compressed, trying again in %g s: %s", path, pause, fault)

@@ -64,6 +64,8 @@ class Failures:
 
     def full_inboxes(self) -> set[Inbox]:
         """Return those of files that failed by themselves: each in which too much waits, or all of them."""
+        if not self.by_themselves:
+            return set()
         may_take = self._room.allowance
         held = {handler: handler.held for handler in self.by_themselves}
         all_of_them = sum(held.values()) >= _SHARE_OF_ALL_FILES * may_take

@@ -78,6 +78,11 @@ class HandlerCache:
         self.quarantine = Handler(self.quarantine_file, inbox)
         """Takes frames as received; these are its records."""
 
+    @property
+    def largest_quarantined(self) -> int:
+        """The size of the largest frame that the quarantine can keep, its header included."""
+        return self.quarantine_file.half
+
     def __len__(self) -> int:
         return len(self._handlers)
 
@@ -137,8 +142,7 @@ class HandlerCache:
         for writer in self._writers.values():
             if not self._reserve.waits and (writer.room.full or self._reserve.full):
                 refusing.add(writer.room)
-            if writer.failures.by_themselves:
-                refusing |= writer.failures.full_inboxes()
+            refusing |= writer.failures.full_inboxes()
         return refusing
 
     def drop(self, inbox: Inbox, records: int) -> None:
@@ -253,11 +257,8 @@ class HandlerCache:
             first = self._spellings.setdefault(self._folded(path), path)
             if first == path or path not in self._handlers:
                 continue
-            other = self._handlers[path]
             self._inboxes[first].take_over(inbox)
-            if not other.records and other.semaphore.acquire(blocking=False):
-                del self._handlers[path]
-                self._writer(other).close(other)
+            self._evict(self._handlers[path])
             if first in self._handlers:  # what it has open may have been rolled over by the other
                 handler = self._handlers[first]
                 self._change(handler, handler.file.look_again)
@@ -281,14 +282,20 @@ class HandlerCache:
         if surplus <= 0:
             return
         for path, handler in list(self._handlers.items()):
-            if not (handler.records or handler.changes) and handler.semaphore.acquire(blocking=False):
-                # Never released: whoever asks for this path from now on gets another handler.
-                del self._handlers[path]
+            if self._evict(handler):
                 self._evicted.add(path)
-                self._writer(handler).close(handler)
                 surplus -= 1
                 if not surplus:
                     return
+
+    def _evict(self, handler: _LogHandler) -> bool:
+        """Have the file of *handler* closed, and forget the handler; return False if it is in use."""
+        if handler.records or handler.changes or not handler.semaphore.acquire(blocking=False):
+            return False
+        # The semaphore is never released: whoever asks for this path from now on gets another handler.
+        del self._handlers[handler.file.path]
+        self._writer(handler).close(handler)
+        return True
 
     def drain(self, deadline: float) -> list[Handler]:
         """Write what waits and close every file; return the handlers that still have records at *deadline*.

@@ -8,7 +8,6 @@ by the instant they began, so the hour that an autumn night repeats is two. Know
 from __future__ import annotations
 
 import datetime
-import os
 import time
 from typing import NamedTuple
 
@@ -23,27 +22,6 @@ class Period(NamedTuple):
     """Larger for later periods of the same schedule; no unit."""
     label: str
     """Its start, as in the name of a backup; "" if only its size rolls a file over."""
-
-
-def read_zone_again() -> bool:
-    """Read the file of the machine's time zone again; return whether the zone is another.
-
-    A Schedule made before may still go by the old one.
-    """
-    before = time.tzname, time.timezone, time.altzone
-    named = os.environ.get("TZ")
-    # musl reads the file again only if TZ has changed; glibc also if the inode or the mtime of the file has.
-    # Other threads see the present offset meanwhile.
-    west = -time.localtime().tm_gmtoff
-    minutes, seconds = divmod(abs(west), 60)
-    os.environ["TZ"] = f"<now>{'-' if west < 0 else '+'}{minutes // 60}:{minutes % 60}:{seconds}"
-    time.tzset()
-    if named is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = named
-    time.tzset()
-    return before != (time.tzname, time.timezone, time.altzone)
 
 
 def day(now: float, *, utc: bool) -> str:

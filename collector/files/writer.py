@@ -84,8 +84,7 @@ class Writer:
         """The jobs of the hop under way, each with its handler locked."""
         self._thread = WriterThread()
         self._syncing = Syncing(sync_seconds, self._thread)
-        self._chores = Chores(stats, self._busy_at)
-        self._chores.sync = bool(sync_seconds)
+        self._chores = Chores(stats, self._busy_at, sync=bool(sync_seconds))
         keep_running("writer", self._run, stats)
         keep_running("syncing", self._syncing.run, stats)
         keep_running("chores", self._chores.run, stats)
@@ -111,11 +110,11 @@ class Writer:
 
     def reconfigure(self, sync_seconds: float) -> None:
         """Sync every *sync_seconds* from now on; 0: leave it to the kernel."""
-        self._chores.sync = bool(sync_seconds)
+        self._chores.reconfigure(sync=bool(sync_seconds))
         self._syncing.reconfigure(sync_seconds)
 
     def close(self, handler: Handler) -> None:
-        """Close the file of *handler*, which the caller has locked and forgotten."""
+        """Close the file of *handler* in the next hop; it has no records, and its changes are given up."""
         self._ready.pop(handler, None)
         self._closing.append(handler)
         self._wake.set()

@@ -81,6 +81,11 @@ it; all other code asks the functions below.
 """
 
 
+def head_of(record: Record) -> Fragment:
+    """Return the fragment that has the name of the logger."""
+    return record[0]
+
+
 def name_of(record: Record) -> str:
     """Return the name of the logger."""
     return record[0].fields["name"]  # type: ignore[return-value] # HEAD has text

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 class House:
     """The chores of a directory, of which nothing is done but by step(), and whether lines wait."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, patience_seconds: float = 5.0) -> None:
         self.cache = Cache(directory)
         self.directory = directory
         self.lines_wait = False
-        self.chores = Chores(self.cache.stats, self.busy_at)
+        self.chores = Chores(self.cache.stats, self.busy_at, sync=False, patience_seconds=patience_seconds)
         self._greenlet = gevent.spawn(self.chores.run)
 
     def busy_at(self) -> float:
@@ -113,10 +113,8 @@ def test_none_goes_before_it_is_known_what_a_new_configuration_says(house: House
     assert 2 == len(house.names())
 
 
-def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chores, "_PATIENCE_SECONDS", 3600.0)
-    house.chores = Chores(house.cache.stats, house.busy_at)
-    greenlet = gevent.spawn(house.chores.run)
+def test_nothing_is_begun_while_lines_wait(tmp_path: Path) -> None:
+    house = House(tmp_path, patience_seconds=3600.0)
     house.lines_wait = True
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     house.add(house.handler(keep=1), "app.log.2026-11-21")
@@ -125,11 +123,11 @@ def test_nothing_is_begun_while_lines_wait(house: House, monkeypatch: pytest.Mon
     house.lines_wait = False
     house.done()
     assert ["app.log.2026-11-21"] == house.names()
-    greenlet.kill()
+    house.stop()
 
 
-def test_lines_that_always_wait_do_not_fill_the_volume(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.chores, "_patience_seconds", 0.1)
+def test_lines_that_always_wait_do_not_fill_the_volume(tmp_path: Path) -> None:
+    house = House(tmp_path, patience_seconds=0.1)
     house.lines_wait = True
     house.make("app.log.2026-11-20", "app.log.2026-11-21")
     begun = time.monotonic()
@@ -137,6 +135,7 @@ def test_lines_that_always_wait_do_not_fill_the_volume(house: House, monkeypatch
     house.done()
     assert ["app.log.2026-11-21"] == house.names()
     assert time.monotonic() - begun >= 0.1
+    house.stop()
 
 
 @pytest.mark.parametrize("compress", [False, True])
