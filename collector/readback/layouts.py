@@ -81,9 +81,7 @@ class Layout:
                 self.timed = True
                 if width and not field["width"] and not self.names:
                     self._second = slice(0, len(literal.encode()) + width)
-                inner = self._time.pattern
-            if name != "asctime" or not self.timed:
-                inner = _INNER.get(name, ".*?")
+            inner = self._time_pattern(field) if name == "asctime" else _INNER.get(name, ".*?")
             pad = " *" if field["width"] or name in _INNER else ""
             pattern += f"{pad}({inner}){pad}"
             if self._begin_is_open:
@@ -93,6 +91,10 @@ class Layout:
             pattern = pattern.removesuffix("?)") + ")"  # ten times as fast
         self._record = re.compile((pattern + re.escape(tail)).encode() + rb"\Z", re.DOTALL)
         self._begins = re.compile((begins + (re.escape(tail) if self._begin_is_open else "")).encode())
+
+    def _time_pattern(self, field: re.Match[str]) -> str:
+        """Return what matches the time in a line: it may hold blanks, as what is between fields does."""
+        return self._time.pattern if field["precision"] is None else f".{{0,{field['precision'] or 0}}}"
 
     def _find_fraction(self, literal: str, field: re.Match[str]) -> None:
         """Add the *literal* behind the time to the beginning of a line; see whether milliseconds follow."""

@@ -12,22 +12,43 @@ from contextlib import suppress
 
 from collector.config.toml_text import shown
 
+# Python leaves times in the C locale, whatever that of the environment is, and so does the program.
 _EXPANDED = {
-    "%F": "%Y-%m-%d",
-    "%T": "%H:%M:%S",
-    "%R": "%H:%M",
-    "%D": "%m/%d/%y",
-    "%e": "%d",
-    "%h": "%b",
-    "%r": "%I:%M:%S %p",
-    "%P": "%p",
-    "%t": "\t",
+    "c": "%a %b %d %H:%M:%S %Y",
+    "x": "%m/%d/%y",
+    "X": "%H:%M:%S",
+    "D": "%m/%d/%y",
+    "F": "%Y-%m-%d",
+    "R": "%H:%M",
+    "T": "%H:%M:%S",
+    "r": "%I:%M:%S %p",
+    "e": "%d",
+    "h": "%b",
+    "P": "%p",
+    "t": "\t",
 }
-"""Directives that strptime() does not know, spelled out in those that it does."""
-_YEARS = {"%Y", "%y", "%G", "%c", "%x"}
-_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "y": 2, "j": 3, "z": 5}
+"""Conversions that strptime() does not know, or asks the locale for, spelled out in those that it does."""
+_CONVERSION = re.compile("%([-_0^#]*[0-9]*)[EO]?(.)")
+"""Group 1 is what glibc allows in addition, group 2 the letter. E and O mean nothing in the C locale."""
+_NUMBER, _WORD = r"\d+", "[A-Za-z]+"
+_ZONE = r"[A-Za-z]*(?:[+-]?\d+)?"  # CET, or -03 where a zone has no letters
+_PARTS = {
+    **dict.fromkeys("mdHIMSyCgklUVW", (r"[\d ]\d", 2, _NUMBER)),  # %e, %k and %l pad with a blank
+    **dict.fromkeys("uw", (r"\d", 1, _NUMBER)),
+    **dict.fromkeys("YG", (r"\d{4}", 4, _NUMBER)),
+    **dict.fromkeys("ab", ("[A-Za-z]{3}", 3, _WORD)),
+    **dict.fromkeys("AB", ("[A-Za-z]+", 0, _WORD)),
+    "j": (r"\d{3}", 3, _NUMBER),
+    "s": (r"-?\d+", 0, r"-?\d+"),
+    "p": ("[A-Za-z]{2}", 2, _WORD),
+    "z": (r"[+-]\d{4}", 5, r"[+-] *\d+"),
+    "Z": (_ZONE, 0, _ZONE),
+    "%": ("%", 1, "%"),
+}
+"""What matches a letter's conversion, its length (0: that varies), and what matches it behind a padding."""
+_YEARS = {"Y", "y", "G"}
 _DAY_SECONDS = 24 * 60 * 60
-# An instant in which every part is another number, to see which parts a datefmt keeps.
+# Every part of it is another number, to see which parts a datefmt keeps.
 _PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
 
 
@@ -42,12 +63,12 @@ class TimeFormat:
     def __init__(self, datefmt: str, *, utc: bool, now: float | None = None) -> None:
         """*now* is what a time without a year is nearest to; None: this moment."""
         self._given = datefmt
-        self._datefmt = re.sub("%.", lambda match: _EXPANDED.get(match[0], match[0]), datefmt)
+        self._datefmt = _CONVERSION.sub(_expanded, datefmt)
         self._utc = utc
         self._now = time.time() if now is None else now
-        self.has_year = bool(_YEARS.intersection(re.findall("%.", self._datefmt)))
+        self.has_year = any(one[2] in _YEARS for one in _CONVERSION.finditer(self._datefmt))
         self.pattern, self.width = _pattern(self._datefmt)
-        """What matches a time, and its length in bytes; 0 if that varies."""
+        """What matches a time, even one that tells no date, and its length in bytes; 0 if that varies."""
 
     def near(self, day: int) -> TimeFormat:
         """Return the same for lines that were written up to the end of *day*, counted from 1970."""
@@ -71,19 +92,25 @@ class TimeFormat:
     def fault(self) -> str:
         """Return why times in this format cannot be read back; "" if they can."""
         setting = f"[format] datefmt = {shown(self._given)}"
-        year, datefmt = ("", self._datefmt) if self.has_year else ("2019 ", f"%Y {self._datefmt}")
-        try:
-            found = datetime.datetime.strptime(year + _PROBE.strftime(self._datefmt), datefmt)  # noqa: DTZ007 - a probe
-        except (ValueError, re.error):
-            directives = re.findall("%[-_0^#EO]*[0-9]*.", self._given)
-            unknown = [one for one in directives if not _is_readable(one)]
-            unknown += [f"{one} twice" for one in dict.fromkeys(directives) if directives.count(one) > 1]
+        found = self.probe()
+        if not found:
+            given = [match[0] for match in _CONVERSION.finditer(self._given)]
+            unknown = [one for one in given if TimeFormat(one, utc=True).probe() is None]
+            unknown += [f"{one} twice" for one in dict.fromkeys(given) if given.count(one) > 1]
             return f"{setting} has {' and '.join(unknown) or 'a part twice'}, which cannot be read back"
         if found.date() != _PROBE.date():
             return f"{setting} tells no date"
         if found.hour not in (0, _PROBE.hour):
             return f"{setting} has hours up to 12 without %p"
         return ""
+
+    def probe(self) -> datetime.datetime | None:
+        """Return what can be read back of an instant in which every part is another number; None: nothing."""
+        year, datefmt = ("", self._datefmt) if self.has_year else ("2019 ", f"%Y {self._datefmt}")
+        try:
+            return datetime.datetime.strptime(year + _PROBE.strftime(self._datefmt), datefmt)  # noqa: DTZ007 - a probe
+        except (ValueError, re.error):
+            return None
 
     def _instant(self, text: str, datefmt: str) -> float:
         when = datetime.datetime.strptime(text, datefmt)  # noqa: DTZ007 - see the next line
@@ -97,28 +124,16 @@ def day_of(when: float) -> int:
     return int(when // _DAY_SECONDS)
 
 
+def _expanded(conversion: re.Match[str]) -> str:
+    """Return a conversion in those that strptime() knows, each with what has been added to it."""
+    added, letter = conversion.groups()
+    return _EXPANDED.get(letter, f"%{letter}").replace("%", f"%{added}")
+
+
 def _pattern(datefmt: str) -> tuple[str, int]:
-    pattern, width, fixed = "", 0, True
-    for literal, directive in re.findall("([^%]+)|%(.)", datefmt, re.DOTALL):
-        if literal or directive == "%":
-            pattern += re.escape(literal or "%")
-            width += len((literal or "%").encode())
-        elif directive == "z":
-            pattern += r"[+-]\d{4}"
-            width += _WIDTHS["z"]
-        elif directive in _WIDTHS:
-            pattern += rf"[\d ]{{{_WIDTHS[directive]}}}"  # %e pads with a blank
-            width += _WIDTHS[directive]
-        else:
-            pattern += ".+?"
-            fixed = False
-    return pattern, width if fixed else 0
-
-
-def _is_readable(directive: str) -> bool:
-    directive = _EXPANDED.get(directive, directive)
-    try:
-        datetime.datetime.strptime(f"2019 {_PROBE.strftime(directive)}", f"%Y {directive}")  # noqa: DTZ007 - a probe
-    except (ValueError, re.error):
-        return directive in _YEARS
-    return True
+    pattern, widths = "", []
+    for literal, added, letter in re.findall(f"([^%]+)|{_CONVERSION.pattern}", datefmt):
+        plain, width, padded = _PARTS[letter] if letter else (re.escape(literal), len(literal.encode()), "")
+        pattern += f"[ 0]*{padded}" if added else plain
+        widths.append(0 if added else width)
+    return pattern, sum(widths) if all(widths) else 0

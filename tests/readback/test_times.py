@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import string
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 
+from collector.config.checks import time_format
+from collector.readback.times import TimeFormat
 from tests.support.logs import BEGIN, UTC, Logs, as_json, text
 
 if TYPE_CHECKING:
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
         ("50%% %(asctime)s %(message)s", "%y%m%d %I:%M:%S %p %z"),
         ("%(message)s %(asctime)s", "%F %T"),
         ("%(asctime)25s|%(message)s", "%A %d %B %Y %H.%M.%S"),
+        ("%(asctime)s %(name)s %(levelname)s %(message)s", "%c"),
+        ("%(name)s %(asctime)s %(levelname)s %(message)s", "%x %X"),
+        ("%(message)s at %(asctime)s", "%D %r"),
     ],
 )
 def test_the_time_is_found_wherever_the_format_puts_it(tmp_path: Path, line: str, datefmt: str) -> None:
@@ -79,6 +87,58 @@ def test_since_goes_by_the_nearest_year(tmp_path: Path) -> None:
     assert ["m1", "m2"] == [line.split()[-1] for line in logs.tail("--since", "50d").splitlines()]
 
 
+WITH_BLANKS = ["%c", "%d %H:%M", "%A %-d %_k:%M", "%B %l %P", "%X %Z", "%e", "%s", "%^x %T", "%20Od"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("datefmt", WITH_BLANKS)
+def test_blanks_in_a_time_move_no_other_field_whether_or_not_it_is_a_date(
+    tmp_path: Path, datefmt: str
+) -> None:
+    line = "%(asctime)s %(name)s %(levelname)s %(message)s"
+    logs = Logs(tmp_path, f"[format]\nutc = true\ntext = '{line}'\ndatefmt = '{datefmt}'")
+    written = time.strftime(datefmt, time.gmtime((BEGIN - timedelta(days=20)).timestamp()))
+    logs.write("app.log", f"{written} app INFO one\n{written} app.web ERROR two three\n")
+    fields = [json.loads(one) for one in logs.run("--json").stdout.splitlines()]
+    assert [
+        {"logger": "app", "level": "INFO", "message": "one"},
+        {"logger": "app.web", "level": "ERROR", "message": "two three"},
+    ] == [{key: one[key] for key in one if key != "timestamp"} for one in fields]
+    assert datefmt == "%c" or {written} == {one["timestamp"] for one in fields}
+    assert 2 == logs.run("--logger", "app").stdout.count("\n")
+    assert f"{written} app.web ERROR two three\n" == logs.run("--level", "error").stdout
+
+
+def test_a_time_that_the_format_cuts_ends_where_it_is_cut(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, '[format]\ntext = "%(asctime).16s %(levelname)s %(message)s"')
+    logs.write("app.log", "2026-11-22 10:00 INFO one\n2026-11-22 10:00 ERROR two\n")
+    assert "2026-11-22 10:00 ERROR two\n" == logs.run("--level", "error").stdout
+
+
+FLAGS = ["", "-", "_", "0", "^", "#", "12", "_12", "012"]
+CONVERSIONS = [f"%{flags}{letter}" for flags in FLAGS for letter in string.ascii_letters]
+CONVERSIONS = [one for one in CONVERSIONS if one[-1] != "t" or one == "%t"]  # nobody pads a tab
+CONVERSIONS += [f"%E{letter}" for letter in "cCxXyY"] + [f"%O{letter}" for letter in "deHImMSuUVwWy"]
+
+
+def test_what_strftime_makes_of_each_conversion_is_matched_to_its_end() -> None:
+    tried = 0
+    for conversion in CONVERSIONS:
+        try:
+            time_format(conversion)
+        except ValueError:
+            continue
+        found = TimeFormat(conversion, utc=True)
+        for when in (BEGIN, datetime(2027, 5, 3, 4, 5, 6, tzinfo=timezone.utc)):
+            written = time.strftime(conversion, time.gmtime(when.timestamp()))
+            match = re.match(found.pattern + r"(?=\|)", f"{written}|")
+            assert match, (conversion, written)
+            assert match[0] == written, conversion
+            assert found.width in (0, len(written)), conversion
+            tried += 1
+    assert tried > 2 * 30 * len(FLAGS)
+
+
 UNTIMED = {
     "%H:%M:%S": 'datefmt = "%H:%M:%S" tells no date',
     "%a %H:%M:%S": 'datefmt = "%a %H:%M:%S" tells no date',
@@ -89,6 +149,9 @@ UNTIMED = {
     "%Y-%m-%d %I:%M": "has hours up to 12 without %p",
     "%d.%m.%Y (%Y)": "has %Y twice, which cannot be read back",
     "%D %m": "has a part twice, which cannot be read back",
+    "%F %k": "has %k, which cannot be read back",
+    "%X": 'datefmt = "%X" tells no date',
+    "%x %I:%M": "has hours up to 12 without %p",
 }
 
 
