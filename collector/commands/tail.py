@@ -22,10 +22,10 @@ from collector.config.load import load
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_leave
 from collector.files import inventory
 from collector.format.json_lines import KEY_OF
-from collector.names import file_name
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
 from collector.readback.merge import last, merge
+from collector.readback.origins import Origins, wanted_layouts
 from collector.readback.sources import Source, open_all
 from collector.readback.times import time_key
 
@@ -52,10 +52,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError."""
     config = load(options.config)
-    fault = _without_level(config) if options.level else ""
-    if options.since is not None:
-        fault = fault or _without_time(config)
-    if fault:
+    if fault := _unusable_filter(options, config):
         _say(fault)
         return EXIT_CANNOT_START
     try:
@@ -69,20 +66,19 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _without_level(config: Config) -> str:
-    for layout in layouts_of(config):
-        if not (layout.tells("levelname") or layout.tells("levelno")):
-            return (
-                f"--level: lines of [format] text = {layout.form.text!r} tell no level; "
-                'add %(levelname)s to it, or use style = "json"'
+def _unusable_filter(options: argparse.Namespace, config: Config) -> str:
+    """Return why records cannot be told apart by an option, and the remedy; "" if they can."""
+    for layout in wanted_layouts(config, options.logger):
+        if options.level and not (layout.tells("levelname") or layout.tells("levelno")):
+            why, remedy = (
+                f"--level: lines of {layout.setting('text')} tell no level",
+                "add %(levelname)s to it",
             )
-    return ""
-
-
-def _without_time(config: Config) -> str:
-    for layout in layouts_of(config):
-        if layout.untimed:
-            return f'--since: {layout.untimed}; set datefmt = "%Y-%m-%d %H:%M:%S", say, or use style = "json"'
+        elif options.since is not None and layout.untimed:
+            why, remedy = f"--since: {layout.untimed}", layout.remedy
+        else:
+            continue
+        return f'{why}; {remedy}, or use style = "json"'
     return ""
 
 
@@ -90,7 +86,7 @@ class _Tail:
     def __init__(self, options: argparse.Namespace, config: Config) -> None:
         self._options = options
         self._config = config
-        self._is_log = inventory.log_name(config).fullmatch
+        self._origins = Origins(config)
         self._since = b"" if options.since is None else time_key(max(0, time.time() - options.since))
         self._on_terminal = sys.stdout.isatty()
         self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
@@ -109,7 +105,9 @@ class _Tail:
         sources = [source for source in opened if source.peek()]
         for source in sources:
             if not source.timed:
-                _say(f"{source.found.path}: {self._why_untimed(source)}; taken as a whole")
+                own = source.layouts[0]
+                why = own.untimed or f"no line begins with a time as in {own.place}"
+                _say(f"{source.found.path}: {why}; taken as a whole")
         self._read_back(sources)
         self._out.flush()
         troubles = [source.file.trouble for source in opened if source.file.trouble]
@@ -118,12 +116,6 @@ class _Tail:
         if follower:
             self._follow(follower)
         return EXIT_FAILED if troubles else EXIT_OK
-
-    def _why_untimed(self, source: Source) -> str:
-        own = (rule.format for rule in self._config.rules if rule.file == source.found.base)
-        form = next(own, self._config.format)
-        layout = next(layout for layout in source.layouts if layout.form == form)
-        return layout.untimed or "no line begins with a time as in [format]"
 
     def _read_back(self, sources: list[Source]) -> None:
         number = self._options.number
@@ -183,13 +175,7 @@ class _Tail:
         wanted = self._options.logger
         if (logger := fields.get(KEY_OF["name"])) is not None:
             return f"{logger}.".startswith(f"{wanted}.")
-        for rule in self._config.rules:
-            if rule.file == base:
-                return f"{rule.name}.".startswith(f"{wanted}.")
-        match = self._is_log(base)
-        dots = self._config.files.dots
-        part = match.groupdict().get("logger") if match else None
-        return f"{part}{dots}".startswith(file_name(wanted, dots) + dots)
+        return self._origins.is_of(base, wanted)
 
     def _render(self, record: bytes, key: bytes, layout: Layout, fields: dict[str, Any]) -> bytes:
         if self._options.json and not layout.is_json:

@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
-from collector.readback.layouts import layouts_of, split
+from collector.readback.layouts import split
 from collector.readback.log_file import open_regular
+from collector.readback.origins import Origins
 from collector.readback.sources import Source
 from collector.readback.times import time_key
 
@@ -41,7 +42,7 @@ class Follower:
     def __init__(self, config: Config, sources: Sequence[Source]) -> None:
         """Begin where the *sources* end; they must be open, and not yet read."""
         self._config = config
-        self._layouts = layouts_of(config)
+        self._origins = Origins(config)
         self._seen: dict[tuple[int, int], _Followed | None] = {}
         for source in sources:
             file = source.file.duplicate()
@@ -93,7 +94,7 @@ class Follower:
                 except OSError:
                     present.discard(number)  # renamed meanwhile; otherwise it is tried again
                     continue
-                source = Source(found, self._layouts)
+                source = Source(found, self._origins.layouts(found.base))
                 live = found.backup is None
                 self._seen[number] = _Followed(source, file, 0, live) if file else None
         for number in self._seen.keys() - present:

@@ -15,7 +15,7 @@ from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from collector.config.checks import TEXT_FIELD
-from collector.config.tables import Format
+from collector.config.tables import Format, header
 from collector.config.toml_text import shown
 from collector.format.json_lines import EXTRA, KEY_OF
 from collector.readback.times import TimeFormat, day_of
@@ -43,14 +43,16 @@ _MAX_TIMES_OF_A_DAY = 1000
 class Layout:
     """How the lines of one format begin, and where in them each attribute stands."""
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, place: str = "[format]") -> None:
+        """*place* is where the configuration has the format, for messages."""
         self.form = form
+        self.place = place
         self.is_json = form.style == "json"
         self.names: list[str] = []
         """The attributes that stand in a line of text, in their order."""
         self.timed = True
-        self.untimed = ""
-        """Why the format does not tell when a record was logged, "" if it does."""
+        self.untimed = self.remedy = ""
+        """Why the format does not tell when a record was logged, and what to do about it; "" if it does."""
         self._time = TimeFormat(form.datefmt, utc=form.utc) if form.style == "text" else _JSON_TIME
         self._near: dict[int, Layout] = {}
         self._second: slice | None = _JSON_SECOND
@@ -64,7 +66,7 @@ class Layout:
 
     def _compile(self, form: Format) -> None:
         """Find out where in a format of text each attribute stands."""
-        self.untimed = _why_untimed(form, self._time)
+        self._judge()
         width = self._time.width
         self.timed = False
         self._second = self._fraction = None
@@ -91,6 +93,22 @@ class Layout:
             pattern = pattern.removesuffix("?)") + ")"  # ten times as fast
         self._record = re.compile((pattern + re.escape(tail)).encode() + rb"\Z", re.DOTALL)
         self._begins = re.compile((begins + (re.escape(tail) if self._begin_is_open else "")).encode())
+
+    def _judge(self) -> None:
+        """Find out why lines of text do not tell when a record was logged, if so."""
+        written = [field for _, field in _pieces(self.form.text) if field and field["name"] == "asctime"]
+        if not written:
+            self.untimed, self.remedy = f"{self.setting('text')} has no %(asctime)s", "add it"
+        elif all(field["precision"] is not None for field in written):
+            self.untimed, self.remedy = f"{self.setting('text')} cuts %(asctime)s", "leave it whole"
+        elif fault := self._time.fault():
+            self.untimed = f"{self.setting('datefmt')} {fault}"
+            self.remedy = 'set datefmt = "%Y-%m-%d %H:%M:%S", say'
+
+    def setting(self, key: str) -> str:
+        """Return a setting of the format as a message has it: place, key and value."""
+        dot = " " if self.place == "[format]" else "."
+        return f"{self.place}{dot}{key} = {shown(getattr(self.form, key))}"
 
     def _time_pattern(self, field: re.Match[str]) -> str:
         """Return what matches the time in a line: it may hold blanks, as what is between fields does."""
@@ -202,9 +220,10 @@ class _Times(dict[bytes, "bytes | None"]):
 
 def layouts_of(config: Config) -> list[Layout]:
     """Return a layout for each format of *config*, the general one first, and in any case one for JSON."""
-    layouts = [
-        Layout(form) for form in dict.fromkeys([config.format, *(rule.format for rule in config.rules)])
-    ]
+    places = {config.format: "[format]"}
+    for rule in config.rules:
+        places.setdefault(rule.format, f"{header(rule.name)} format")
+    layouts = [Layout(form, place) for form, place in places.items()]
     return layouts if any(layout.is_json for layout in layouts) else [*layouts, Layout(Format(style="json"))]
 
 
@@ -229,16 +248,6 @@ def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[b
         records = [records[a] if b == a + 1 else b"\n".join(records[a:b]) for a, b in ends]
         keys = [keys[index] or before for index in begins]
     return records, keys  # type: ignore[return-value]  # none is None by now
-
-
-def _why_untimed(form: Format, times: TimeFormat) -> str:
-    """Return why lines of a text format do not tell when a record was logged; "" if they do."""
-    written = [field for _, field in _pieces(form.text) if field and field["name"] == "asctime"]
-    if not written:
-        return f"[format] text = {shown(form.text)} has no %(asctime)s"
-    if all(field["precision"] is not None for field in written):
-        return f"[format] text = {shown(form.text)} cuts %(asctime)s"
-    return times.fault()
 
 
 def _pieces(text: str) -> list[tuple[str, Any]]:

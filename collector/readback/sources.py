@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from collector.files import inventory
 from collector.readback.blocks import Block, Selection, UntimedBlock, last_begin
-from collector.readback.layouts import layouts_of, split
+from collector.readback.layouts import split
 from collector.readback.log_file import LogFile
+from collector.readback.origins import Origins
 from collector.readback.times import time_key
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Source:
         *,
         live: bool = False,
     ) -> None:
-        """*select* gets the records of a block and their times; it returns those to take, as they are to be.
+        """*layouts* are those of all formats, and first the one that the lines should have.
+
+        *select* gets the records of a block and their times; it returns those to take, as they are to be.
 
         It need not be shown records in which *search* finds nothing.
 
@@ -166,7 +169,7 @@ def open_all(
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    layouts = layouts_of(config)
+    origins = Origins(config)
     sources: dict[tuple[int, int], Source] = {}
     for _ in range(_TRIES):
         for source in sources.values():
@@ -174,7 +177,13 @@ def open_all(
         listed = list(inventory.find(config, rotated=True))
         # logrotate renames the files that it has made, too, not only the live ones.
         opened = [
-            Source(found, layouts, select, search, live=not (found.backup and found.backup.label))
+            Source(
+                found,
+                origins.layouts(found.base),
+                select,
+                search,
+                live=not (found.backup and found.backup.label),
+            )
             for found in listed
         ]
         sources = {source.number: source for source in opened}

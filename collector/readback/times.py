@@ -10,8 +10,6 @@ import re
 import time
 from contextlib import suppress
 
-from collector.config.toml_text import shown
-
 # Python leaves times in the C locale, whatever that of the environment is, and so does the program.
 _EXPANDED = {
     "c": "%a %b %d %H:%M:%S %Y",
@@ -90,18 +88,17 @@ class TimeFormat:
             return None
 
     def fault(self) -> str:
-        """Return why times in this format cannot be read back; "" if they can."""
-        setting = f"[format] datefmt = {shown(self._given)}"
+        """Return why times in this format cannot be read back, as "has ..."; "" if they can."""
         found = self.probe()
         if not found:
             given = [match[0] for match in _CONVERSION.finditer(self._given)]
             unknown = [one for one in given if TimeFormat(one, utc=True).probe() is None]
             unknown += [f"{one} twice" for one in dict.fromkeys(given) if given.count(one) > 1]
-            return f"{setting} has {' and '.join(unknown) or 'a part twice'}, which cannot be read back"
+            return f"has {' and '.join(unknown) or 'a part twice'}, which cannot be read back"
         if found.date() != _PROBE.date():
-            return f"{setting} tells no date"
+            return "tells no date"
         if found.hour not in (0, _PROBE.hour):
-            return f"{setting} has hours up to 12 without %p"
+            return "has hours up to 12 without %p"
         return ""
 
     def probe(self) -> datetime.datetime | None:

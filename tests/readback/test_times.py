@@ -175,14 +175,90 @@ def test_a_time_that_cannot_be_used_is_said_as_what_it_is_and_there_is_no_since(
     assert why in line
 
 
-def test_a_file_of_a_rule_is_said_to_be_what_the_rule_makes_it(tmp_path: Path) -> None:
-    rule = "[[logger]]\nname = 'b'\nfile = 'b.log'\nformat.text = '%(message)s'\n"
-    logs = Logs(tmp_path, f"{UTC}\n{rule}")
-    logs.write("a.log", "no time\n")
-    logs.write("b.log", "one\n")
-    lines = sorted(logs.run().stderr.splitlines())
-    assert "a.log: no line begins with a time as in [format]; taken as a whole" in lines[0]
-    assert 'b.log: [format] text = "%(message)s" has no %(asctime)s; taken as a whole' in lines[1]
+OF_A_RULE = {
+    "datefmt = '%H:%M:%S'": (
+        "10:00:00 INFO one",
+        "10:00:00 ERROR two",
+        'format.datefmt = "%H:%M:%S" tells no date',
+    ),
+    "datefmt = '%s'": ("1795341600 INFO one", "1795341600 ERROR two", "has %s, which cannot be read back"),
+    "text = '%(levelname)s %(message)s'": (
+        "INFO one",
+        "ERROR two",
+        'format.text = "%(levelname)s %(message)s" has no %(asctime)s',
+    ),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "file", ["pay.log", "pay_card.log", "pay.log.2026-11-22.gz", "pay.log.1", "cash.log"]
+)
+@pytest.mark.parametrize(("key", "expected"), OF_A_RULE.items(), ids=OF_A_RULE)
+def test_lines_are_read_as_the_rule_of_their_file_has_them(
+    tmp_path: Path, key: str, expected: tuple[str, str, str], file: str
+) -> None:
+    general = "[format]\ntext = '%(asctime)s %(levelname)s %(message)s'"
+    rule = "[[logger]]\nname = 'pay'" + ("\nfile = 'cash.log'" if file == "cash.log" else "")
+    logs = Logs(tmp_path, f"{general}\n{rule}\nformat.{key}")
+    one, two, why = expected
+    logs.write(file, f"{one}\n{two}\n")
+    logs.write("payment.log", "2026-11-22 10:00:00 ERROR three\n")
+    result = logs.run("--level", "error")
+    assert {two, "2026-11-22 10:00:00 ERROR three"} == set(result.stdout.splitlines())
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f'collector tail: {logs.directory / file}: [[logger]] "pay" format.')
+    assert line.endswith(f"{why}; taken as a whole")
+
+
+def test_a_rule_whose_times_begin_as_those_of_others_has_its_own_fields(tmp_path: Path) -> None:
+    general = "[format]\nutc = true\ntext = '%(asctime)s %(name)s %(message)s'"
+    logs = Logs(
+        tmp_path, f"{general}\n[[logger]]\nname = 'b'\nformat.text = '%(asctime)s %(levelname)s %(message)s'"
+    )
+    for name in "ab":
+        logs.write(f"{name}.log", f"2026-11-22 10:00:00 {name} x\n")
+    fields = [json.loads(line) for line in logs.tail("--json").splitlines()]
+    assert [("a", None), (None, "b")] == [(one.get("logger"), one.get("level")) for one in fields]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--since 2d", 2),
+        ("--since 2d --logger app", 0),
+        ("--since 2d --logger pay", 2),
+        ("--since 2d --logger pay.card.visa", 2),
+        ("--since 2d --logger payment", 0),
+        ("--level error", 2),
+        ("--level error --logger shop", 2),
+        ("--level error --logger shop.till.one", 2),
+        ("--level error --logger app", 0),
+    ],
+)
+def test_a_filter_needs_what_it_goes_by_from_the_formats_of_the_wanted_loggers_alone(
+    tmp_path: Path, arguments: str, code: int
+) -> None:
+    rules = """[[logger]]
+        name = "pay.card"
+        format.datefmt = "%H:%M"
+        [[logger]]
+        name = "shop.till"
+        format.text = "%(asctime)s %(message)s"
+        """
+    assert code == Logs(tmp_path, f"{UTC}\n{rules}").run(*arguments.split()).returncode
+
+
+def test_a_file_without_times_is_said_to_be_so_by_the_format_that_it_should_be_in(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, f"{UTC}\n[[logger]]\nname = 'b'\nformat.datefmt = '%c'")
+    for name in "ab":
+        logs.write(f"{name}.log", "no time\n")
+    begins = "no line begins with a time as in"
+    assert [
+        f"collector tail: {logs.directory}/a.log: {begins} [format]; taken as a whole",
+        f'collector tail: {logs.directory}/b.log: {begins} [[logger]] "b" format; taken as a whole',
+    ] == sorted(logs.run().stderr.splitlines())
 
 
 def test_since_needs_a_time_in_the_format(tmp_path: Path) -> None:
