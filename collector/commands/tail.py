@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from contextlib import closing
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,22 @@ def _unusable_filter(options: argparse.Namespace, config: Config) -> str:
     return ""
 
 
+def _say_untimed(sources: Iterable[Source]) -> None:
+    """Say which files are taken as a whole and why, once for all those of one format that tells no time."""
+    by_format: defaultdict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        own, path = source.layouts[0], source.found.path
+        if not source.timed and own.untimed:
+            by_format[own.untimed].append(path)
+        elif not source.timed:
+            _say(f"{path}: no line begins with a time as in {own.place}; taken as a whole")
+    for why, (path, *others) in by_format.items():
+        if others:
+            _say(f"{1 + len(others)} files: {why}; each is taken as a whole")
+        else:
+            _say(f"{path}: {why}; taken as a whole")
+
+
 class _Tail:
     def __init__(self, options: argparse.Namespace, config: Config) -> None:
         self._options = options
@@ -103,11 +119,7 @@ class _Tail:
         if since is not None:
             opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
         sources = [source for source in opened if source.peek()]
-        for source in sources:
-            if not source.timed:
-                own = source.layouts[0]
-                why = own.untimed or f"no line begins with a time as in {own.place}"
-                _say(f"{source.found.path}: {why}; taken as a whole")
+        _say_untimed(sources)
         self._read_back(sources)
         self._out.flush()
         troubles = [source.file.trouble for source in opened if source.file.trouble]

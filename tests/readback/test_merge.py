@@ -175,13 +175,16 @@ def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing
         assert [] == shown()
 
 
-def test_without_a_time_in_the_format_each_file_is_taken_as_a_whole_and_that_is_said(tmp_path: Path) -> None:
+def test_without_a_time_in_the_format_each_file_is_taken_as_a_whole_and_that_is_said_once(
+    tmp_path: Path,
+) -> None:
     logs = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"')
     logs.write("b.log", "b 1\nb 2\n", BEGIN)
     logs.write("a.log", "a 1\n\na 2\n", BEGIN + timedelta(days=1))
     result = logs.run()
     assert "b 1\nb 2\na 1\n\na 2\n" == result.stdout
-    assert 2 == result.stderr.count("taken as a whole")
+    why = '[format] text = "%(name)s %(message)s" has no %(asctime)s'
+    assert f"collector tail: 2 files: {why}; each is taken as a whole\n" == result.stderr
     assert 0 == result.returncode
 
 

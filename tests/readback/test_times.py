@@ -261,10 +261,20 @@ def test_a_file_without_times_is_said_to_be_so_by_the_format_that_it_should_be_i
     ] == sorted(logs.run().stderr.splitlines())
 
 
-def test_since_needs_a_time_in_the_format(tmp_path: Path) -> None:
-    result = Logs(tmp_path, '[format]\ntext = "%(name)s %(message)s"').run("--since", "10m")
+REMEDIES = {
+    'text = "%(name)s %(message)s"': "has no %(asctime)s; add it",
+    'text = "%(asctime).4s %(message)s"': "cuts %(asctime)s; leave it whole",
+    'datefmt = "%H:%M"': 'tells no date; set datefmt = "%Y-%m-%d %H:%M:%S", say',
+}
+
+
+@pytest.mark.parametrize(("setting", "remedy"), REMEDIES.items(), ids=REMEDIES)
+def test_since_needs_a_time_in_the_format_and_says_how_to_get_it(
+    tmp_path: Path, setting: str, remedy: str
+) -> None:
+    result = Logs(tmp_path, f"[format]\n{setting}").run("--since", "10m")
     assert (2, "") == (result.returncode, result.stdout)
-    assert '--since: [format] text = "%(name)s %(message)s" has no %(asctime)s; ' in result.stderr
+    assert f'collector tail: --since: [format] {setting} {remedy}, or use style = "json"\n' == result.stderr
 
 
 def test_a_span_longer_than_time_is_all_of_it(logs: Logs) -> None:
