@@ -26,7 +26,10 @@ _PART = r"[\w%~-]+"
 _LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
 _CLIENT = r"[\w.:%-]+"
 # What logrotate adds to a name: a number, or with dateext a date, perhaps with an hour or seconds since 1970.
-_ROTATED = re.compile(r"(?:\.[1-9]\d{0,3}|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?:\.gz)?\Z", re.ASCII)
+# It is told by `extension` what stays behind that.
+_ROTATED = re.compile(
+    r"(?:\.(?:0|[1-9]\d{0,3})|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?P<extension>\.\w+)??(?:\.gz)?\Z", re.ASCII
+)
 
 
 class Found(NamedTuple):
@@ -61,7 +64,7 @@ def _split(path: str) -> tuple[str, Backup | None]:
     """Do what backups.split() does, with backups that logrotate has made too."""
     base, backup = backups.split(path)
     if not backup and (match := _ROTATED.search(path)):
-        return path[: match.start()], Backup("", 0, os.path.basename(path))
+        return path[: match.start()] + (match["extension"] or ""), Backup("", 0, os.path.basename(path))
     return base, backup
 
 

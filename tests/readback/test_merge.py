@@ -110,21 +110,50 @@ def test_a_last_line_without_its_newline_gets_one(logs: Logs) -> None:
 @pytest.mark.quick
 def test_what_logrotate_has_made_is_read(logs: Logs) -> None:
     names = ["app.log-20261120.gz", "app.log.3.gz", "app.log-2026112110", "app.log-20261121-1795478400"]
-    names += ["app.log-20261122", "app.log.2.gz", "app.log.1", "app.log.2026-11-22", "app.log"]
+    names += ["app-20261120.log.gz", "app.2.log.gz", "app.1.log", "app.log.2.gz", "app-20261121.log"]
+    names += ["app.log-20261122", "app.log.1", "app.log.0", "app.log.2026-11-22", "app.log"]
     expected = ""
     for number, name in enumerate(names):
         when = BEGIN + timedelta(minutes=number)
         logs.write(name, line := text(when, "app", "INFO", name), when)
         expected += line
-    for name in ("app.log.0", "app.log.old", "app.log-2026", "app.log.1.bz2", "other.txt.1"):
+    for name in (
+        "app.log.00",
+        "app.old.log",
+        "app.1.txt",
+        "app.log.gz",
+        "app.log.old",
+        "app.log-2026",
+        "app.log.1.bz2",
+        "other.txt.1",
+    ):
         logs.write(name, "no\n")
     assert expected == logs.tail()
     assert expected == logs.tail("--grep", "app")
     assert "".join(expected.splitlines(keepends=True)[-4:]) == logs.tail("-n", "4")
 
 
+@pytest.mark.parametrize(("dots", "own"), [("_", "app.log"), (".", "app.1.log")])
+def test_what_can_be_a_log_file_of_its_own_is_no_other_files_backup(
+    tmp_path: Path, dots: str, own: str
+) -> None:
+    logs = Logs(tmp_path)
+    logs.config.write_text(f'[files]\ndirectory = "{logs.directory}"\ndots = "{dots}"\n')
+    expected = {
+        "app.log": "app.log",
+        "app.0.log": own.replace("1", "0"),
+        "app.1.log": own,
+        "app.2.log.gz": "app.log",
+    }
+    expected |= {"app-20261120.log": "app-20261120.log", "app-20261120.log.gz": "app.log"}
+    for name in expected:
+        logs.write(name, "x\n")
+    found = inventory.find(load(logs.config), rotated=True)
+    assert expected == {os.path.basename(one.path): one.base for one in found}
+
+
 def test_what_logrotate_has_made_is_not_the_collectors_to_count_or_delete(logs: Logs) -> None:
-    for name in ("app.log", "app.log.1", "app.log-20261122.gz", "app.log.2026-11-22"):
+    for name in ("app.log", "app.log.1", "app.1.log", "app.log-20261122.gz", "app.log.2026-11-22"):
         logs.write(name, "x\n")
     found = {os.path.basename(one.path) for one in inventory.find(load(logs.config))}
     assert {"app.log", "app.log.2026-11-22"} == found
