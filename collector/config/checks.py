@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from collector import levels
-from collector.config.units import without_unit
 from collector.names import BACKUP, MAX_NAME_BYTES, OVERFLOW_FILE
 
 if TYPE_CHECKING:
@@ -63,6 +62,10 @@ _FIELD = re.compile(r"\{logger\}|\{client\}")
 _BACKUP_END = re.compile(r"[-.T0-9]*(?:g?z)?", re.ASCII)
 
 
+class NumberError(ValueError):
+    """A value is not the number that its key takes; the key's name tells what a unit in it is to become."""
+
+
 def _must(rule: str, holds: Callable[[Any], object]) -> Callable[[object], object]:
     def check(value: object) -> object:
         if not holds(value):
@@ -80,8 +83,7 @@ def number(low: int, high: int, *kinds: type, what: str = "a whole number") -> C
     def check(value: object) -> object:
         if type(value) in (int, *kinds) and low <= value <= high:  # type: ignore[operator] # a number
             return value
-        remedy = without_unit(value) if isinstance(value, str) else ""
-        raise ValueError(f"must be {rule}; {remedy}" if remedy else f"must be {rule}")
+        raise NumberError(f"must be {rule}")
 
     return check
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from collector.config import checks, toml_text
 from collector.config.tables import Config, Files, MiB, Rule, header
 from collector.config.toml_text import shown
+from collector.config.units import without_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,9 @@ class _Reader:
                 try:
                     values[key] = check(value)
                 except ValueError as fault:
-                    self._fault(place, prefix + key, value, str(fault))
+                    is_number = isinstance(fault, checks.NumberError) and isinstance(value, str)
+                    remedy = without_unit(str(value), key) if is_number else ""
+                    self._fault(place, prefix + key, value, f"{fault}; {remedy}" if remedy else str(fault))
             elif isinstance(value, dict):
                 values[key] = self._table(check, value, place or f"[{key}]", f"{key}." if place else "")
             else:

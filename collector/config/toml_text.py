@@ -12,7 +12,7 @@ from typing import Any
 
 import toml
 
-from collector.config.units import without_unit
+from collector.config.units import A_COUNT, without_unit
 
 # The part of TOML (https://toml.io/en/v1.0.0) that is taken, a match for each statement: toml gets to see
 # nothing else. Left out, as no key needs it: quoted keys, text of several lines, dates, numbers that are not
@@ -32,9 +32,10 @@ _STATEMENT = re.compile(
     rf"[ \t]*(?:(?:\[\[[ \t]*(?P<array>{_KEY})[ \t]*\]\]|\[[ \t]*(?P<table>{_KEY})[ \t]*\]"
     rf"|(?P<key>{_KEY})[ \t]*=[ \t]*(?:{_VALUE}|{_LIST}|{_INLINE}))[ \t]*)?(?:{_COMMENT})?(?:\n|\Z)"
 )
-# A value of digits and letters; text in quotes up to a backslash that begins no escape or swallows the end.
-_UNQUOTED = re.compile(r"=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
+# A key and its value of digits and letters.
+_UNQUOTED = re.compile(r"([A-Za-z0-9_-]+)[ \t]*=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
 _LIKE_A_FLAG = re.compile(r"=[ \t]*(?:true|false|yes|no|on|off)[ \t]*(?:[,}#]|\Z)", re.IGNORECASE)
+# Text in quotes up to a backslash that begins no escape or swallows the end.
 _ESCAPE = re.compile(
     r'[=,\[][ \t]*"(?:[^"\\]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*?\\(?:(?!["\\bfnrt]|u[0-9a-fA-F]{4})|"[^"]*\Z)'
 )
@@ -117,9 +118,9 @@ def _take(
 
 def _remedy(line: str) -> str:
     """Return what to do about a line that is no TOML."""
-    for number in _UNQUOTED.findall(line):
-        if remedy := without_unit(number):
-            return remedy
+    for key, number in _UNQUOTED.findall(line):
+        if remedy := without_unit(number, key):
+            return f"{remedy}; text needs quotes" if remedy == A_COUNT else remedy
     remedy = "close quotes and brackets, quote text"
     if _LIKE_A_FLAG.search(line):
         remedy += "; write true or false, in small letters"

@@ -538,28 +538,54 @@ def test_an_escape_in_a_path_is_refused(faults: Faults, table: str, key: str, pa
 
 
 @pytest.mark.parametrize(
-    ("given", "remedy"),
+    ("table", "key", "given", "remedy"),
     [
-        ("256MiB", "in bytes 256MiB is 268_435_456"),
-        ("256 MiB", "in bytes 256 MiB is 268_435_456"),
-        ("1_000kB", "in bytes 1_000kB is 1_000_000"),
-        ("1G", "in bytes 1G is 1_073_741_824"),
-        ("8s", "in seconds 8s is 8"),
-        ("1.5h", "in seconds 1.5h is 5_400"),
-        ("500ms", "in seconds 500ms is 0.5"),
-        ("2 minutes", "in seconds 2 minutes is 120"),
+        ("rollover", "max_bytes", "256MiB", "in bytes 256MiB is 268_435_456"),
+        ("rollover", "max_bytes", "256 MiB", "in bytes 256 MiB is 268_435_456"),
+        ("rollover", "max_bytes", "1_000kB", "in bytes 1_000kB is 1_000_000"),
+        ("rollover", "max_bytes", "1G", "in bytes 1G is 1_073_741_824"),
+        ("rollover", "max_bytes", "10d", "it is in bytes"),
+        ("listen", "frame_timeout_seconds", "8s", "in seconds 8s is 8"),
+        ("listen", "frame_timeout_seconds", "1m", "in seconds 1m is 60"),
+        ("listen", "frame_timeout_seconds", "1.5h", "in seconds 1.5h is 5_400"),
+        ("listen", "frame_timeout_seconds", "500ms", "in seconds 500ms is 0.5"),
+        ("listen", "frame_timeout_seconds", "2 minutes", "in seconds 2 minutes is 120"),
+        ("listen", "drain_seconds", "5MB", "it is in seconds"),
+        ("retention", "max_age_days", "7d", "in days 7d is 7"),
+        ("retention", "max_age_days", "7 days", "in days 7 days is 7"),
+        ("retention", "max_age_days", "1w", "in days 1w is 7"),
+        ("retention", "max_age_days", "36h", "in days 36h is 1.5"),
+        ("retention", "max_age_days", "1m", "it is in days"),
+        ("listen", "max_clients", "10k", "as a count 10k is 10_000"),
+        ("files", "max_files", "1M", "as a count 1M is 1_000_000"),
     ],
 )
 def test_a_number_with_a_unit_is_refused_with_the_number_it_means(
-    faults: Faults, given: str, remedy: str
+    faults: Faults, table: str, key: str, given: str, remedy: str
 ) -> None:
     for text in (
-        f'[listen]\nmax_buffered_bytes = "{given}"',
-        f"[listen]\nmax_buffered_bytes = {given}  # a comment",
-        f"[[logger]]\nname = 'a'\nrollover = {{ utc = true, max_bytes = {given} }}",
+        f'[{table}]\n{key} = "{given}"',
+        f"[{table}]\n{key} = {given}  # a comment",
+        f"{table} = {{ {key} = {given} }}",
     ):
         (fault,) = faults(text)
         assert fault.endswith(f"; a number has no unit here; {remedy}")
+
+
+def test_a_number_of_any_length_with_a_unit_is_refused(faults: Faults) -> None:
+    assert 1 == len(faults(f'[rollover]\nmax_bytes = "{"9" * 400}k"'))
+
+
+def test_a_number_of_a_rule_tells_its_unit_too(faults: Faults) -> None:
+    (fault,) = faults("[[logger]]\nname = 'a'\nrollover = { utc = true, max_bytes = 1kB }")
+    assert fault.endswith("; in bytes 1kB is 1_000")
+
+
+def test_a_count_with_a_unit_that_makes_no_number_of_it_is_refused_as_a_count(faults: Faults) -> None:
+    (fault,) = faults('[rollover]\nbackup_count = "7d"')
+    assert fault.endswith(" from 0 to 1000000, without quotes; a count has no unit")
+    (fault,) = faults("[rollover]\nwhen = 7d")
+    assert fault.endswith("; a count has no unit; text needs quotes")
 
 
 @pytest.mark.parametrize("path", [r"C:\logs", r"C:\data\x", "D:\\", r"\\server\share"])
