@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from collector.config import checks, toml_text
 from collector.config.tables import Config, Files, MiB, Rule, header
-from collector.config.toml_text import shown
+from collector.config.toml_text import UNREAD, shown
 from collector.config.units import without_unit
 
 if TYPE_CHECKING:
@@ -53,10 +53,15 @@ class ConfigError(ValueError):
 
 def parse(text: str, file: str) -> dict[str, Any]:
     """Return the tables of a TOML text, the content of *file*; raise ConfigError, which names that."""
-    try:
-        return toml_text.parse(text)
-    except ValueError as fault:
-        raise ConfigError([f"{file}: {fault}"]) from fault
+    given, faults = _parse(text, file)
+    if given is None or faults:
+        raise ConfigError(faults)
+    return given
+
+
+def _parse(text: str, file: str) -> tuple[dict[str, Any] | None, list[str]]:
+    given, faults = toml_text.parse(text)
+    return given, [f"{file}: {fault}" for fault in faults]
 
 
 def load(path: str | os.PathLike[str] | None) -> Config:
@@ -69,12 +74,14 @@ def load(path: str | os.PathLike[str] | None) -> Config:
     file = os.fspath(path)
     if not file:
         raise ConfigError(["-c is empty: name a file, or leave out -c for the defaults"])
-    given = parse(_read(file), file)
+    given, faults = _parse(_read(file), file)
+    if given is None:
+        raise ConfigError(faults)
     # A full disk or a slip of the shell may have emptied it. That must not mean the defaults, which delete
     # backups.
-    if given in ({}, {"logger": []}):
+    if not faults and given in ({}, {"logger": []}):
         raise ConfigError([f"{file}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"])
-    reader = _Reader(file)
+    reader = _Reader(file, faults)
     config = reader.config(given)
     if reader.faults:
         raise ConfigError(reader.faults, config, reader.unsure())
@@ -84,8 +91,8 @@ def load(path: str | os.PathLike[str] | None) -> Config:
 class _Reader:
     """Goes through the tables of one file and collects their faults."""
 
-    def __init__(self, file: str) -> None:
-        self.faults: list[str] = []
+    def __init__(self, file: str, faults: list[str]) -> None:
+        self.faults = faults
         self._file = file
         self._faulty: set[tuple[str, str]] = set()  # place and key of each
         self._unsure: set[tuple[str, str]] = set()  # of what an unknown one may have been meant for
@@ -101,7 +108,9 @@ class _Reader:
             rule = f"must be at least four times max_frame_bytes = {frame}; raise it to {4 * frame}"
             self._fault("[listen]", "max_buffered_bytes", reserve, rule)
         admin = config.admin
-        if admin and admin.port and (admin.host, admin.port) == (listen.host, listen.port):
+        same = admin and admin.port and (admin.host, admin.port) == (listen.host, listen.port)
+        sound = self._sound("[listen]", "host", "port") and self._sound("[admin]", "host", "port")
+        if admin and same and sound:
             self._fault("[admin]", "port", admin.port, "is the port of [listen] too; choose another")
         general = Rule("", config.files.level, "", config.rollover, config.format)
         config = replace(config, rules=self._rules(rules, general))
@@ -111,7 +120,7 @@ class _Reader:
         return config
 
     def _sound(self, place: str, *keys: str) -> bool:
-        return self._faulty.isdisjoint((place, key) for key in keys)
+        return self._faulty.isdisjoint((place, key) for key in ("", *keys))
 
     def unsure(self) -> frozenset[tuple[str, str]]:
         """Return the keys with faults, as ConfigError has them."""
@@ -127,7 +136,7 @@ class _Reader:
             self._unsure |= {(f"[{table}]", key) for table in _keys(kind)}
 
     def _fault(self, place: str, key: str, value: object, rule: str) -> None:
-        self._faulty.add((place, key) if place else (f"[{key}]", ""))
+        self._faulty.add(_spot(place, key))
         is_table = not place and isinstance(value, dict)
         what = f"[{key}]" if is_table else f"{place} {key} = {shown(value)}".strip()
         self.faults.append(f"{self._file}: {what}: {rule}")
@@ -137,7 +146,11 @@ class _Reader:
         values: dict[str, Any] = {}
         for key, value in given.items():
             check = _keys(kind).get(key)
-            if check is None:
+            if value is UNREAD:  # which its line has said
+                self._faulty.add(_spot(place, prefix + key))
+                if check is None:
+                    self._doubt(kind, given, key, place, prefix)
+            elif check is None:
                 self._doubt(kind, given, key, place, prefix)
                 self._fault(place, prefix + key, value, f"unknown; {_suggestion(key, kind, prefix)}")
             elif not isinstance(check, type):
@@ -164,15 +177,17 @@ class _Reader:
                 if checks.is_logger_name(name) and name not in own
                 else f"[[logger]] number {number}"
             )
-            before = len(self.faults)
+            before = len(self._faulty)
             values = self._table(Rule, table, place)
-            if "name" not in table:
+            if "name" not in table and UNREAD in table.values():
+                pass  # the line may be that of the name
+            elif "name" not in table:
                 self.faults.append(f"{self._file}: {place}: has no name; add the logger that it is for")
             elif values.get("name") in own:
                 self._fault(place, "name", name, "has a rule already; join the two")
             elif "name" in values:
                 own[name] = values
-                faulty |= {name} if len(self.faults) > before else set()
+                faulty |= {name} if len(self._faulty) > before else set()
         rules: dict[str, Rule] = {}
         for name in sorted(own, key=len):
             above = {name[: dot.start()] for dot in re.finditer(r"\.", name)} - {"root"}
@@ -205,6 +220,11 @@ class _Reader:
             if dotless and files.dots == "/" and "{logger}" in files.name:
                 wrong = 'may be the directory of a logger, as dots = "/" makes directories of names'
                 self._fault(place, key, rule.file, f"{wrong}; add .log")
+
+
+def _spot(place: str, key: str) -> tuple[str, str]:
+    """Return place and key as ConfigError has them."""
+    return (place, key) if place else (f"[{key}]", "")
 
 
 def _owners(

@@ -33,87 +33,196 @@ _STATEMENT = re.compile(
     rf"|(?P<key>{_KEY})[ \t]*=[ \t]*(?:{_VALUE}|{_LIST}|{_INLINE}))[ \t]*)?(?:{_COMMENT})?(?:\n|\Z)"
 )
 # A key and its value of digits and letters.
-_UNQUOTED = re.compile(r"([A-Za-z0-9_-]+)[ \t]*=[ \t]*(\d[\w.]*[ \t]*[A-Za-z]+)[ \t]*(?=[,}#]|\Z)")
+_UNQUOTED = re.compile(
+    r"(?<![\w-])([\w-]+)[ \t]*=[ \t]*(\d[\w.]{,39}[ \t]*[A-Za-z]{1,9})[ \t]*(?=[,}#]|\Z)", re.ASCII
+)
 _LIKE_A_FLAG = re.compile(r"=[ \t]*(?:true|false|yes|no|on|off)[ \t]*(?:[,}#]|\Z)", re.IGNORECASE)
 # Text in quotes up to a backslash that begins no escape or swallows the end.
 _ESCAPE = re.compile(
     r'[=,\[][ \t]*"(?:[^"\\]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*?\\(?:(?!["\\bfnrt]|u[0-9a-fA-F]{4})|"[^"]*\Z)'
 )
+# What a line with a fault was most likely meant for, and where the next one begins.
+_LIKE_A_KEY = re.compile(rf"[ \t]*[\"']?({_KEY})[\"']?[ \t]*=")
+_LIKE_A_HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*[\"']?({_KEY})[\"']?[ \t]*(\]{{0,2}})(?:[ \t]|\]|\Z)")
+_NEXT_HEADER = re.compile(rf"^{_LIKE_A_HEADER.pattern}", re.MULTILINE)
+_NEXT_KEY = re.compile(rf"^(?:{_LIKE_A_KEY.pattern}|{_LIKE_A_HEADER.pattern})", re.MULTILINE)
+_OPENED = re.compile(r"[^\n=]*=[ \t]*(\"\"\"|'''|\[|\{)")
+# Enough for whoever writes one; a log file given by mistake has one a line.
+MOST_FAULTS = 20
 _TOKEN = re.compile(rf"(?P<string>{_STRING})|{_COMMENT}")
 
 
-def parse(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text. Raises ValueError at the first line that is refused."""
-    strings: list[str] = []
+class Unread:
+    """Stands for a value that could not be read."""
 
-    def hide(token: re.Match[str]) -> str:
+    def __str__(self) -> str:
+        return "?"
+
+
+UNREAD = Unread()
+
+
+def parse(text: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the tables of a TOML text, and its faults, a line for each.
+
+    A line with a fault is left out: its key, or "-" where it has none, has the value UNREAD. The tables are
+    None where nobody can tell what the lines after it belong to.
+    """
+    text = text.replace("\r\n", "\n")
+    reading = _Reading()
+    faults: list[str] = []
+    start, line = 0, 1
+    while start < len(text):
+        statement = _STATEMENT.match(text, start)
+        fault = reading.take(statement) if statement else "is no [table], [[table]] or key = value; "
+        end = statement.end() if statement else _end_of_fault(text, start)
+        if fault:
+            first = text[start:end].partition("\n")[0]
+            if not statement:
+                reading.leave_out(first)
+                fault += _remedy(first)
+            faults.append(f"line {line}: {shown(first.strip())} {fault}")
+        line += text.count("\n", start, end)
+        start = end or len(text)
+        if len(faults) == MOST_FAULTS:
+            faults.append(f"line {line}: from here on nothing was read, after so many faults; is it TOML?")
+            end = None
+        if end is None:
+            return None, faults
+    return reading.tables(), faults
+
+
+class _Reading:
+    """The statements so far: what they name, and the part of each table as toml is to get it."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, ...], str | int] = {}
+        self._table: tuple[str, ...] | None = ()
+        self._lost = False
+        """Whether a header could not be told: the keys below it have no place."""
+        self._values: list[str | Unread] = []
+        self._plain: dict[tuple[str, ...], list[str]] = {(): []}
+
+    def take(self, statement: re.Match[str]) -> str:
+        """Enter a statement; return its fault, "" if it has none."""
+        if statement["key"] and self._table is None:
+            return ""
+        plain = _TOKEN.sub(self._hide, statement[0]).strip() + "\n"
+        if "{" in plain:
+            try:
+                toml.loads(plain)
+            except toml.TomlDecodeError as fault:  # such as a key twice
+                self.leave_out(statement[0])
+                return f"cannot be read: {fault.msg}; write it in a simpler way"
+        if not self._enter(statement):
+            return "is there already; join the two"
+        if self._table is not None:
+            self._plain.setdefault(self._table, []).append(plain)
+        return ""
+
+    def leave_out(self, line: str) -> None:
+        """Enter what a line with a fault was most likely meant to name, without its value."""
+        header = _LIKE_A_HEADER.match(line)
+        if header:
+            double = header[1] == "[[" or header[3] == "]]"
+            likely = f"[[{header[2]}]]" if double else f"[{header[2]}]"
+        elif line.lstrip().startswith("["):
+            self._refuse(None)
+            return
+        else:
+            key = _LIKE_A_KEY.match(line)
+            self._values.append(UNREAD)
+            likely = f'{key[1] if key else "-"} = "{len(self._values) - 1}"'
+        statement = _STATEMENT.match(likely)
+        if statement and self._table is not None and self._enter(statement):
+            self._plain.setdefault(self._table, []).append(f"{likely}\n")
+
+    def tables(self) -> dict[str, Any] | None:
+        """Return the tables; None if what belongs in which is not known."""
+        if self._lost:
+            return None
+        tables = toml.loads("".join(line for lines in self._plain.values() for line in lines))
+        return {key: self._show(value) for key, value in tables.items()}
+
+    def _hide(self, token: re.Match[str]) -> str:
         # toml looks for quotes, commas and brackets inside strings too, so it sees a number in place of each.
         if not token["string"]:
             return ""
-        strings.append(token[0][1:-1] if token[0][0] == "'" else json.loads(token[0], strict=False))
-        return f'"{len(strings) - 1}"'
+        text = token[0]
+        self._values.append(text[1:-1] if text[0] == "'" else json.loads(text, strict=False))
+        return f'"{len(self._values) - 1}"'
 
-    def show(value: Any) -> Any:  # noqa: ANN401 - whatever TOML can hold
+    def _show(self, value: Any) -> Any:  # noqa: ANN401 - whatever TOML can hold
         if isinstance(value, dict):
-            return {key: show(inner) for key, inner in value.items()}
+            return {key: self._show(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [show(inner) for inner in value]
-        return strings[int(value)] if isinstance(value, str) else value
+            return [self._show(inner) for inner in value]
+        return self._values[int(value)] if isinstance(value, str) else value
 
-    text = text.replace("\r\n", "\n")
-    kinds: dict[tuple[str, ...], str | int] = {}
-    table: tuple[str, ...] = ()
-    plain, start, line = [], 0, 1
-    while start < len(text):
-        statement = _STATEMENT.match(text, start)
-        taken = _take(kinds, table, statement) if statement else None
-        if statement is None or taken is None:
-            found = shown(text[start:].partition("\n")[0].strip())
-            rule = "no [table], [[table]] or key = value; "
-            rule += _remedy(text[start:].partition("\n")[0])
-            rule = "there already; join the two" if statement else rule
-            raise ValueError(f"line {line}: {found} is {rule}")
-        table = taken
-        plain.append(_TOKEN.sub(hide, statement[0]))
-        start = statement.end()
-        line += statement[0].count("\n")
-    try:
-        return {key: show(value) for key, value in toml.loads("".join(plain)).items()}
-    except toml.TomlDecodeError as fault:  # such as a key twice in one inline table
-        raise ValueError(f"{fault}; write it in a simpler way") from fault
+    def _enter(self, statement: re.Match[str]) -> bool:
+        """Note what *statement* names, and which table the next keys are in; tell whether it may be named.
+
+        toml itself joins two tables of one name without a word, and lets headers and dotted keys add to an
+        inline table. `_kinds` says of a path that it is a value, a table, a table so far only made by longer
+        headers or by the dotted keys of one table, or an array of so many tables; "2" in a path is the second
+        of them.
+        """
+        key = statement["key"]
+        *above, last = (key or statement["array"] or statement["table"] or "").split(".")
+        if not last:
+            return True
+        path = (self._table or ()) if key else ()
+        made = f"by keys of {self._table}" if key else "by header"
+        for part in above:
+            path += (part,)
+            kind = self._kinds.setdefault(path, made)
+            if isinstance(kind, int) and not key:
+                path += (str(kind),)
+            elif kind == "value" or (key and kind != made):
+                return self._refuse(key)
+        path += (last,)
+        known = self._kinds.get(path)
+        if statement["array"] and (known is None or isinstance(known, int)):
+            self._kinds[path] = number = (known or 0) + 1
+            self._table = (*path, str(number))
+            return True
+        if statement["table"] and known == "table":
+            self._table = path  # where the keys below belong all the same
+            return False
+        if known is not None and not (known == "by header" and statement["table"]):
+            return self._refuse(key)
+        self._kinds[path] = "value" if key else "table"
+        self._table = self._table if key else path
+        return True
+
+    def _refuse(self, key: str | None) -> bool:
+        """Leave out a key, or a header, whose keys then have no place."""
+        if not key:
+            self._table, self._lost = None, True
+        return False
 
 
-def _take(
-    kinds: dict[tuple[str, ...], str | int], table: tuple[str, ...], statement: re.Match[str]
-) -> tuple[str, ...] | None:
-    """Enter what *statement* names; return the table that the next keys are in, None if it may not be named.
+def _end_of_fault(text: str, start: int) -> int | None:
+    """Return where to read on after a line that is no TOML, and the lines that it goes on for.
 
-    toml itself joins two tables of one name without a word, and lets headers and dotted keys add to an inline
-    table. *kinds* says of a path that it is a value, a table, a table so far only made by longer headers or
-    by the dotted keys of one table, or an array of so many tables; "2" in a path is the second of them.
+    None: at no place, for it begins a text of several lines that never ends.
     """
-    key = statement["key"]
-    *above, last = (key or statement["array"] or statement["table"] or "").split(".")
-    if not last:
-        return table
-    path = table if key else ()
-    made = f"by keys of {table}" if key else "by header"
-    for part in above:
-        path += (part,)
-        kind = kinds.setdefault(path, made)
-        if isinstance(kind, int) and not key:
-            path += (str(kind),)
-        elif kind == "value" or (key and kind != made):
-            return None
-    path += (last,)
-    known = kinds.get(path)
-    if statement["array"] and (known is None or isinstance(known, int)):
-        kinds[path] = number = (known or 0) + 1
-        return (*path, str(number))
-    if known is not None and not (known == "by header" and statement["table"]):
-        return None
-    kinds[path] = "value" if key else "table"
-    return table if key else path
+    end = text.find("\n", start) + 1 or len(text)
+    opened = _OPENED.match(text, start)
+    if opened is None:
+        return end
+    close = text.find({"[": "]", "{": "}"}.get(opened[1], opened[1]), opened.end())
+    after = text.find("\n", close) + 1 or len(text)
+    if opened[1] not in ("[", "{"):
+        return None if close < 0 else after
+    if 0 <= close < end:
+        return end
+    # An array goes on up to what begins like a key or a header, an inline table has keys of its own.
+    other = (_NEXT_KEY if opened[1] == "[" else _NEXT_HEADER).search(text, end)
+    limit = other.start() if other else len(text)
+    if 0 <= close < limit:
+        return after
+    return limit if opened[1] == "[" else end
 
 
 def _remedy(line: str) -> str:
@@ -130,6 +239,6 @@ def _remedy(line: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as TOML writes it, cut to fit a message."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Return a value as TOML writes it, or UNREAD in it as "?", cut to fit a message."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return f"{text[:100]}..." if text[100:] else text

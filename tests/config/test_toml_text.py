@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.config.load import ConfigError, parse
+from collector.config.load import ConfigError, load, parse
+from collector.config.toml_text import MOST_FAULTS
 from tests.support.places import MANUAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Faults = Callable[[str], list[str]]
 
@@ -103,10 +105,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-def test_a_broken_text_is_refused_with_its_line(faults: Faults, text: str) -> None:
-    (fault,) = faults(f"# the first line\n{text}\n")
+def test_a_broken_text_is_refused_with_its_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"# the first line\n{text}\n", "file")
+    (fault,) = caught.value.faults
 
-    assert fault.startswith("line 2: ")
+    assert fault.startswith("file: line 2: ")
     assert " is no [table], [[table]] or key = value; close quotes and brackets, quote text" in fault
 
 
@@ -164,7 +168,7 @@ def test_a_name_given_twice_in_other_tables_is_refused_with_its_line(text: str) 
 
 
 def test_a_key_given_twice_in_an_inline_table_is_refused_with_its_line() -> None:
-    with pytest.raises(ConfigError, match=r"^file: Duplicate keys! \(line 2 "):
+    with pytest.raises(ConfigError, match=r"^file: line 2: .* cannot be read: Duplicate keys!"):
         parse("\na = { b = 1, b = 2 }", "file")
 
 
@@ -184,6 +188,110 @@ def test_a_key_given_twice_in_an_inline_table_is_refused_with_its_line() -> None
 def test_toml_that_no_key_needs_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^file: line 1: .* is no \[table\], \[\[table\]\] or key = value"):
         parse(text, "file")
+
+
+def test_beside_lines_that_are_no_toml_all_other_faults_are_told(faults: Faults) -> None:
+    text = """
+        [retention]
+        max_total_bytes = 256MiB
+        max_age_days = 7d
+        [listen]
+        prot = 5
+        host = 127.0.0.1
+        allow = [
+            "10.0.0.0/8"
+            "::1",
+        ]
+        [files]
+        directory = "C:\\logs"
+        mode = "0440"
+        [rollover]
+        max_bytes = 1_000kB
+        when = "noon"
+        [rollover]
+        when = "H"
+        backup_count = -1
+        [admin
+        port = -1
+    """
+    expected = [
+        r"line 3: .*max_total_bytes = 256MiB.* in bytes 256MiB is 268_435_456",
+        r"line 4: .*max_age_days = 7d.* in days 7d is 7",
+        r"line 7: .*host = 127\.0\.0\.1.* quote text",
+        r"line 8: .*allow = \[",
+        r"line 13: .*directory = .*'single quotes'",
+        r"line 16: .*max_bytes = 1_000kB.* in bytes 1_000kB is 1_000_000",
+        r"line 18: .*\[rollover\].* is there already; join the two",
+        r"line 19: .*when = .* is there already; join the two",
+        r"line 21: .*\[admin",
+        r"\[listen\] prot = 5: unknown; did you mean port\?",
+        r"\[files\] mode = ",
+        r"\[rollover\] when = ",
+        r"\[rollover\] backup_count = -1",
+        r"\[admin\] port = -1",
+    ]
+    actual = faults(text)
+    assert len(expected) == len(actual), actual
+    assert [] == [want for want, got in zip(expected, actual, strict=True) if not re.match(want, got)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[logger]]\nname = payments\nlevel = 5\n",
+        "[[logger]]\nname 'payments'\nlevel = 5\n",
+        "[listen]\nport = 9O21\n[admin]\nport = 9020\n",
+        "[listen]\nmax_frame_bytes = 1kB\nmax_buffered_bytes = 4000\n",
+        "[[logger]]\nname = 'a'\nfile = 'x.log'\nformat.utc = yes\n[[logger]]\nname = 'b'\nfile = 'x.log'\n",
+        "[files]\nname = all.log\n[[logger]]\nname = 'a'\nfile = 'b.log/a.log'\n",
+        "files = { name = 'a.log'\n",
+        "[files]\nnaem = a.log\n",
+        "host: localhost\n",
+        "[listen]\nallow = [\n'10.0.0.0/8'\n'::1'\n",
+        "admin = {\nport = 1,\nhost = 'a'\n}\n",
+    ],
+)
+def test_what_could_not_be_read_is_one_fault_and_its_want_is_no_second(faults: Faults, text: str) -> None:
+    (fault,) = faults(text)
+    assert " is no [table], [[table]] or key = value; " in fault
+
+
+def test_what_could_not_be_read_is_not_tried_by_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[files]\ndirectory = C:/logs\nname logs\n[log]\nlevel = 5\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert ("[files]", "directory") in caught.value.unsure
+    assert ("[files]", "name") in caught.value.unsure
+    assert ("[log]", "level") not in caught.value.unsure
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_a_text_of_several_lines_is_one_fault_up_to_its_end(faults: Faults, quotes: str) -> None:
+    text = f"[format]\ntext = {quotes}\nport = 5\nx\n{{}}\n[listen]\nport = -1\n"
+    (only,) = faults(text.format(""))
+    assert only.startswith("line 2: ")
+    first, second = faults(text.format(quotes))
+    assert first.startswith("line 2: ")
+    assert second.startswith("[listen] port = -1: ")
+
+
+@pytest.mark.parametrize("header", ["[[a.]]", "[]", "[a]\n[[a]]", "[a]\nb.c = 1\n[a.b]"])
+def test_keys_below_what_is_no_header_belong_to_no_table(faults: Faults, header: str) -> None:
+    about_the_header, about_the_last_line = faults(f"port = -1\n{header}\nport = 1\nport = 2\nport = x\n")
+    assert repr(header.rpartition("\n")[2])[1:-1] in about_the_header
+    assert about_the_last_line.endswith("quote text")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [(MOST_FAULTS - 1, MOST_FAULTS - 1), (MOST_FAULTS, MOST_FAULTS + 1), (9999, MOST_FAULTS + 1)],
+    ids=["below", "at", "above"],
+)
+def test_of_what_is_no_toml_at_all_the_first_lines_are_told(faults: Faults, lines: int, told: int) -> None:
+    faults_ = faults("12:00 ERROR failed\n" * lines)
+    assert told == len(faults_)
+    assert (told > MOST_FAULTS) == faults_[-1].endswith("after so many faults; is it TOML?")
 
 
 SAMPLE = """\
@@ -284,4 +392,4 @@ def test_any_text_is_read_or_refused_and_nothing_else_happens(pieces: list[str])
     try:
         parse("".join(pieces), "file")
     except ConfigError as error:
-        assert 1 == len(error.faults)  # noqa: PT017 - or none
+        assert 1 <= len(error.faults) <= MOST_FAULTS + 1  # noqa: PT017 - or none
