@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     preflight = Preflight(options.config)
     preflight.try_directory(make=False)
     preflight.try_lock()
+    preflight.try_files()
     preflight.try_rules()
     preflight.try_tls()
     preflight.try_addresses()

@@ -14,7 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.config.load import ConfigError, load, same_file_faults
-from collector.files.directory import folding, make_directory
+from collector.config.tables import header
+from collector.config.toml_text import shown
+from collector.files.directory import folding, make_directory, refuse_links
 from collector.files.lock import holder
 from collector.listen.sockets import try_host
 
@@ -79,6 +81,22 @@ class Preflight:
             fold = folding(os.path.realpath(self.config.files.directory))
             self.faults += same_file_faults(self.config, fold)
 
+    def try_files(self) -> None:
+        """See that the files can be written, as far as the configuration fixes their paths. Makes none."""
+        if not self._is_sure("[files]", "directory"):
+            return
+        root = os.path.realpath(self.config.files.directory)
+        # An inherited file is that of the shortest name, which comes last.
+        places = {rule.file: f"{header(rule.name)} file" for rule in self.config.rules if rule.file}
+        if self._is_sure("[files]", "name"):
+            places[self.config.files.name] = "[files] name"
+        for name, place in places.items():
+            try:
+                _try_file(root, name)
+            except OSError as error:
+                why = f"{error.strerror or error}; see what is there, and who owns it"
+                self.faults.append(f"collector: {place} = {shown(name)}: cannot be written: {why}")
+
     def try_tls(self) -> None:
         """Load the certificates and keys."""
         files = self.config.listen.tls
@@ -117,6 +135,28 @@ def _try_unix(path: str) -> None:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(errno.EADDRINUSE, "something else is there")
     _make_a_file(os.path.dirname(os.path.abspath(path)))
+
+
+def _try_file(root: str, name: str) -> None:
+    """Find out whether a file could be made or is writable at *name*, up to its first field, below *root*.
+
+    Raises OSError if not. That *root* itself can be written is tried elsewhere.
+    """
+    fixed, field, _ = name.partition("{")
+    path = os.path.join(root, fixed)
+    with suppress(FileNotFoundError):
+        if not field:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            os.close(fd)
+            if not regular:
+                raise OSError(errno.EINVAL, f"{path} is no regular file")
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if len(above) > len(root):
+        refuse_links(above)
+        _make_a_file(above)
 
 
 def _make_a_file(directory: str) -> None:

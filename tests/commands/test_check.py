@@ -15,7 +15,7 @@ from tests.support.certificates import openssl, tls_table
 from tests.support.collectors import messages
 from tests.support.commands import run
 from tests.support.frames import make_frame
-from tests.support.volumes import needs_root
+from tests.support.volumes import bound_by_permissions, needs_root
 from tests.support.volumes import run as run_or_skip
 from tests.support.waiting import within
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.support.volumes import Volumes
 
     Check = Callable[[str], subprocess.CompletedProcess[str]]
+
+NOBODY = 65_534
 
 EVERYTHING = """
 [listen]
@@ -184,6 +186,69 @@ def test_a_directory_that_could_not_be_made_is_a_fault(check: Check, tmp_path: P
     result = check(f'[files]\ndirectory = "{directory}"\n')
     assert 2 == result.returncode
     assert f"cannot write in the directory '{directory}': " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ("payments", "Not a directory"),
+        ("payments/all.log/x", "Is a directory"),
+        ("payments -> .", "a symbolic link is on the way"),
+        ("payments/all.log -> x", "Too many levels of symbolic links"),
+    ],
+)
+def test_a_file_that_could_not_be_written_is_a_fault(
+    check: Check, tmp_path: Path, there: str, why: str
+) -> None:
+    name, _, target = there.partition(" -> ")
+    path = tmp_path / "logs" / name
+    path.parent.mkdir(parents=True)
+    path.symlink_to(target) if target else path.touch()
+    rules = '[[logger]]\nname = "a"\nfile = "payments/all.log"\n[[logger]]\nname = "a.b"\n'
+    result = check(rules)
+    assert 2 == result.returncode
+    (fault,) = result.stderr.splitlines()
+    assert fault.startswith(f'collector: [[logger]] "a" file = "payments/all.log": cannot be written: {why}')
+
+
+def test_files_that_can_be_written_are_no_fault(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "logs" / "payments").mkdir(parents=True)
+    (tmp_path / "logs" / "payments" / "all.log").touch()
+    rules = '[[logger]]\nname = "a"\nfile = "payments/all.log"\n[[logger]]\nname = "b"\nfile = "b/c/d.log"\n'
+    result = check(f'[files]\nname = "{{client}}/{{logger}}.log"\n{rules}')
+    assert (0, "") == (result.returncode, result.stderr)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[[logger]]\nname = "a"\nfile = "sub/all.log"\n', '[[logger]] "a" file = "sub/all.log"'),
+        ('[[logger]]\nname = "a"\nfile = "sub/b/all.log"\n', '[[logger]] "a" file = "sub/b/all.log"'),
+        ('[[logger]]\nname = "a"\nfile = "theirs.log"\n', '[[logger]] "a" file = "theirs.log"'),
+        ('[files]\nname = "sub/{logger}.log"\n', '[files] name = "sub/{logger}.log"'),
+    ],
+)
+def test_what_belongs_to_somebody_else_is_a_fault(tmp_path: Path, text: str, place: str) -> None:
+    logs = tmp_path / "logs"
+    (logs / "sub").mkdir(parents=True, mode=0o755)
+    (logs / "theirs.log").touch(mode=0o644)
+    for path in (logs / "sub", logs / "theirs.log"):
+        os.chown(path, NOBODY, NOBODY)
+    config = tmp_path / "c.toml"
+    config.write_text(text)
+    result = subprocess.run(
+        [sys.executable, "-m", "collector", "check", "-c", config],
+        cwd=tmp_path,
+        preexec_fn=bound_by_permissions,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (2, "") == (result.returncode, result.stdout)
+    (fault,) = result.stderr.splitlines()
+    assert fault.startswith(f"collector: {place}: cannot be written: Permission denied; see ")
 
 
 @needs_root
