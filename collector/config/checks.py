@@ -90,7 +90,16 @@ def number(low: int, high: int, *kinds: type, what: str = "a whole number") -> C
 
 def one_of(rule: str, *allowed: str) -> Callable[[object], object]:
     """Return a check of a word that must be among *allowed*; *rule* lists them for the message."""
-    return _must(f"one of {rule}", lambda value: isinstance(value, str) and value in allowed)
+    by_small_letters = {word.lower(): word for word in allowed}
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in allowed:
+            return value
+        near = difflib.get_close_matches(str(value).lower(), by_small_letters, 1)
+        meant = f"; did you mean {by_small_letters[near[0]]}?" if near else ""
+        raise ValueError(f"must be one of {rule}{meant}")
+
+    return check
 
 
 def is_line(value: object) -> bool:
@@ -180,20 +189,16 @@ def path(value: object) -> object:
         rule = "must be a path in quotes, without newline, tab or control character"
         escaped = isinstance(value, str) and _CONTROL.search(value)
         raise ValueError(f"{rule}; in 'single quotes' a backslash is a backslash" if escaped else rule)
-    _refuse_unexpanded(str(value))
+    if _UNEXPANDED.search(str(value)):
+        whole = os.path.expanduser(os.path.expandvars(str(value)))
+        example = f" such as {whole}" if not _UNEXPANDED.search(whole) else ""
+        raise ValueError(f"must be the whole path{example}: ~ and $NAME mean nothing here")
     return value
 
 
 def optional_path(value: object) -> object:
     """Check a path; an empty one stands for none."""
     return value if value == "" else path(value)
-
-
-def _refuse_unexpanded(text: str) -> None:
-    if _UNEXPANDED.search(text):
-        whole = os.path.expanduser(os.path.expandvars(text))
-        example = f" such as {whole}" if not _UNEXPANDED.search(whole) else ""
-        raise ValueError(f"must be the whole path{example}: ~ and $NAME mean nothing here")
 
 
 def unix_path(value: object) -> object:
@@ -279,7 +284,11 @@ def _instead_of(conversion: str) -> str:
 def file_name(value: object) -> object:
     """Check a path below the directory; {logger} and {client} are filled in for each record."""
     name = str(LINE(value))
-    _refuse_unexpanded(name)
+    if _UNEXPANDED.search(name):
+        raise ValueError(
+            "must be a name below the directory, in which ~ and $NAME mean nothing; "
+            "for another place set [files] directory"
+        )
     end = name.rpartition("}")[2]
     longest = _FIELD.sub(lambda field: "x" * _FIELD_BYTES[field[0]], name)
     sizes = [len(part.encode()) for part in longest.split("/")]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _Table = TypeVar("_Table", bound="DataclassInstance")
 
+# How alike keys are that are a slip apart, as `name` and `names` are, not `max_bytes` and `max_files`.
+_CLOSE = 0.8
 # A thousand rules take 0.15 MiB; a path given by mistake may be that of a log file, or /dev/zero.
 MAX_FILE_BYTES = MiB
 
@@ -278,7 +280,9 @@ def _suggestion(key: str, kind: type, prefix: str) -> str:
     top, form = (Rule, "{}.{}") if kind is Rule or prefix else (Config, "[{}] {}")
     tables = [(name, check) for name, check in _keys(top).items() if isinstance(check, type)]
     same = [form.format(name, key) for name, table in tables if key in _keys(table)]
-    near = same or [prefix + name for name in difflib.get_close_matches(key, known, 1)]
+    # One of its own table, unless it is further away than the same key elsewhere.
+    own = difflib.get_close_matches(key, known, 1, _CLOSE if same else 0.6)
+    near = [prefix + name for name in own] + same
     return f"did you mean {' or '.join(near)}?" if near else f"remove it, or use one of {', '.join(known)}"
 
 

@@ -499,9 +499,28 @@ def test_a_value_is_refused(faults: Faults, table: str, key: str, value: str) ->
     assert ": must be " in fault
 
 
+@pytest.mark.parametrize(
+    ("table", "key", "value", "meant"),
+    [
+        ("rollover", "when", "midnigt", "midnight"),
+        ("rollover", "when", "Never", "never"),
+        ("rollover", "when", "h", "H"),
+        ("rollover", "when", "w0", "W0"),
+        ("format", "newlines", "escpae", "escape"),
+        ("format", "style", "jsno", "json"),
+        ("format", "style", "JSON", "json"),
+        ("listen", "when_full", "dorp", "drop"),
+    ],
+)
+def test_a_misspelt_choice_is_refused_with_the_likely_one(
+    faults: Faults, table: str, key: str, value: str, meant: str
+) -> None:
+    (fault,) = faults(f"[{table}]\n{key} = '{value}'")
+    assert fault.endswith(f"; did you mean {meant}?")
+
+
 PATHS = [
     ("files", "directory"),
-    ("files", "name"),
     ("listen", "unix"),
     ("listen", "tls.certificate"),
     ("listen", "tls.private_key"),
@@ -523,6 +542,19 @@ def test_what_a_shell_would_have_expanded_is_refused_with_the_remedy(
     assert fault.endswith("~ and $NAME mean nothing here")
     example = path.replace("~/", "/home/ann/").replace("$HOME", "/home/ann").replace("${HOME}", "/home/ann")
     assert (f"such as {example}:" in fault) == (example != path)
+
+
+@pytest.mark.parametrize("place", ["[files]\nname", "[[logger]]\nname = 'a'\nfile"])
+@pytest.mark.parametrize("name", ["~/a.log", "$HOME.log", "a/${HOME}/b.log"])
+def test_a_file_that_a_shell_would_have_placed_is_refused_as_one_below_the_directory(
+    faults: Faults, place: str, name: str
+) -> None:
+    (fault,) = faults(f"{place} = '{name}'")
+    assert "such as" not in fault
+    assert fault.endswith(
+        ": must be a name below the directory, in which ~ and $NAME mean nothing; "
+        "for another place set [files] directory"
+    )
 
 
 @pytest.mark.parametrize("path", ["a~/b~", "/a/~b", "cash$/5$", "$", "a$5"])
@@ -632,6 +664,7 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
             "[files]\nmax_bytes = 1",
             "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes or [quarantine] max_bytes?",
         ),
+        ('[admin]\nname = ["a"]', '[admin] name = ["a"]: unknown; did you mean names or [files] name?'),
         ("[log]\nxyz = 1", "[log] xyz = 1: unknown; remove it, or use one of level"),
         (
             "[[logger]]\nname = 'a'\nmax_bytes = 1",
