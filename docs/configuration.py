@@ -27,14 +27,15 @@ The configuration is one TOML file, named by ``collector -c FILE`` or by ``$COLL
 either, the defaults hold: the collector listens on 127.0.0.1:9020 and writes into ``./logs``. An empty
 ``$COLLECTOR_CONFIG`` names no file.
 
-``collector check -c FILE`` lists every fault at once, those of the machine included: a directory that
-cannot be written, a host that is not this machine's, a damaged certificate. It binds no configured port,
-makes nothing, and may run beside a collector, whose process it then names; where there is none, it says
-what would run.
+``collector check -c FILE`` lists every fault at once, those of the machine included: a directory or a file
+that cannot be written, a host that is not this machine's, a damaged certificate. It binds no configured
+port, makes nothing, and may run beside a collector, whose process it then names; where there is none, it
+says what would run.
 
 A file without a table, emptied by a full disk for instance, is a fault: leave out ``-c`` for the defaults.
 So are ``~`` and ``$NAME`` in a path, because nothing expands them. A text format without ``%(message)s`` is
-a WARNING, because no message would be in any file.
+a WARNING, because no message would be in any file, and so is a ``datefmt`` without a conversion, because
+every line would have the same time.
 
 This page is `etc/collector.toml <../etc/collector.toml>`_, which you can copy: every key with its default,
 its unit and its reason.

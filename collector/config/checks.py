@@ -247,11 +247,20 @@ def text_format(value: object) -> str:
 
 def without_message(text: str) -> str:
     """Return the remedy for a text format that puts no message into a line; "" if it does."""
-    fields = [field["name"] for field in TEXT_FIELD.finditer(text) if field["name"]]
+    fields = _field_names(text)
     if any(name in _MESSAGE_FIELDS for name in fields):
         return ""
     near = difflib.get_close_matches("message", fields, 1)
     return f"did you mean it by %({near[0]})s?" if near else "add it"
+
+
+def has_time(text: str) -> bool:
+    """Tell whether a text format puts the time into a line, as its datefmt says."""
+    return "asctime" in _field_names(text)
+
+
+def _field_names(text: str) -> list[str]:
+    return [field["name"] for field in TEXT_FIELD.finditer(text) if field["name"]]
 
 
 def time_format(value: object) -> object:

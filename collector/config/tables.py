@@ -162,11 +162,22 @@ class Config:
 
     def oddities(self) -> list[str]:
         """Return what is no fault but can hardly be meant, a line each."""
-        forms = [("[format] text", self.format)]
-        forms += [(f"{header(rule.name)} format.text", rule.format) for rule in self.rules]
-        places = {form.text: place for place, form in reversed(forms) if form.style == "text"}
+        forms = [("[format] ", self.format)]
+        forms += [(f"{header(rule.name)} format.", rule.format) for rule in self.rules]
+        forms = [(place, form) for place, form in reversed(forms) if form.style == "text"]
+        # Each where it is written: a rule has what it does not change from above.
+        texts = {form.text: f"{place}text" for place, form in forms}
+        times = {form.datefmt: f"{place}datefmt" for place, form in forms if checks.has_time(form.text)}
         return [
-            f"{place} = {shown(text)}: has no %(message)s: no message will be in any file; {remedy}"
-            for text, place in places.items()
-            if (remedy := checks.without_message(text))
+            *(
+                f"{place} = {shown(text)}: has no %(message)s: no message will be in any file; {remedy}"
+                for text, place in texts.items()
+                if (remedy := checks.without_message(text))
+            ),
+            *(
+                f"{place} = {shown(datefmt)}: has no conversion: each line will have this text for its time; "
+                "write one, such as %Y-%m-%d %H:%M:%S"
+                for datefmt, place in times.items()
+                if "%" not in datefmt.replace("%%", "")
+            ),
         ]

@@ -277,11 +277,18 @@ def test_what_is_no_socket_where_the_unix_socket_goes_is_a_fault(check: Check, t
     assert 0 == check('[listen]\nunix = "x.sock"\n').returncode
 
 
-def test_a_format_without_the_message_is_a_warning_of_check_and_at_start(
-    make_collector: Callable[..., Collector],
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ('text = "%(asctime)s"', "has no %(message)s: "),
+        ('datefmt = "YYYY-MM-DD"', "has no conversion: "),
+    ],
+)
+def test_a_format_without_the_message_or_the_time_is_a_warning_of_check_and_at_start(
+    make_collector: Callable[..., Collector], setting: str, why: str
 ) -> None:
-    collector = make_collector('[format]\ntext = "%(asctime)s"\n')
-    warning = 'WARNING [format] text = "%(asctime)s": has no %(message)s: '
+    collector = make_collector(f"[format]\n{setting}\n")
+    warning = f"WARNING [format] {setting}: {why}"
     result = run("check", "-c", str(collector.config))
     assert 0 == result.returncode
     assert result.stderr.startswith(warning)

@@ -921,6 +921,25 @@ def test_a_text_format_without_the_message_is_odd_wherever_it_is(config: Load) -
     assert own.startswith('[[logger]] "a" format.text = "%(name)s": has no %(message)s')
 
 
+@pytest.mark.parametrize("datefmt", ["YYYY-MM-DD", "{asctime}", "100 %%"])
+def test_a_time_format_without_a_conversion_is_odd_wherever_it_is(config: Load, datefmt: str) -> None:
+    rule = "[[logger]]\nname = 'a'\n"
+    (general,) = config(f"[format]\ndatefmt = '{datefmt}'\n{rule}").oddities()
+    assert general == (
+        f'[format] datefmt = "{datefmt}": has no conversion: each line will have this text for its time; '
+        "write one, such as %Y-%m-%d %H:%M:%S"
+    )
+    (own,) = config(f"{rule}format.datefmt = '{datefmt}'\n").oddities()
+    assert own.startswith(f'[[logger]] "a" format.datefmt = "{datefmt}": has no conversion: ')
+
+
+@pytest.mark.parametrize(
+    "form", ["style = 'json'", "text = '%(message)s'", "text = '%%(asctime)s %(message)s'"]
+)
+def test_a_time_format_that_no_line_has_is_not_odd(config: Load, form: str) -> None:
+    assert [] == config(f"[format]\ndatefmt = 'YYYY'\n{form}").oddities()
+
+
 def test_a_misspelt_message_is_named(config: Load) -> None:
     (line,) = config("[format]\ntext = '%(asctime)s %(mesage)s'").oddities()
     assert line.endswith("; did you mean it by %(mesage)s?")
