@@ -31,14 +31,23 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class _Parser(argparse.ArgumentParser):
     """The arguments of one command."""
 
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the options; on others, exit with the usage of this command and what was probably meant."""
+    def parse(self, arguments: Sequence[str], *more: str) -> argparse.Namespace:
+        """Return the options; on others, exit with the usage of this command and what was probably meant.
+
+        That may be one of its own or one *more*.
+        """
         options, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [one for one in self._option_string_actions if one.startswith("--")]
+            known = [one for one in (*self._option_string_actions, *more) if one.startswith("--")]
             meant = _meant(unknown[0].partition("=")[0], known)
+            if not unknown[0].startswith("-"):
+                meant = f"; a configuration is named by -c {unknown[0]}"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return options
+
+    def knows(self, option: str) -> bool:
+        """Tell whether a command has an option, given in full."""
+        return option.partition("=")[0] in self._option_string_actions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,16 +72,32 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments: `-c FILE` may stand in front of the command too, and without one it is `run`."""
     parser, commands = _parsers()
     at = 0
-    while at < len(arguments) and (match := re.match(r"(?:-c|--config(?:=|\Z))", arguments[at])):
-        at += 1 if match[0] != arguments[at] or match[0].endswith("=") else 2
+    while at < len(arguments) and (count := _count_of_config(arguments[at])):
+        at += count
     before, rest = arguments[:at], arguments[at:]
     if rest and rest[0] in ("-h", "--help", "-V", "--version"):
         parser.parse_args(rest[:1])
-    name = rest.pop(0) if rest and not rest[0].startswith("-") else "run"
+    if not rest or rest[0].startswith("-"):
+        for name in commands:
+            if name in rest and commands[name].knows(rest[0]):
+                commands[name].error(f"{rest[0]} belongs behind the command: collector {name} {rest[0]} ...")
+        return commands["run"].parse([*before, *rest], "--version")
+    name = rest.pop(0)
     if name not in commands:
         meant = _meant(name.lower(), commands) or f"; there are {', '.join(commands)}"
+        meant = f"; a configuration is named by -c {name}" if os.path.isfile(name) else meant
         parser.error(f"{name}: no such command{meant}")
     return commands[name].parse([*before, *rest])
+
+
+def _count_of_config(argument: str) -> int:
+    """Return how many arguments, from this one on, name a configuration; 0: it is for something else."""
+    if argument.startswith("-c"):
+        return 2 if argument == "-c" else 1
+    option, equals, _ = argument.partition("=")
+    if len(option) > len("--") and "--config".startswith(option):  # argparse takes it cut short too
+        return 1 if equals else 2
+    return 0
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

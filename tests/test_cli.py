@@ -44,7 +44,7 @@ def test_send_exits_with_1_if_nobody_listens() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["-c {}", "-c{}", "--config {}", "--config={}"])
+@pytest.mark.parametrize("form", ["-c {}", "-c{}", "--config {}", "--config={}", "--conf {}", "--c={}"])
 @pytest.mark.parametrize("command", ["", "run", "check", "tail", "top"])
 def test_the_configuration_may_be_named_before_the_command(command: str, form: str, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
@@ -78,11 +78,24 @@ def test_of_two_configurations_the_one_behind_the_command_holds(tmp_path: Path) 
         (["tail", "--sinse=10m"], "collector tail", "did you mean --since?"),
         (["tail", "--since", "soon"], "collector tail", "argument --since: soon: must be a number and s, m"),
         (["tail", "--level", "eror"], "collector tail", "did you mean ERROR?"),
-        (["check", "x"], "collector check", "unrecognized arguments: x"),
+        (["check", "x"], "collector check", "unrecognized arguments: x; a configuration is named by -c x"),
+        ([__file__], "collector [-c FILE]", f"no such command; a configuration is named by -c {__file__}"),
         (["top", "-n", "-1"], "collector top", "argument -n"),
         (["top", "-n", "\u0663"], "collector top", "argument -n: \u0663: must be a whole number"),
         (["send"], "collector send", "the following arguments are required: MESSAGE"),
         (["--jsno"], "collector run", "unrecognized arguments: --jsno"),
+        (["--versoin"], "collector run", "unrecognized arguments: --versoin; did you mean --version?"),
+        (["--confg", "x"], "collector run", "did you mean --config?"),
+        (
+            ["-c", "x", "--port", "9510", "send", "hi"],
+            "collector send",
+            "--port belongs behind the command: collector send --port ...",
+        ),
+        (
+            ["--json", "tail"],
+            "collector tail",
+            "--json belongs behind the command: collector tail --json ...",
+        ),
         (["-c"], "collector run", "argument -c/--config: expected one argument"),
     ],
 )
