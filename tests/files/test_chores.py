@@ -65,7 +65,7 @@ class House:
 
     def done(self) -> None:
         """Return when there is nothing left to do but what has failed."""
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             while not self.chores.idle:
                 gevent.sleep(0.001)
 
@@ -162,12 +162,12 @@ def test_what_fails_is_tried_again_after_a_minute_doubling_to_an_hour(
     begun = time.monotonic()
     house.add(house.handler(compress=True), "app.log.2026-11-20")
     house.add(house.handler("other.log", compress=True), "other.log.2026-11-20")
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         while len(caplog.messages) < 5:
             gevent.sleep(0.001)
     assert time.monotonic() - begun >= 0.06 + 0.12 + 0.24 + 0.36
     in_the_way.rmdir()
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while house.names() != ["app.log.2026-11-20.gz", "other.log.2026-11-20.gz"]:
             gevent.sleep(0.001)
     what = f"{house.directory}/app.log.2026-11-20: cannot be compressed, trying again in "
@@ -227,7 +227,7 @@ def test_a_backup_half_made_when_its_handler_is_evicted_is_compressed_after_all(
     assert isinstance(handler.file, RotatingFile)
     handler.file.half_made = "app.log.2026-11-20"
     cache.write("b.log", "c.log")
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while not (tmp_path / "app.log.2026-11-20.gz").exists():
             gevent.sleep(0.001)
 

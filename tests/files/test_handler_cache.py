@@ -134,7 +134,7 @@ def test_a_record_half_written_to_a_full_disk_is_finished_before_its_file_is_cha
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
         cache.leave(handler, "0123456789abcde\n", "end\n")
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             while not handler.pause:
                 gevent.sleep(0.001)
         assert "0123456789" == (tmp_path / "a.log").read_text()
@@ -187,7 +187,7 @@ def test_lines_do_not_wait_until_all_idle_files_have_rolled_over(cache: Cache, t
     cache.settle()
     cache.handlers.roll_over()
     cache.write("new.log")
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while not (tmp_path / "new.log").exists():
             gevent.sleep(0)
     assert any(handler.changes for handler in cache.handlers.all())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SECONDS = 10  # the first pause is one
+SECONDS = 30  # the first pause is one
 
 
 def failing_once(cache: Cache, monkeypatch: pytest.MonkeyPatch, kind: type, method: str) -> Callable[[], int]:

@@ -51,7 +51,7 @@ class Cache:
             self.leave(self.get(name), f"to {name}\n")
 
     def settle(self) -> None:
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             while self.reserve.held or not self.handlers.idle:
                 gevent.sleep(0.001)
 
