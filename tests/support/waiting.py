@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# On a quiet machine there are some ninety looks a second: where there are fewer, others have had the processors.
+# On a quiet machine there are some ninety looks a second: where there are fewer, others had the processors.
 _LOOKS_PER_SECOND = 25
 
 
