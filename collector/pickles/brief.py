@@ -207,12 +207,12 @@ def _jsonable(value: object, budget: list[int], depth: int) -> object:  # noqa: 
 
 def _object_in_json(value: Placeholder, budget: list[int], depth: int) -> object:
     found = meaning(value)
-    if type(found) is Placeholder or (type(found) is Shape and found.fields and found.values):
+    if type(found) not in (Placeholder, Shape):
+        return _jsonable(found, budget, depth)
+    if type(found) is not Shape or found.as_text or (found.fields and found.values):
         text = brief(value)  # neither an array nor an object
         budget[1] -= _BRIEF_WEIGHT * len(text)
         return text
-    if type(found) is not Shape:
-        return _jsonable(found, budget, depth)
     if found.fields:
         return _object(found.fields, budget, depth)
     if isinstance(found.values, dict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
 
-from collector.pickles.placeholder import Placeholder, Text, raw_bytes
+from collector.pickles.placeholder import Placeholder, Shape, Text, raw_bytes
 from collector.pickles.zones import DAY, EPOCH, name_of, offset_of
 
 # How many of a unit a second has, by pandas' number for it.
@@ -65,19 +65,22 @@ def of_class(name: str, args: tuple[object, ...]) -> object:  # noqa: PLR0911 - 
 
 
 def zoned(moment: datetime | time, zone: object = None) -> object:
-    """Return *moment* in *zone*, None where that is none that is known."""
-    if zone is None:
-        return moment
-    if isinstance(zone, timezone):
+    """Return *moment* in *zone*, with the text of *zone* behind it where that has no offset and no name.
+
+    None where *zone* is none.
+    """
+    if zone is None or isinstance(zone, timezone):
         return moment.replace(tzinfo=zone)
     if not isinstance(zone, Placeholder):
         return None
     offset, name = offset_of(zone, moment if isinstance(moment, datetime) else None), name_of(zone)
     if offset is not None:
         return moment.replace(tzinfo=timezone(offset), fold=0)
+    if not name:
+        return Shape(f"{moment.isoformat()} ", (zone,), "", as_text=True)
     if isinstance(moment, time):
-        return moment if name else None  # which has no offset without a date
-    return Text(f"{moment} {name}", f"{moment.isoformat()}[{name}]") if name else None
+        return moment  # which has no offset without a date
+    return Text(f"{moment} {name}", f"{moment.isoformat()}[{name}]")
 
 
 def timestamp(args: tuple[object, ...]) -> object:

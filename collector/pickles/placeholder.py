@@ -65,6 +65,8 @@ class Shape(NamedTuple):
     values: Collection[object]
     closing: str
     fields: Mapping[str, object] | None = None
+    as_text: bool = False
+    """Whether JSON has the text of all this, and not an array or an object."""
 
 
 def cut(name: str) -> str:

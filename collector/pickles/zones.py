@@ -1,8 +1,8 @@
 """Time zones as their libraries pickle them: the offset at a moment, or the name.
 
 No zone file is read: an offset is known where the pickle has it, or where the zone's name tells it. Knows
-zoneinfo, pytz, dateutil, pendulum, bson, Django and their like. Anything else has neither, or raises
-TypeError, ValueError, LookupError or ArithmeticError.
+zoneinfo, pytz, dateutil, pendulum, bson, Django, pydantic and their like. Anything else has neither, or
+raises TypeError, ValueError, LookupError or ArithmeticError.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from collector.pickles.placeholder import Placeholder
@@ -22,6 +23,8 @@ EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC where it is used
 DAY = 86_400
 
 _MAX_ZONE_NAME = 200
+_MAX_ATTRIBUTES = 20
+_COUNT_SECONDS = ("TzInfo", "FixedTimezone", "tzoffset")
 _FIXED = re.compile(r"Etc/GMT([+-])(\d{1,2})")
 _AT_GREENWICH = re.compile(r"(Etc/)?(UTC|UCT|GMT|GMT[+-]?0|Zulu|Universal|Greenwich)")
 _WITHOUT_SUMMER = {"EST": -5, "MST": -7, "HST": -10}
@@ -36,12 +39,13 @@ def offset_of(zone: Placeholder, moment: datetime | None, *, in_utc: bool = Fals
         return timedelta()
     if root == "pytz" and kind == "_p" and len(args) == 4:  # noqa: PLR2004 - name, offset, of summer, abbreviation
         return timedelta(seconds=args[1])  # type: ignore[arg-type] # or it raises
-    if "FixedOffset" in kind or kind in ("FixedTimezone", "tzoffset"):
-        return _fixed(zone, "minutes" if "FixedOffset" in kind else "seconds")
     if kind == "tzlocal":
         state = _of_state(zone)
         standard = state.get("_std_offset") if state.get("_hasdst") is False else None
         return standard if isinstance(standard, timedelta) else None
+    fixed = _fixed(zone)
+    if fixed is not None:
+        return fixed
     if moment is not None:
         second = (moment - EPOCH) // timedelta(seconds=1)
         with suppress(LookupError):  # before its history begins
@@ -52,17 +56,24 @@ def offset_of(zone: Placeholder, moment: datetime | None, *, in_utc: bool = Fals
 
 
 def _of_state(thing: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands where one of theirs should
-    return thing.state if type(thing) is Placeholder and type(thing.state) is dict else {}
+    match thing.state if type(thing) is Placeholder else None:
+        case dict(state) | (_, dict(state)):  # or in slots
+            return state
+    return {}
 
 
-def _fixed(zone: Placeholder, unit: str) -> timedelta | None:
-    state, args = _of_state(zone), zone.args or ()
-    for value in (*map(state.get, ("_offset", "_utcoffset", "_FixedOffset__offset")), *args[:2]):
-        if isinstance(value, timedelta):
-            return value
-        if type(value) is int:
-            return timedelta(**{unit: value})
-    return None
+def _fixed(zone: Placeholder) -> timedelta | None:
+    """Return the offset of a zone that has only one."""
+    (root, kind), state, args = zone.known_as, _of_state(zone), (zone.args or ())[:_MAX_ATTRIBUTES]
+    held = (*islice(state.values(), _MAX_ATTRIBUTES), *args)
+    differences = {value for value in held if type(value) is timedelta}
+    if len(differences) == 1:  # that of summer would be another
+        return differences.pop()
+    if "FixedOffset" not in kind and kind not in _COUNT_SECONDS:
+        return None
+    unit = "seconds" if kind in _COUNT_SECONDS or root == "ciso8601" else "minutes"
+    number = next((value for value in (state.get("_offset"), *args[:2]) if type(value) is int), None)
+    return None if number is None else timedelta(**{unit: number})
 
 
 def _told_by(name: str | None) -> timedelta | None:

@@ -191,12 +191,22 @@ zone("bson UTC", lambda: m("bson.tz_util").utc)
 zone("bson fixed", lambda: m("bson.tz_util").FixedOffset(90, "X"))
 zone("django fixed", lambda: m("django.utils.timezone").get_fixed_timezone(90))
 zone("django UTC", lambda: m("django.utils.timezone").utc)
+for text in ("2024-02-29T12:34:56+02:00", "2024-02-29T12:34:56-00:30", "2024-02-29T12:34:56Z"):
+    case("zone ciso8601 " + text, lambda text=text: m("ciso8601").parse_datetime(text))
+    case("zone aniso8601 " + text, lambda text=text: m("aniso8601").parse_datetime(text))
+    case("zone pydantic " + text, lambda text=text: parsed("datetime", text))
+    case("zone of a time of pydantic " + text, lambda text=text: parsed("time", text[11:]))
 case(
     "zone of a time",
     lambda: datetime.time(1, 2, 3, tzinfo=m("zoneinfo").ZoneInfo("Europe/Paris")),
     json="01:02:03",
 )
 case("zone of a time fixed", lambda: datetime.time(1, 2, 3, tzinfo=m("pytz").FixedOffset(90)))
+
+
+def parsed(kind, value):
+    """Return what pydantic reads as a value of this *kind*."""
+    return m("pydantic").TypeAdapter(getattr(datetime, kind)).validate_python(value)
 
 
 def pendulum(*args, **how):

@@ -177,6 +177,32 @@ def test_datetimes_are_iso_8601_in_json() -> None:
     ]
 
 
+HOUR = datetime.timedelta(hours=1)
+ZONES = [
+    pytest.param(made("pydantic_core._pydantic_core.TzInfo", 3600), "+01:00", id="pydantic"),
+    pytest.param(made("ciso8601.FixedOffset", 3600), "+01:00", id="ciso8601"),
+    pytest.param(made("psycopg2.tz.FixedOffsetTimezone", 60, None), "+01:00", id="minutes"),
+    pytest.param(
+        made("aniso8601.UTCOffset", state={"_name": "x", "_utcdelta": HOUR}), "+01:00", id="aniso8601"
+    ),
+    pytest.param(made("a.Berlin", state=(None, {"shift": HOUR})), "+01:00", id="in a slot"),
+    pytest.param(made("a.Berlin", HOUR, "x", state={"again": HOUR}), "+01:00", id="in its arguments"),
+    pytest.param(
+        made("a.Berlin", state={"a": HOUR, "b": 2 * HOUR}), " Berlin(a=1:00:00, b=2:00:00)", id="of two"
+    ),
+    pytest.param(made("a.Berlin"), " Berlin()", id="of nothing"),
+]
+
+
+@pytest.mark.parametrize(("zone", "shown"), ZONES)
+def test_a_zone_is_its_offset_or_stands_behind_the_time(zone: Placeholder, shown: str) -> None:
+    for moment in (datetime.datetime(2024, 2, 29, 12), datetime.time(12)):  # noqa: DTZ001 - as they are sent
+        value = made(f"datetime.{type(moment).__name__}", moment, zone)
+        iso = moment.isoformat()
+        assert f"{moment if shown[0] == '+' else iso}{shown}" == brief(value)
+        assert f"{iso}{shown}" == jsonable(value)
+
+
 def test_a_conversion_to_a_number_takes_what_stands_for_one() -> None:
     form = Format("text", "%(x)05.1f|%(y)03d", "%H", utc=True, newlines="keep")
     number = made("numpy._core.multiarray.scalar", dtype("f8"), b"\0\0\0\0\0\0\xe0?")
@@ -238,6 +264,7 @@ known = st.sampled_from(
             "pytz._p",
             "pytz.UTC",
             "bson.FixedOffset",
+            "ciso8601.FixedOffset",
             "dateutil.tzoffset",
             "dateutil.tzlocal",
             "dateutil.tzfile",
