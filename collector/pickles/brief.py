@@ -213,7 +213,7 @@ def _object_in_json(value: Placeholder, budget: list[int], depth: int) -> object
         text = brief(value)  # neither an array nor an object
         budget[1] -= _BRIEF_WEIGHT * len(text)
         return text
-    if found.fields:
+    if found.fields is not None:
         return _object(found.fields, budget, depth)
     if isinstance(found.values, dict):
         return _object(found.values, budget, depth)

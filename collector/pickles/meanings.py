@@ -7,6 +7,7 @@ into its contents only as far as a scalar may be wrapped in others.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -29,6 +30,11 @@ _MAX_WRAPPINGS = 4
 _MAX_NAME = 200
 _MAX_ARGUMENTS = 256
 _MAX_FIELDS = 1000
+# Names that have Dict or Set for a word: an Asset is no set.
+_OF_A_DICT, _OF_A_SET = (
+    re.compile(rf".*(?:{kind}|(?:\b|_|(?i:frozen|ordered|sorted|default|multi)){kind.lower()})")
+    for kind in ("Dict", "Set")
+)
 _MASKED_IN_CAPITALS = ("SECRET", "PASSWORD", "TOKEN")
 _MASKED = ("Secret", "SecretValue", "SecretStr", "SecretBytes", "Password", "Token")
 
@@ -68,13 +74,15 @@ def fields_of(value: object) -> dict[Any, object] | None:
             pass
         case (dict(first), dict(slots)) if len(first) + len(slots) <= _MAX_FIELDS:
             fields = {**first, **slots}
+        case {"__dict__": dict(declared), "__pydantic_extra__": dict(others)}:
+            fields = {**declared, **others} if len(declared) + len(others) <= _MAX_FIELDS else declared
         case {"__dict__": dict(fields)}:  # pydantic has more beside it
             pass
         case dict(fields):
             pass
         case _:
             return None
-    known = 0 < len(fields) <= _MAX_FIELDS and all(isinstance(key, str) for key in fields)
+    known = state and len(fields) <= _MAX_FIELDS and all(isinstance(key, str) for key in fields)
     return fields if known else None
 
 
@@ -109,16 +117,16 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: C901, PLR
     if value.base or (name[:1].isupper() and not state):
         if type(only) in _SCALARS:
             return only
-        if value.name.lower().endswith("dict") and type(only) is dict:
+        if type(only) is dict and _OF_A_DICT.fullmatch(name):
             return only
-        if value.name.lower().endswith("set") and type(only) is list and only:
+        if type(only) is list and only and _OF_A_SET.fullmatch(name):
             return Shape("{", only, "}")
         if type(only) is list and not state:  # such as a set's, or a frozenset's
             return Shape(f"{name}([", only, "])")
         if type(only) is dict and not state:  # such as a Counter's
             return Shape(f"{name}({{", only, "})")
     fields = fields_of(value)
-    if fields:
+    if fields is not None:
         return Shape(f"{name}(", args, ")", fields)
     if value.base and len(args) > 1 and not state:
         return Shape(f"{name}(", args, ")")

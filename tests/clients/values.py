@@ -498,6 +498,15 @@ try:
         "Model", x=(int, 1), key=(pydantic.SecretStr, pydantic.SecretStr("hunter2"))
     )
     Model.__module__ = "__main__"
+
+    class Open(pydantic.BaseModel):
+        class Config:
+            extra = "allow"
+
+    Wider = pydantic.create_model("Wider", __base__=Open, x=(int, 1))
+    Wider.__module__ = "__main__"
+    case("a pydantic model of extras", lambda: Open(a=1), "Open(a=1)", {"a": 1})
+    case("a pydantic model with extras", lambda: Wider(z=2), "Wider(x=1, z=2)", {"x": 1, "z": 2})
     case("a pydantic model", Model, "Model(x=1, key=**********)", {"x": 1, "key": "**********"})
 except ImportError:
     pass

@@ -59,6 +59,24 @@ CLASS = Placeholder("a", "B")
         pytest.param(
             made("a.P", state=({"a": 0}, {"x": 1})), "P(a=0, x=1)", {"a": 0, "x": 1}, id="both of them"
         ),
+        pytest.param(
+            made("a.P", state={"__dict__": {"x": 1}, "__pydantic_extra__": {"z": 2}}),
+            "P(x=1, z=2)",
+            {"x": 1, "z": 2},
+            id="extras of pydantic",
+        ),
+        pytest.param(
+            made("a.P", state={"__dict__": {}, "__pydantic_extra__": {"a": 1}}),
+            "P(a=1)",
+            {"a": 1},
+            id="extras of pydantic alone",
+        ),
+        pytest.param(
+            made("a.P", state={"__dict__": {}, "__pydantic_extra__": None}),
+            "P()",
+            {},
+            id="pydantic without any",
+        ),
         pytest.param(made("a.P", state={1: 2}), "P() {1: 2}", "P() {1: 2}", id="keys that are no text"),
         pytest.param(made("a.P", state=[1]), "P() [1]", "P() [1]", id="another state"),
         pytest.param(made("a.P", state={}), "P() {}", "P() {}", id="no attributes"),
@@ -71,6 +89,9 @@ CLASS = Placeholder("a", "B")
         pytest.param(made("a.CTR", {"a": 1}), "CTR({'a': 1})", {"a": 1}, id="a Counter's subclass"),
         pytest.param(made("a.CTR", {}), "CTR({})", {}, id="a Counter's subclass without anything"),
         pytest.param(made("a.IdSet", ["x"]), "{'x'}", ["x"], id="a set by its name"),
+        pytest.param(made("a.frozenset", [1], base="object"), "{1}", [1], id="a set in small letters"),
+        pytest.param(made("a.Asset", [1]), "Asset([1])", [1], id="a set by no word of its name"),
+        pytest.param(made("a.Verdict", {"a": 1}), "Verdict({'a': 1})", {"a": 1}, id="nor a dict"),
         pytest.param(made("a.Ids", ["x", 1]), "Ids(['x', 1])", ["x", 1], id="a set's subclass"),
         pytest.param(made("a.Ids", []), "Ids([])", [], id="a set's subclass without anything"),
         pytest.param(
