@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from types import NoneType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collector.pickles.budgets import MAX_INTEGER_BITS
 from collector.pickles.meanings import meaning
@@ -162,7 +162,7 @@ def jsonable(value: object) -> object:
     return jsonable_values({"": value})[""]
 
 
-def jsonable_values(values: Mapping[object, object]) -> dict[str, object]:
+def jsonable_values(values: Mapping[Any, object]) -> dict[str, object]:
     """Return *values* by the texts of their keys, each as JSON can hold it; they have one budget together."""
     budget = [_MAX_JSON_NODES, _MAX_JSON_CHARACTERS]
     found: dict[str, object] = {}
@@ -175,7 +175,7 @@ def jsonable_values(values: Mapping[object, object]) -> dict[str, object]:
                 shown = brief(value) if budget[1] > 0 else "..."
                 budget[1] -= _BRIEF_WEIGHT * len(shown)
         found[key_in_json(key)] = shown
-    return found
+    return found if len(found) == len(values) else jsonable_values(_apart(values))
 
 
 class _TooMuchError(Exception):
@@ -220,8 +220,23 @@ def _object_in_json(value: Placeholder, budget: list[int], depth: int) -> object
     return [_jsonable(item, budget, depth - 1) for item in found.values]
 
 
-def _object(fields: Mapping[object, object] | Mapping[str, object], budget: list[int], depth: int) -> object:
-    return {key_in_json(key): _jsonable(item, budget, depth - 1) for key, item in fields.items()}
+def _object(fields: Mapping[Any, object], budget: list[int], depth: int) -> object:
+    made = {key_in_json(key): _jsonable(item, budget, depth - 1) for key, item in fields.items()}
+    if len(made) < len(fields):
+        return _object(_apart(fields), budget, depth)
+    budget[1] -= sum(map(len, made))
+    return made
+
+
+def _apart(fields: Mapping[Any, object]) -> dict[str, object]:
+    """Return *fields* by texts of which no two are one, or a value would be lost: one comes in quotes."""
+    found: dict[str, object] = {}
+    for key, value in fields.items():
+        text = key_in_json(key)
+        while text in found:
+            text = repr(text)
+        found[text] = value
+    return found
 
 
 def key_in_json(key: object) -> str:

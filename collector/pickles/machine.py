@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH
 from collector.pickles.errors import OverBudgetError, RecordError
@@ -45,7 +45,10 @@ from collector.pickles.opcodes import (
     u64,
 )
 from collector.pickles.placeholder import Placeholder
-from collector.pickles.rebuild import KEY_TYPES, as_key, is_key, rebuild
+from collector.pickles.rebuild import KEY_TYPES, as_keys, is_key, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MAX_PROTOCOL = 5
 _MAX_PARTS = 4
@@ -223,10 +226,10 @@ class Machine:
         held = self.filled(dict)
         if len(items) % 2:
             raise RecordError("a key without a value")
-        keys = items[::2]
+        keys: Iterable[object] = items[::2]
         if not KEY_TYPES.issuperset(map(type, keys)):
             try:
-                keys = [as_key(key, self.spend) for key in keys]
+                keys = as_keys(keys, held, self.spend)
             except OverBudgetError:
                 _put(held, items)
                 raise

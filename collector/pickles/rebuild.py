@@ -21,7 +21,7 @@ from collector.pickles.moments import packed_date, packed_datetime, packed_time
 from collector.pickles.placeholder import Placeholder, Text, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterable
 
     Spend = Callable[[int], None]
     """Charges so many containers to the reader's budget, or raises because it is used up."""
@@ -60,6 +60,22 @@ def as_key(value: object, spend: Spend) -> object:
     key = found if is_key(found) else Text(brief(found))
     spend(1 + len(str(key)) // _KEY_CHARACTERS_PER_CONTAINER)
     return key
+
+
+def as_keys(keys: Iterable[object], held: Container[object], spend: Spend) -> Iterable[object]:
+    """Return what may be keys in place of *keys*, in a dict that has those of *held*.
+
+    An enum member and what it stands for are two keys in the client: the second one has quotes here.
+    """
+    found: dict[object, None] = {}
+    for each in keys:
+        key = as_key(each, spend)
+        while key in found or key in held:
+            text = repr(key)
+            spend(1 + len(text) // _KEY_CHARACTERS_PER_CONTAINER)
+            key = Text(text)
+        found[key] = None
+    return found
 
 
 def rebuild(called: Placeholder, args: tuple[object, ...], spend: Spend) -> object:
@@ -102,7 +118,8 @@ def _rebuilt(name: str, args: tuple[object, ...], spend: Spend) -> object:  # no
         case "collections.OrderedDict", (list(pairs),):  # of Python 2
             spend(len(pairs))
             if all(type(pair) in {list, tuple} for pair in pairs):
-                return {as_key(key, spend): value for key, value in pairs}
+                keys = as_keys([key for key, _ in pairs], (), spend)
+                return dict(zip(keys, [value for _, value in pairs], strict=True))
         case "copyreg._reconstructor", (Placeholder(args=None) as cls, Placeholder(name="object"), None):
             return Placeholder(cls.module, cls.name, (), "object")
         case "copyreg._reconstructor", (Placeholder(args=None) as cls, Placeholder(args=None) as base, value):

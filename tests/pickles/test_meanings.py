@@ -468,6 +468,19 @@ def test_extras_share_the_budget_of_a_line() -> None:
     assert json.loads(line)["extra"]["last"] == 5
 
 
+def test_of_keys_with_one_text_none_loses_its_value() -> None:
+    fields = {1: "a", "1": "b", Text("'1'"): "c", None: "d", "None": "e"}
+    found = {"1": "a", "'1'": "b", "\"'1'\"": "c", "None": "d", "'None'": "e"}
+    form = Format("json", "", "", utc=True, newlines="keep")
+    line = renderer(form)(checked({"msg": "m", **{key: [fields] for key in fields}}), "")
+    assert jsonable(fields) == found
+    assert json.loads(line)["extra"] == {key: [found] for key in found}
+
+
+def test_keys_are_part_of_what_a_line_may_hold() -> None:
+    assert len(json.dumps(jsonable(many({"k" * 1_000_000: 1})))) < 32 * 1024 * 1024
+
+
 def test_a_text_has_no_quotes_and_json_of_its_own() -> None:
     value = Text("2024 Paris", "2024[Paris]")
     assert (brief([value]), jsonable([value])) == ("[2024 Paris]", ["2024[Paris]"])

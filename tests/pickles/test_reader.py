@@ -808,6 +808,21 @@ def test_of_duplicate_keys_the_last_wins() -> None:
     assert read(b"}(" + text("k") + b"K\1" + text("k") + b"K\2u.").value == {"k": 2}
 
 
+def test_an_object_and_what_it_stands_for_are_two_keys() -> None:
+    member = call("a.Color", text("k"))
+    number = call("a.Level", b"K\1")
+    for code in (b"}(%sK\7%sK\10u.", b"(%sK\7%sK\10d.", b"}%sK\7s%sK\10s."):
+        assert {"k": 7, "'k'": 8} == read(code % (text("k"), member)).value
+        assert {"k": 7, "'k'": 8} == read(code % (member, member)).value
+        assert {1: 7, "1": 8} == read(code % (b"K\1", number)).value
+
+
+def test_many_large_keys_of_one_text_use_up_the_budget() -> None:
+    large = text("k" * 1_000_000)
+    _, over, *_ = read(b"}(" + large + b"q\0N]N" + b"h\0N" * 10_000 + b"u.")
+    assert over == f"more than {MAX_CONTAINERS} containers"
+
+
 # --- plain ---
 
 
