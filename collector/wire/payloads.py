@@ -14,7 +14,7 @@ from collector.pickles.meanings import fields_of
 from collector.pickles.reader import read
 from collector.wire.framing import begins_as_pickle, is_text
 from collector.wire.json_payload import begins_as_object, read_object
-from collector.wire.records import NoRecordError
+from collector.wire.records import NEEDED, NoRecordError
 
 _LOOKED_AT = 1024
 _FORMS = {
@@ -24,7 +24,10 @@ _FORMS = {
     "xz": re.compile(rb"\xfd7zXZ\0"),
     "Zstandard": re.compile(rb"\x28\xb5\x2f\xfd"),
     "msgpack": re.compile(
-        rb"(?:[\x81-\x9f]|[\xdc\xde]..|[\xdd\xdf]....)[\xa0-\xbf\xd9\x81-\x8f\xde]", re.DOTALL
+        # A map of more than 15, or an array or a smaller map that begins with text or a map. No UTF-8 does.
+        rb"\xde[\0-\x7f]|\xdf\0"
+        rb"|(?:[\x81-\x9f]|\xdc[\0-\x7f].|\xdd[\0-\x7f]...)[\xa0-\xbf\xd9\x81-\x8f\xde]",
+        re.DOTALL,
     ),
 }
 
@@ -35,7 +38,10 @@ def read_fields(payload: bytes, encoding: str = "utf-8") -> tuple[dict[Any, obje
     Those of a pickled LogRecord, or of an object like it, are in its state. Raises RecordError.
     """
     if begins_as_object(payload):
-        return read_object(payload), ""
+        fields = read_object(payload)
+        if NEEDED.isdisjoint(fields):
+            raise NoRecordError(fields, "JSON: ")
+        return fields, ""
     try:
         value, over, *_ = read(payload, encoding)
     except RecordError as fault:
@@ -43,10 +49,10 @@ def read_fields(payload: bytes, encoding: str = "utf-8") -> tuple[dict[Any, obje
         if looks:
             raise RecordError(f"{fault}; looks like {looks}") from None
         raise
-    fields = value if isinstance(value, dict) else fields_of(value)
-    if fields is None:
+    attributes = value if isinstance(value, dict) else fields_of(value)
+    if attributes is None:
         raise NoRecordError(value)
-    return fields, over
+    return attributes, over
 
 
 def looks_like(payload: bytes) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from collector import levels
 from collector.pickles.brief import brief
 from collector.pickles.errors import RecordError
 from collector.pickles.meanings import scalar_of
@@ -31,6 +32,8 @@ TIMES = frozenset({"created", "msecs", "relativeCreated"})
 # `message` and `asctime` are left behind by formatters that ran in the client before the SocketHandler did.
 STANDARD = HEAD | SITE | TAIL | TIMES | {"msg", "message", "asctime"}
 """Attributes that logging itself puts into a record; any other key is an extra."""
+NEEDED = frozenset({"name", "msg", "message"})
+"""What has none of these attributes is no record."""
 
 END_OF_TIME = 253_402_214_400.0
 """9999-12-31: strftime can print a day more, which time zones east of Greenwich need."""
@@ -53,8 +56,9 @@ class NoRecordError(RecordError):
 
     reason = "not the fields of a LogRecord"
 
-    def __init__(self, value: object) -> None:
-        super().__init__(f"{self.reason} but {brief(value)[:200]}")
+    def __init__(self, value: object, form: str = "") -> None:
+        """Take what the payload holds; *form* is that of a payload that is no pickle."""
+        super().__init__(f"{self.reason} but {form}{brief(value)[:200]}")
 
 
 class Fragment:
@@ -120,7 +124,7 @@ NO_EXTRA: Mapping[object, object] = {}
 
 def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be felt
     """Return the record that has the attributes *fields*. Raises NoRecordError if no record could."""
-    if not ("msg" in fields or "name" in fields or "message" in fields):
+    if NEEDED.isdisjoint(fields):
         raise NoRecordError(fields)
     name = fields.get("name")
     created, msecs = fields.get("created"), fields.get("msecs")
@@ -143,7 +147,7 @@ def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be
     if type(name) is not str:
         name = "root" if name is None else brief(name)
     message = fields.get("msg")
-    if type(message) is not str or fields.get("args") is not None:
+    if type(message) is not str or not message or fields.get("args") is not None:
         message = _message(fields)
     head = Fragment({"name": name})
     return head, Fragment(site), Fragment(tail), message, created, msecs, relative, extra  # type: ignore[return-value]
@@ -152,8 +156,10 @@ def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be
 def _message(fields: Mapping[Any, object]) -> str:
     """Return the text of a record whose client did not merge the message into one, as stock clients do."""
     message, args = fields.get("msg"), fields.get("args")
-    if message is None:
-        message, args = fields.get("message", ""), None
+    if message is None or message == "":
+        left = fields.get("message")
+        if left is not None or message is None:
+            message, args = "" if left is None else left, None
     text = brief(message)
     if args is None or args in ((), [], {}):
         return text
@@ -167,6 +173,8 @@ def _fit(key: str, value: object) -> object:
         value = scalar_of(value)
     if key in _BELOW and (not value or (isinstance(value, str) and value.isspace())):
         return None  # what picologging and loguru send with a record that has none
+    if key in _INTEGERS and type(value) is float and value.is_integer():
+        return int(value)  # JSON of other languages has one kind of number
     if value is None or (type(value) is str if key in _TEXTS else type(value) is int or key not in _INTEGERS):
         return value
     return brief(value)
@@ -175,8 +183,11 @@ def _fit(key: str, value: object) -> object:
 def _complete(site: dict[str, object]) -> None:
     """Add what a client left out of a call site and has sent in another form."""
     number = site.get("levelno")
-    if site.get("levelname") is None and type(number) is int:
+    name = site.get("levelname")
+    if name is None and type(number) is int:
         site["levelname"] = logging.getLevelName(number)
+    if number is None and type(name) is str:
+        site["levelno"] = levels.known(name)
     if site.get("exc_text") is None and isinstance(site.get("exc_info"), str):
         site["exc_text"] = _fit("exc_text", site["exc_info"])
 

@@ -132,6 +132,11 @@ def test_a_pickle_of_something_else_is_no_record(value: object) -> None:
         read_fields(pickle.dumps(value, 1))
 
 
+def test_an_object_of_json_that_is_no_record_is_said_to_be_json() -> None:
+    with pytest.raises(RecordError, match=r"not the fields of a LogRecord but JSON: \{'level': 'INFO'\}"):
+        read_fields(b'{"level": "INFO"}')
+
+
 PICKLE = pickle.dumps(RECORD, 1)
 OTHERS = {
     "gzip": gzip.compress(PICKLE),
@@ -145,6 +150,10 @@ CASES: list[Any] = [
     *(pytest.param(what, data, id=what) for what, data in OTHERS.items()),
     *(pytest.param("zlib", zlib.compress(PICKLE, level), id=f"zlib {level}") for level in (1, 6, 9)),
     pytest.param("msgpack", b"\xde\x00\x14\xa4name\xa3app", id="a larger map of msgpack"),
+    pytest.param("msgpack", b"\xde\x00\x10\x01\xa1a", id="one whose keys are no text"),
+    pytest.param("msgpack", b"\xdf\x00\x01\x00\x00\xda\x01\x00", id="the largest map of msgpack"),
+    pytest.param("text", "\u0783\u07c0".encode(), id="text that begins as a map of msgpack could"),
+    pytest.param("text", "\u0710\u0722\u072b".encode(), id="text that begins as an array of msgpack could"),
     pytest.param("msgpack", b"\x92\xa1a\xa1b", id="an array of msgpack"),
     pytest.param("text", b"connection refused", id="text that begins as a pickle could"),
     pytest.param("text", b"<14>1 2026-11-26T00:00:00Z h app - - - syslog", id="syslog"),

@@ -125,9 +125,10 @@ def test_any_time_until_the_year_10000_is_taken(created: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("levelno", "expected"), [(20, 20), (-5, -5), (10**30, 10**30), (20.5, None), (True, None)]
+    ("levelno", "expected"),
+    [(20, 20), (-5, -5), (10**30, 10**30), (40.0, 40), (20.5, None), (math.inf, None), (True, None)],
 )
-def test_a_level_that_is_no_integer_is_none(levelno: object, expected: object) -> None:
+def test_a_level_is_an_integer_or_none(levelno: object, expected: object) -> None:
     assert expected == level_of(checked({"msg": "m", "levelno": levelno}))
 
 
@@ -207,6 +208,14 @@ def test_a_level_without_a_name_has_the_one_of_logging(levelno: object, name: st
         assert name == fields_of(read_one(reader, payload)).get("levelname")
 
 
+@pytest.mark.parametrize(("name", "levelno"), [("ERROR", 40), ("warn", 30), ("NOTICE", None), (5, None)])
+def test_a_well_known_level_without_a_number_has_its_own(name: object, levelno: int | None) -> None:
+    assert levelno == level_of(checked({"msg": "m", "levelname": name}))
+    payload = make_payload(levelno=None, levelname=name)
+    reader = RecordReader()
+    assert [levelno] * 3 == [level_of(read_one(reader, payload)) for _ in range(3)]
+
+
 @pytest.mark.parametrize(
     ("created", "msecs"), [(1.25, 250.0), (1_700_000_000.123456, 123.456), (5, 0.0), (0.9999999, 999.999)]
 )
@@ -223,7 +232,9 @@ def test_a_time_without_milliseconds_has_its_own(created: float, msecs: float) -
         ({"message": "hello", "args": (1,)}, "hello"),
         ({"msg": None, "message": "hello"}, "hello"),
         ({"name": "app"}, ""),
-        ({"msg": "", "message": "other"}, ""),
+        ({"name": "app", "message": None}, ""),
+        ({"msg": "", "message": "other"}, "other"),
+        ({"msg": "", "message": None, "args": (1,)}, " (1,)"),
     ],
     ids=repr,
 )
