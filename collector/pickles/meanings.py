@@ -16,9 +16,7 @@ from typing import Any
 
 from collector.pickles.moments import of_class
 from collector.pickles.placeholder import Placeholder, Shape, Text, shown_name
-from collector.pickles.well_known import CONSTANTS, KNOWN
-
-MASK = Text("**********")
+from collector.pickles.well_known import CONSTANTS, MASK, known
 
 _SCALARS = frozenset(
     (
@@ -35,6 +33,7 @@ _OF_A_DICT, _OF_A_SET = (
     re.compile(rf".*(?:{kind}|(?:\b|_|(?i:frozen|ordered|sorted|default|multi)){kind.lower()})")
     for kind in ("Dict", "Set")
 )
+_BRACKETS: dict[type, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")"), dict: ("{", "}")}
 _MASKED_IN_CAPITALS = ("SECRET", "PASSWORD", "TOKEN")
 _MASKED = ("Secret", "SecretValue", "SecretStr", "SecretBytes", "Password", "Token")
 
@@ -48,13 +47,13 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
     args = value.args[:_MAX_ARGUMENTS]
     if len(args) == 1:  # of several, those inside could be many times as many
         args = (scalar_of(args[0], wrappings),)
+    read = known(value)
     # Raised where what is known of a class does not fit this object.
     with suppress(ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
-        read = KNOWN.get(value.known_as)
         made = read(value, args) if read else of_class(value.known_as[1], args)
         if made is not None:
             return made
-    return value if value.known_as in KNOWN else _by_its_form(value, args[0] if len(args) == 1 else value)
+    return value if read else _by_its_form(value, args[0] if len(args) == 1 else value)
 
 
 def scalar_of(value: object, wrappings: int = _MAX_WRAPPINGS) -> object:
@@ -121,10 +120,10 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: C901, PLR
             return only
         if type(only) is list and only and _OF_A_SET.fullmatch(name):
             return Shape("{", only, "}")
-        if type(only) is list and not state:  # such as a set's, or a frozenset's
-            return Shape(f"{name}([", only, "])")
-        if type(only) is dict and not state:  # such as a Counter's
-            return Shape(f"{name}({{", only, "})")
+        if type(only) in _BRACKETS and not state:  # such as a set's, an enum member's or a Counter's
+            opening, closing = _BRACKETS[type(only)]
+            comma = "," if isinstance(only, tuple) and len(only) == 1 else ""
+            return Shape(f"{name}({opening}", only, f"{comma}{closing})")  # type: ignore[arg-type] # one of these
     fields = fields_of(value)
     if fields is not None:
         return Shape(f"{name}(", args, ")", fields)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ntpath
 import posixpath
+from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from types import NoneType
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 
     Args = tuple[Any, ...]
 
+MASK = Text("**********")
+
 _MAX_TEXT = 200  # of an address
 _MAX_PATH = 4096  # PATH_MAX of Linux
 _MAX_UUID = 2**128
 _MAX_PAIRS = 1000
+_MAX_STRUCT = 100
 _MAX_URL = 10_000  # characters behind the question mark
+_CREDENTIALS = ("authorization", "proxy-authorization")
 
 
 def _set(value: Placeholder, args: Args) -> Shape:
@@ -77,11 +83,52 @@ def _pairs(_: Placeholder, args: Args) -> object:
     return pairs
 
 
+def _case_insensitive(value: Placeholder, _: Args) -> dict[str, object]:
+    """Return what requests keeps as keys and values, by their keys in small letters."""
+    match value.state:
+        case {"_store": dict(store)} if len(store) <= _MAX_PAIRS:
+            found = {key: each for key, each in store.values() if isinstance(key, str)}
+            if len(found) == len(store):
+                return found
+    raise TypeError
+
+
+def _headers(value: Placeholder, _: Args) -> object:
+    """Return headers of httpx, which masks credentials; all of them are masked where they are odd."""
+    match value.state:
+        case {"_list": list(lines)} if len(lines) <= _MAX_PAIRS:
+            with suppress(LookupError, TypeError, ValueError):
+                pairs = [(_decoded(line[-2]), _decoded(line[-1])) for line in lines]
+                pairs = [(name, "[secure]" if name.lower() in _CREDENTIALS else text) for name, text in pairs]
+                if len(found := dict(pairs)) == len(pairs):
+                    return Shape("Headers({", found, "})")
+                return Shape("Headers([", pairs, "])")
+    return MASK
+
+
+def _decoded(data: object) -> str:
+    if not isinstance(data, bytes):
+        raise TypeError
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
 def _data(value: Placeholder, _: Args) -> object:
     match value.state:
         case {"data": list() | str() as data}:
             return data
     raise TypeError
+
+
+def _struct_sequence(value: Placeholder, args: Args) -> Shape:
+    """Return a tuple of the system's, of numbers and texts; the names of its fields are in no pickle."""
+    if len(args) == 2 and isinstance(args[0], tuple) and isinstance(args[1], dict):  # noqa: PLR2004 - as they are pickled
+        args = args[0]
+    if len(args) > _MAX_STRUCT or not all(isinstance(each, (int, float, str)) for each in args):
+        raise TypeError
+    return Shape(f"{value.name}(", args, ")")
 
 
 def _range(value: Placeholder, args: Args) -> Text:
@@ -195,7 +242,7 @@ def _url(value: Placeholder, args: Args) -> Text:
             return _joined(
                 scheme, netloc if port is None else f"{netloc}:{port}", path, query or "", fragment or ""
             )
-        case ({"_url": str(url)}, _) | ({"_url": Placeholder(args=(str(url),))}, _) | (None, (str(url),)):
+        case ({"_url": str(url)}, _) | ({"_url": Placeholder(args=(str(url),))}, _) | (_, (str(url),)):
             return Text(url)
     raise TypeError
 
@@ -223,7 +270,7 @@ def _database_url(_: Placeholder, args: Args) -> Text:
                 asked = "&".join(f"{quote_plus(name)}={quote_plus(each)}" for name, each in sorted(pairs))
                 at = "" if port is None else f":{port}"
                 return Text(f"{driver}://{who}{where}{at}{what}{asked and '?'}{asked}")
-    return Text("**********")
+    return MASK
 
 
 def _as_tuple(value: object) -> Args:
@@ -238,6 +285,15 @@ def _tuple_of(value: object) -> Args:
     if not isinstance(value, tuple):
         raise TypeError
     return value
+
+
+def _arrow(value: Placeholder, _: Args) -> object:
+    match value.state:
+        case {"_datetime": datetime() as moment}:
+            return moment
+        case {"_datetime": Placeholder(args=tuple(args))}:
+            return moments.of_class("datetime", args)
+    raise TypeError
 
 
 def _joined(*parts: object) -> Text:
@@ -267,6 +323,20 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("multidict", "istr"): lambda _, args: args[0],
     ("multidict", "MultiDict"): _pairs,
     ("multidict", "CIMultiDict"): _pairs,
+    ("immutabledict", "immutabledict"): _dict,
+    ("sortedcontainers", "SortedDict"): _dict,
+    ("bidict", "_from_other"): _dict,
+    ("requests", "CaseInsensitiveDict"): _case_insensitive,
+    ("httpx", "Headers"): _headers,
+    ("time", "struct_time"): _struct_sequence,
+    ("os", "stat_result"): _struct_sequence,
+    ("os", "statvfs_result"): _struct_sequence,
+    ("os", "terminal_size"): _struct_sequence,
+    ("posix", "times_result"): _struct_sequence,
+    ("posix", "uname_result"): _struct_sequence,
+    ("platform", "uname_result"): _struct_sequence,
+    ("pwd", "struct_passwd"): _struct_sequence,
+    ("resource", "struct_rusage"): _struct_sequence,
     ("fractions", "Fraction"): _fraction,
     ("ipaddress", "IPv4Address"): _ip,
     ("ipaddress", "IPv6Address"): _ip,
@@ -287,13 +357,6 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("httpx", "URL"): _url,
     ("starlette", "URL"): _url,
     ("sqlalchemy", "URL"): _database_url,
-    **{
-        ("pydantic", name): _url
-        for name in ("AnyUrl", "AnyHttpUrl", "HttpUrl", "FileUrl", "WebsocketUrl", "FtpUrl")
-    },
-    **{
-        ("pydantic", f"{name}Dsn"): _url for name in ("Postgres", "Redis", "MongoD", "Kafka", "MySQL", "Amqp")
-    },
     ("zoneinfo", "_unpickle"): lambda _, args: _name(args),
     ("backports", "_unpickle"): lambda _, args: _name(args),
     ("pytz", "_p"): lambda _, args: _name(args),
@@ -307,8 +370,19 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("pandas", "Timedelta"): lambda _, args: moments.time_difference(args),
     ("pandas", "_nat_unpickle"): lambda *_: Text("NaT"),
     ("pandas", "__nat_unpickle"): lambda *_: Text("NaT"),
+    ("arrow", "Arrow"): _arrow,
     ("pendulum", "Duration"): lambda _, args: moments.in_words(args),
 }
+
+
+def known(value: Placeholder) -> Callable[[Placeholder, Args], object] | None:
+    """Return the function for the class of an object, None if it is not well known."""
+    root, name = value.known_as
+    if root in ("pydantic", "pydantic_core") and name.endswith(("Url", "Dsn")):
+        return _url
+    return KNOWN.get((root, name))
+
+
 CONSTANTS: dict[tuple[str, str], object] = {
     ("builtins", "Ellipsis"): Text("Ellipsis"),
     ("builtins", "NotImplemented"): Text("NotImplemented"),

@@ -225,6 +225,13 @@ case(
     lambda: m("pendulum").datetime(*MOMENT, tz="Europe/Paris"),
     lambda: NAMED[0] if m("pendulum").__version__ >= "3" else pendulum(*MOMENT, tz="Europe/Paris"),
 )
+case("arrow", lambda: m("arrow").get("2024-02-29T12:34:56+02:00"), "2024-02-29 12:34:56+02:00")
+case(
+    "arrow in Paris",
+    lambda: m("arrow").get(NAIVE, "Europe/Paris"),
+    None,
+    "2024-02-29T12:34:56.789012[Europe/Paris]",
+)
 case("pendulum date", lambda: m("pendulum").date(2024, 2, 29), "2024-02-29", "2024-02-29")
 case("pendulum time", lambda: m("pendulum").time(1, 2, 3), "01:02:03", "01:02:03")
 for how in ({"days": 3}, {"days": 8, "hours": 1}, {"seconds": 90}, {"hours": -26}, {}):
@@ -272,7 +279,16 @@ for url in ("https://u:p@example.org:8/a?b=1#c", "https://example.org", "http://
     case("yarl " + url, lambda url=url: m("yarl").URL(url))
     case("httpx " + url, lambda url=url: m("httpx").URL(url))
     case("starlette " + url, lambda url=url: m("starlette.datastructures").URL(url))
-case("pydantic URL", lambda: m("pydantic").TypeAdapter(m("pydantic").HttpUrl).validate_python("http://a/b"))
+
+
+def pydantic_url(kind, url):
+    pydantic = m("pydantic")
+    return pydantic.create_model("Site", url=(getattr(pydantic, kind), ...))(url=url).url
+
+
+case("pydantic URL", lambda: pydantic_url("HttpUrl", "http://a.example.org/b"))
+case("pydantic URL of PostgreSQL", lambda: pydantic_url("PostgresDsn", "postgresql://u:p@a.example.org/b"))
+case("pydantic URL of MongoDB", lambda: pydantic_url("MongoDsn", "mongodb://u:p@a.example.org:1/b"))
 case("Markup", lambda: m("markupsafe").Markup("<b>x</b>"), json="<b>x</b>")
 case("Django SafeText", lambda: m("django.utils.safestring").mark_safe("<b>x</b>"), json="<b>x</b>")
 case("istr", lambda: m("multidict").istr("Host"), json="Host")
@@ -308,6 +324,16 @@ case(
     text=None,
 )
 case("CIMultiDict", lambda: m("multidict").CIMultiDict(A=1), "{'A': 1}", {"A": 1})
+case("immutabledict", lambda: m("immutabledict").immutabledict(a=1), "{'a': 1}", {"a": 1})
+case("SortedDict", lambda: m("sortedcontainers").SortedDict(a=1), "{'a': 1}", {"a": 1})
+case("bidict", lambda: m("bidict").bidict(a=1), "{'a': 1}", {"a": 1})
+case("CaseInsensitiveDict", lambda: m("requests").structures.CaseInsensitiveDict(A=1), "{'A': 1}", {"A": 1})
+case("headers of httpx", lambda: m("httpx").Headers({"Authorization": "hunter2", "A": "b"}))
+case("struct_time", lambda: m("time").gmtime(0), None, [1970, 1, 1, 0, 0, 0, 3, 1, 0])
+case("stat_result", lambda: m("os").stat_result(range(10)), None, list(range(10)))
+case("uname", lambda: m("os").uname(), None, list(m("os").uname()))
+case("uname of platform", lambda: m("platform").uname(), None)
+case("terminal_size", lambda: m("os").terminal_size((80, 24)), "terminal_size(80, 24)", [80, 24])
 numbers = range if sys.version_info[0] > 2 else m("__builtin__").xrange
 case("range", lambda: numbers(1, 3))
 case("range of steps", lambda: numbers(1, 9, 2), None)
@@ -451,11 +477,13 @@ try:
 
     class Many(enum.Enum):
         A = "a"
+        B = (1, 2)
 
     case("an enum", lambda: Color.RED, "1", 1)
     case("an IntEnum", lambda: Level.HIGH, "50", 50)
     case("a str enum", lambda: Text.A, "a.b", "a.b")
     case("an enum of text", lambda: Many.A, "a", "a")
+    case("an enum of a tuple", lambda: Many.B, "Many((1, 2))", [1, 2])
     case("enums in containers", lambda: {Text.A: [Level.HIGH]}, "{'a.b': [50]}", {"a.b": [50]})
     if hasattr(enum, "IntFlag") and not (3, 11) <= sys.version_info < (3, 11, 5):
 

@@ -49,7 +49,8 @@ CLASS = Placeholder("a", "B")
         pytest.param(made("a.color", 1), "color(1)", "color(1)", id="a function"),
         pytest.param(made("a.color", 1, base="object"), "1", 1, id="a class in small letters"),
         pytest.param(made("a.Color", made("a.Level", made("b.Istr", "x"))), "x", "x", id="wrapped"),
-        pytest.param(made("a.Color", (1, 2)), "Color((1, 2))", "Color((1, 2))", id="an enum of a tuple"),
+        pytest.param(made("a.Color", (1, 2)), "Color((1, 2))", [1, 2], id="an enum of a tuple"),
+        pytest.param(made("a.Color", (1,)), "Color((1,))", [1], id="an enum of a tuple of one"),
         pytest.param(made("a.Pair", (1, 2), base="tuple"), "Pair(1, 2)", [1, 2], id="a tuple"),
         pytest.param(made("a.Pair", 1, 2, base="object"), "Pair(1, 2)", [1, 2], id="a named tuple"),
         pytest.param(made("a.Call", 1, 2), "Call(1, 2)", "Call(1, 2)", id="a call"),
@@ -173,6 +174,27 @@ def test_a_url_of_sqlalchemy_shows_no_password_whatever_it_holds() -> None:
             assert "**********" == brief(value) == jsonable(value)
 
 
+LINES = [(b"Authorization", b"authorization", b"hunter2"), (b"X-A", b"x-a", b"\xe9")]
+
+
+def test_headers_of_httpx_mask_credentials_as_they_do_themselves() -> None:
+    value = made("httpx.Headers", state={"_list": LINES, "_encoding": None})
+    assert "Headers({'authorization': '[secure]', 'x-a': 'é'})" == brief(value)
+    assert {"authorization": "[secure]", "x-a": "é"} == jsonable(value)
+    value.state = {"_list": [*LINES, (b"proxy-authorization", b"hunter2"), (b"x-a", b"")]}
+    pairs = [("authorization", "[secure]"), ("x-a", "é"), ("proxy-authorization", "[secure]"), ("x-a", "")]
+    assert f"Headers({pairs})" == brief(value)
+    assert [*map(list, pairs)] == jsonable(value)
+
+
+@pytest.mark.parametrize(
+    "state", [None, {}, LINES, {"_list": {1: LINES}}, {"_list": [*LINES, (b"hunter2",)]}]
+)
+def test_headers_of_httpx_that_are_odd_are_masked(state: object) -> None:
+    value = made("httpx.Headers", LINES, state=state)
+    assert "**********" == brief(value) == jsonable(value)
+
+
 def test_what_a_frozen_dataclass_with_slots_holds_is_shown_without_names() -> None:
     value = made("a.Point", state=[1, "x"], base="object")
     assert ("Point(1, 'x')", [1, "x"]) == (brief(value), jsonable(value))
@@ -286,6 +308,7 @@ known = st.sampled_from(
             "pytz.UTC",
             "bson.FixedOffset",
             "ciso8601.FixedOffset",
+            "pydantic.MongoDsn",
             "dateutil.tzoffset",
             "dateutil.tzlocal",
             "dateutil.tzfile",
@@ -304,6 +327,9 @@ KEYS = (
     "_std_offset",
     "_tznames",
     "_ObjectId__id",
+    "_list",
+    "_store",
+    "_datetime",
     "_trans_list_utc",
     "_trans_idx",
     "_transitions",

@@ -32,7 +32,8 @@ LIBRARIES = {
     "3.12": (
         *ANYWHERE,
         *("numpy>=2", "pendulum", "django", "pydantic>=2", "starlette", "httpx", "yarl", "multidict"),
-        *("frozendict", "sqlalchemy", "ciso8601", "aniso8601"),
+        *("frozendict", "immutabledict", "sortedcontainers", "bidict", "sqlalchemy", "requests"),
+        *("ciso8601", "aniso8601", "arrow"),
     ),
     "3.9": (*ANYWHERE, "numpy<2", "pandas<3", "pendulum<3", "django<5", "pydantic<2", "frozendict", "yarl"),
     "2.7": (*ANYWHERE, "numpy", "django<2", "ipaddress", "enum34"),
