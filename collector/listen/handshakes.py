@@ -96,7 +96,7 @@ def explain_no_tls(begin: bytes, max_frame_bytes: int) -> tuple[str, str]:
     if not begin or begin.startswith(_TLS_RECORD):
         return "", ""
     misled = "no TLS" if is_of_an_application(begin, max_frame_bytes) else ""
-    return "it sends no TLS; see README, Security", misled
+    return "it sends no TLS; see docs/clients.rst, TLS", misled
 
 
 def _take_header(sock: socket.socket, header: ProxyHeader, *, signature_only: bool = False) -> None:

@@ -245,7 +245,7 @@ def test_an_application_without_tls_is_an_error_with_the_remedy_and_a_scan_a_war
     collector.send(data)
     within(5, lambda: len(went(collector)) == 20 + (level == "ERROR"))
     found, how = went(collector)[-1]
-    assert "no TLS handshake: it sends no TLS; see README, Security" in how
+    assert "no TLS handshake: it sends no TLS; see docs/clients.rst, TLS" in how
     assert level == found
     assert {"TLS handshake": 26} == refused(collector)
 
