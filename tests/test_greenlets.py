@@ -358,7 +358,11 @@ def test_a_viewer_whose_stream_raises_stops_no_other(spoiled: Callable[[str], Sp
     [
         ("collector.daemon.reload:Reloader._reload", signal.SIGHUP, "SIGHUP: changed: nothing"),
         ("collector.daemon.reload:Reloader._prepare", signal.SIGHUP, "SIGHUP: changed: nothing"),
-        ("collector.files.handler_cache:HandlerCache.roll_over", signal.SIGUSR1, "has lines of 0 files"),
+        (
+            "collector.files.handler_cache:HandlerCache.roll_over",
+            signal.SIGUSR1,
+            "those of 0 files that have lines",
+        ),
     ],
     ids=lambda value: str(value).rpartition(":")[2],
 )

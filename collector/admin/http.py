@@ -170,7 +170,7 @@ class AdminPort:
         # Health is no secret, and what checks it may use any name for this machine.
         is_open = has_token or path in _WITHOUT_TOKEN
         if not is_open and not self._is_our_name(environ.get("HTTP_HOST", "")):
-            words = "this is no name of mine; use my IP address or host name, [admin] names, or a token\n"
+            words = "this is not one of my names; use my IP address or host name, [admin] names, or a token\n"
             return _text("421 Misdirected Request", words)
         # Another site's page could not read the answer, but could use up the viewers of the stream.
         if environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site") and path != "/":

@@ -46,7 +46,7 @@ class _Collector:
             for each, value in values.items():
                 family.add_metric([each], value)
             yield family
-        for key, text in (("free", "Free for who is not root"), ("total", "Size")):
+        for key, text in (("free", "Free to users other than root"), ("total", "Size")):
             name = f"collector_volume_{key}_bytes"
             volumes = GaugeMetricFamily(name, f"{text}, by volume", labels=["directory"])
             for volume in now["volumes"]:
@@ -60,7 +60,7 @@ def _gauges(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
         ("uptime_seconds", "Since the worker started", now["uptime_seconds"]),
         ("healthy", "0 while a file cannot be written or reading has stopped", now["healthy"]),
         ("draining", "1 from the signal to stop on", now["draining"]),
-        ("viewers", "Those who watch the stream", now["viewers"]),
+        ("viewers", "Viewers of the live stream", now["viewers"]),
         ("clients", "Connections", now["clients"]["now"]),
         ("reserve_bytes", "Memory for what is not yet on disk, partial frames too", reserve["bytes"]),
         ("reserve_limit_bytes", "max_buffered_bytes", reserve["limit_bytes"]),
@@ -102,11 +102,11 @@ def _labelled(
         (
             "deleted_backups",
             "by",
-            "Backups deleted, by what they were too many or too old for",
+            "Backups deleted, by the setting that asked for it",
             now["files"]["deleted_backups_by"],
         ),
         ("write_errors", "errno", "Tries to write that failed", now["write_errors"]),
-        ("faults", "where", "Faults of the collector's own; what raised was started again", now["faults"]),
+        ("faults", "where", "Faults in the collector itself; what failed was started again", now["faults"]),
         ("level_records", "level", "Records by level", now["levels"]),
         ("logger_records", "logger", "Records by logger: the top 100, and the others together", loggers),
     ]

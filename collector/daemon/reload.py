@@ -164,4 +164,4 @@ def _warn(config: Config) -> None:
 
 def roll_over(handlers: HandlerCache) -> None:
     """Make a backup of every log file that has lines, as SIGUSR1 asks for."""
-    log.info("SIGUSR1: rolling over what has lines of %s", counted(handlers.roll_over(), "file"))
+    log.info("SIGUSR1: rolling over those of %s that have lines", counted(handlers.roll_over(), "file"))

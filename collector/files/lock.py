@@ -91,7 +91,7 @@ def _open(directory: str, how: int = 0) -> int:
         ) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(f"the lock {path!r} is no regular file; move it away")
+        raise OSError(f"the lock {path!r} is not a regular file; move it away")
     return fd
 
 

@@ -209,12 +209,12 @@ def take_over(fd: int) -> socket.socket:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         if error.errno == errno.ENOTSOCK:
-            raise OSError(f"descriptor {fd} is no socket; {_REMEDY}") from error
+            raise OSError(f"descriptor {fd} is not a socket; {_REMEDY}") from error
         raise
     if sock.family not in _FAMILIES:
-        fault = f"is of a family, {int(sock.family)}, that no client of a collector has"
+        fault = f"is of address family {int(sock.family)}, which no client uses"
     elif sock.type != socket.SOCK_STREAM:
-        fault = "is no stream"
+        fault = "is not a stream socket"
     elif not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         fault = "does not listen: with Accept=yes it is a connection"
     else:

@@ -163,14 +163,14 @@ def _read(key: str, path: str, faults: list[str]) -> bytes:
         # Anything but a file, a FIFO say, is not waited for.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                faults.append(_fault(key, path, "is no regular file"))
+                faults.append(_fault(key, path, "not a regular file"))
                 return b""
             data = file.read(_MAX_FILE_BYTES)
     except OSError as error:
         faults.append(_fault(key, path, error.strerror))
         return b""
     if not data:
-        faults.append(_fault(key, path, "is empty"))
+        faults.append(_fault(key, path, "the file is empty"))
     return data
 
 
@@ -179,7 +179,7 @@ def _certificates(key: str, path: str, faults: list[str]) -> list[Certificate]:
     data = _read(key, path, faults)
     texts = _PEM.findall(data)
     if data and not texts:
-        faults.append(_fault(key, path, "has no certificate in PEM form, -----BEGIN CERTIFICATE-----"))
+        faults.append(_fault(key, path, "no certificate in PEM form (-----BEGIN CERTIFICATE-----)"))
     if not texts:
         return []
     try:
@@ -196,11 +196,9 @@ def _has_private_key(path: str, faults: list[str]) -> bool:
     data = _read("private_key", path, faults)
     why = ""
     if b"ENCRYPTED" in data:
-        why = (
-            "it has a password, and nobody is there to be asked; take it out: openssl pkey -in FILE -out FILE"
-        )
+        why = "it has a password, and nobody can be asked for it; remove it: openssl pkey -in FILE -out FILE"
     elif not _KEY.search(data):
-        why = "has no private key in PEM form, -----BEGIN PRIVATE KEY-----"
+        why = "no private key in PEM form (-----BEGIN PRIVATE KEY-----)"
     if data and why:
         faults.append(_fault("private_key", path, why))
     return bool(data) and not why

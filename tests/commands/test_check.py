@@ -310,11 +310,11 @@ DAMAGED = {
     [
         *((key, *damaged) for key, damaged in DAMAGED.items()),
         *((key, "/", "Is a directory") for key in DAMAGED),
-        *((key, "empty", "is empty") for key in DAMAGED),
+        *((key, "empty", "the file is empty") for key in DAMAGED),
         *((key, "der", "in PEM form") for key in DAMAGED),
         ("private_key", "other.key", 'it is not the key of "'),
-        ("private_key", "server.pem", "has no private key in PEM form"),
-        ("certificate", "server.key", "has no certificate in PEM form"),
+        ("private_key", "server.pem", "no private key in PEM form"),
+        ("certificate", "server.key", "no certificate in PEM form"),
         ("private_key", "encrypted.key", "it has a password"),
         ("private_key", "encrypted8.key", "it has a password"),
     ],
@@ -349,7 +349,7 @@ def test_a_pem_file_that_is_none_is_named_and_not_waited_for(check: Check, tmp_p
     (tmp_path / "a.key").mkdir()
     result = check('[listen]\nport = 0\n[listen.tls]\ncertificate = "a.pem"\nprivate_key = "a.key"\n')
     assert 2 == result.returncode
-    assert 'certificate = "a.pem" cannot be loaded: is no regular file' in result.stderr
+    assert 'certificate = "a.pem" cannot be loaded: not a regular file' in result.stderr
     assert 'private_key = "a.key" cannot be loaded: ' in result.stderr
 
 

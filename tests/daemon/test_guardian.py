@@ -240,13 +240,13 @@ def unconnected(*kind: int) -> int:
 PASSED: dict[str, tuple[Callable[[], int], str]] = {
     "a connection": (connection, "does not listen: with Accept=yes"),
     "a closed socket": (unconnected, "does not listen: with Accept=yes"),
-    "datagrams": (partial(unconnected, socket.AF_INET, socket.SOCK_DGRAM), "is no stream"),
-    "packets": (partial(unconnected, socket.AF_UNIX, socket.SOCK_SEQPACKET), "is no stream"),
-    "netlink": (partial(unconnected, socket.AF_NETLINK, socket.SOCK_RAW), "is of a family, 16,"),
-    "vsock": (partial(unconnected, socket.AF_VSOCK, socket.SOCK_STREAM), "is of a family, 40,"),
-    "a pipe": (pipe, "is no socket"),
-    "a device": (partial(os.open, os.devnull, os.O_RDONLY), "is no socket"),
-    "a directory": (partial(os.open, "/", os.O_RDONLY), "is no socket"),
+    "datagrams": (partial(unconnected, socket.AF_INET, socket.SOCK_DGRAM), "is not a stream socket"),
+    "packets": (partial(unconnected, socket.AF_UNIX, socket.SOCK_SEQPACKET), "is not a stream socket"),
+    "netlink": (partial(unconnected, socket.AF_NETLINK, socket.SOCK_RAW), "is of address family 16,"),
+    "vsock": (partial(unconnected, socket.AF_VSOCK, socket.SOCK_STREAM), "is of address family 40,"),
+    "a pipe": (pipe, "is not a socket"),
+    "a device": (partial(os.open, os.devnull, os.O_RDONLY), "is not a socket"),
+    "a directory": (partial(os.open, "/", os.O_RDONLY), "is not a socket"),
 }
 
 
