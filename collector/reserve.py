@@ -75,7 +75,7 @@ class Room:
 
 
 class Reserve(Room):
-    """The whole of it."""
+    """The whole reserve."""
 
     def __init__(self, max_buffered_bytes: int, *, waits: bool = True) -> None:
         super().__init__(max_buffered_bytes, Stopwatch(), waits=waits)
@@ -107,7 +107,7 @@ class Share(Room):
 
     @property
     def full(self) -> bool:
-        """Whether it has taken all of these."""
+        """Whether its allowance is used up."""
         return self.held >= self.allowance
 
     def take(self, size: int) -> None:

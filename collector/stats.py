@@ -72,10 +72,10 @@ class Stats:
         self.write_errors_total: Counter[str] = Counter()
         """By name of errno, one for each try."""
         self.faults_total: Counter[str] = Counter()
-        """What greenlets of ours raised and nobody expected, by where."""
+        """Unexpected exceptions in our greenlets, by where they were raised."""
         self.rollovers_total = 0
         self.deleted_backups_total = Counter({"backup_count": 0, "retention": 0})
-        """By the setting for which they were too many or too old."""
+        """By the setting that had them deleted."""
         self.deleted_bytes_total = 0
         self._count_up: Callable[[], None] = lambda: None
         self._loggers: Counter[str] = Counter()

@@ -71,7 +71,7 @@ class Reloader:
         self._stats = stats
         self._reading = False
         self._again = False
-        stats.faults_total["reload"] += 0  # from zero on, as those of what keeps running
+        stats.faults_total["reload"] += 0  # exists from the start, like those of keep_running()
         _warn(config)
 
     def reload(self) -> None:
@@ -96,7 +96,7 @@ class Reloader:
         if isinstance(prepared, list):
             log.error("SIGHUP: the running configuration stays; faults in the new one: %d", len(prepared))
             for fault in prepared:
-                # Each is of a kind of its own, as none may be left out.
+                # Each fault is a kind of its own, so the limit leaves none out.
                 log.error("SIGHUP: %s", fault, extra={"of": fault})
             return
         config, tls, renders = prepared

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of drain_seconds. Clients held up by a disk that stands still leave some to close the files on the others.
+# The part of drain_seconds that reading clients may take. If a stalled disk holds them up, the rest is left
+# for closing the files on other disks.
 _SHARE_OF_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
 # A disk that stands still is no reason to keep clients waiting.

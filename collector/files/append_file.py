@@ -91,7 +91,7 @@ class Outcome:
     to_sync: tuple[int, ...] = ()
     """Descriptors that are still to be synced and closed: they are the caller's now."""
     frames_gone: int = 0
-    """How many older frames of the quarantine had to go."""
+    """How many older frames were deleted from the quarantine."""
 
 
 class AppendFile(ABC):

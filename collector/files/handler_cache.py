@@ -48,7 +48,7 @@ class _LogHandler(Handler):
 
 
 class HandlerCache:
-    """Handlers by the path of their file, first those whose files have had nothing new for longest.
+    """Handlers by the path of their file, the longest idle first.
 
     No method that looks a file up switches greenlets, so two that ask for one file get one handler.
     """
@@ -125,7 +125,7 @@ class HandlerCache:
         return handler
 
     def submit(self) -> list[Room]:
-        """Have what has come since the last time written; return the parts of the reserve that it is in."""
+        """Have what has arrived since the last call written; return the parts of the reserve that hold it."""
         rooms: list[Room] = []
         for writer in self._writers.values():
             if writer.arrivals:

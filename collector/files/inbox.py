@@ -46,8 +46,8 @@ class Inbox(list[Any]):
         """When the oldest record was received, or earlier, by the monotonic clock, if there is one."""
         self._size_of = kind.__sizeof__  # of memory, which is more than the characters
         self._measured = 0
-        # A file may always have lines waiting, and nobody notes when each one came. What is known: there were
-        # so many records at that time, and those behind them are younger.
+        # Lines may always be waiting, and nobody notes when each arrived. What is known: at `_marked_at`
+        # there were `_marked` records, and any behind them are younger.
         self._marked, self._marked_at = 0, 0.0
 
     # No two inboxes are equal, whatever they hold.

@@ -90,7 +90,7 @@ class Writer:
         keep_running("chores", self._chores.run, stats)
 
     def receive(self, handler_of: Callable[[Inbox], Handler]) -> None:
-        """Have written what has come to `arrivals`, which is emptied."""
+        """Queue what has arrived for writing, and empty `arrivals`."""
         now = time.monotonic()
         size = 0
         for inbox in dict.fromkeys(self.arrivals):
