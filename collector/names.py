@@ -19,7 +19,7 @@ BACKUP = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8})
 """What follows the name of a log file in that of its backup: a label, a number from 1 on, `.gz`."""
 QUARANTINE, OLDER_QUARANTINE = ".quarantine", ".quarantine.1"
 MAX_NAME_BYTES = 180
-"""Of what stands for `{logger}`. NAME_MAX is 255 bytes: a suffix, a label, a number and `.gz` follow."""
+"""The most bytes that stand for `{logger}`. NAME_MAX is 255: a suffix, a label, a number and `.gz` follow."""
 
 _KEPT_NAME_BYTES = 160
 _DIGEST_DIGITS = 16

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from typing import Any
 
-# Of CPU, for up to a thousand texts: a machine that is busy is not the pattern's fault.
+# Seconds of CPU for up to a thousand texts: a machine that is busy is not the pattern's fault.
 LIMIT_SECONDS = 0.5
 _MAX_MEMORY_BYTES = 512 * 1024 * 1024
 _NICE = 10

@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 MAX_VIEWERS = 16
 _MAX_QUEUE_BYTES = 1024 * 1024
 _MAX_QUEUE_RECORDS = 1000
-# Of the time. Sending, and collecting the garbage, takes as much again.
+# The share of the time that publishing may take; sending and garbage collection take as much again.
 _SHARE = 1 / 50
 # How far a burst may exceed the share: some ten thousand records that come at once.
 _BURST_SECONDS = 0.05
 # How often a viewer gets what has come meanwhile: waking it for each record would cost more than that.
 _TICK_SECONDS = 0.1
 _KEEP_ALIVE_SECONDS = 15.0
-# Of a message, a regular expression sees no more than this: nobody reads longer lines.
+# A regular expression sees no more of a message than this: nobody reads longer lines.
 _MAX_SEARCHED_CHARACTERS = 64 * 1024
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS = 1.0
 # The most loggers and clients in an answer: if there are more, a name that is new may have counted before.
 _MOST = {"loggers": 100, "clients": 1000}
-# Of each table, where there is no terminal to fill.
+# Lines of each table where there is no terminal to fill.
 _PLAIN_LINES = 11
 _PLAIN_COLUMNS = 100
 _SMALLEST = 4

@@ -27,7 +27,8 @@ _OF_THE_VOLUME = (
 )
 # All files of the process fail with these.
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
-# Of what the volume may take: how much may wait for one file that failed by itself, and for all such files.
+# The parts of what the volume may take that may wait for one file that failed by itself, and for all such
+# files.
 _SHARE_OF_ONE_FILE = 1 / 8
 _SHARE_OF_ALL_FILES = 1 / 2
 

@@ -9,6 +9,7 @@ MAX_CONTAINERS = 100_000
 MAX_DEPTH = 100
 """Marks open at once: what is under construction. Nothing bounds the depth of a finished value."""
 MAX_DIGITS = 640
-"""Of an integer; a longer one becomes text. Conversion takes quadratic time, and Python may refuse it."""
+"""The most digits of an integer; a longer one becomes text. Conversion takes quadratic time, and Python may
+refuse it."""
 MAX_INTEGER_BITS = 2126
-"""Every integer of so many bits can be printed: MAX_DIGITS is the least that PYTHONINTMAXSTRDIGITS may be."""
+"""Every integer of this many bits can be printed: MAX_DIGITS is the least PYTHONINTMAXSTRDIGITS can be."""

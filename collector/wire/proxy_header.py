@@ -14,8 +14,9 @@ import re
 from struct import Struct
 
 MAX_TEXT_BYTES = 107
-"""Of version 1, the line's end included. Version 2 has up to 16 + 65,535 bytes, of which 52 are held: what
-follows the addresses is passed over, since a proxy may tell more of its client than who it is."""
+"""The longest header of version 1, its line's end included. Version 2 has up to 16 + 65,535 bytes, of which
+52 are held: what follows the addresses is passed over, since a proxy may tell more of its client than who it
+is."""
 SIGNATURE_BYTES = 12
 
 _SIGNATURES = {1: b"PROXY ", 2: b"\r\n\r\n\0\r\nQUIT\n"}
