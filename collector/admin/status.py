@@ -96,7 +96,7 @@ class Status:
         now = time.monotonic()
         fault = self.fault()
         handlers = self._handlers.all()
-        # Looked at once: at midnight thousands wait, and to look at each takes time from who writes them.
+        # Read once: at midnight thousands of files wait, and each look takes time from writing them.
         waits = [(records, handler) for handler in handlers if (records := handler.records)]
         failing = [(records, handler) for records, handler in waits if handler.error]
         levels = stats.levels()  # brings the fragments up to date too

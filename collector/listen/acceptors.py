@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 # After this many, everything else has its turn: those just accepted, and all that is read and written.
 _MAX_AT_ONCE = 100
-# When no descriptor is left, say, somebody has to go first.
+# When no descriptor is left, for example, a client has to leave first.
 _PAUSE_SECONDS = 0.1
-# Faults that pass as clients go.
+# Errors that pass once clients leave.
 _PASSES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 

@@ -357,7 +357,7 @@ class Client:
         level = logging.ERROR if self._misled else logging.WARNING if odd else logging.INFO
         went = "client %s disconnected after %s, %s%s"
         why = f": {how}" if how else ""
-        # One reason, whatever the numbers in it, so that there are only so many.
+        # The reason without its numbers, so that there are few of them.
         kind = {"of": self._misled or _NUMBER.sub("N", how), "by": self.host}
         records, size = counted(self.records, "record"), counted(self.bytes, "byte")
         log.log(level, went, self.peer, records, size, why, extra=kind)

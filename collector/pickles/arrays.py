@@ -62,7 +62,7 @@ class _Kind:
     unit: str
     """Of a datetime64 or timedelta64."""
     count: int
-    """Of such units that make one."""
+    """How many of these units one element counts."""
 
 
 def scalar(args: tuple[object, ...]) -> object:
@@ -148,7 +148,7 @@ def _of_text(kind: _Kind, data: object) -> _Kind:
 
 
 def _fortran(at: int, sizes: list[int]) -> int:
-    """Return where the element stands in the order of columns that has the place *at* in that of rows."""
+    """Return the column-major index of the element whose row-major index is *at*."""
     place, stride, index = 0, 1, []
     for size in reversed(sizes):
         at, one = divmod(at, size)

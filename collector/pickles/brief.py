@@ -153,7 +153,7 @@ class _Writer:
 _MAX_JSON_NODES = 100_000
 _MAX_JSON_CHARACTERS = 16 * 1024 * 1024
 _MAX_JSON_DEPTH = 100
-# A character of the text of an object, which is looked into for it, takes as long as so many of a text.
+# A character of an object's text takes as long to make as this many characters of a string.
 _BRIEF_WEIGHT = 16
 
 

@@ -74,7 +74,8 @@ def read(payload: bytes, encoding: str = "utf-8") -> Reading:  # noqa: C901, PLR
     """
     size = len(payload)
     # The loop ends at `limit`, which every string raises by its length. Only a payload that could exceed the
-    # budget pays for that; for any other, `limit` lies beyond its end by more than all weights usually are.
+    # budget pays for that; for any other, `limit` lies further beyond its end than all weights together
+    # usually reach.
     bound, limit = (size, 2 * MAX_STRUCTURE) if size <= MAX_STRUCTURE else (-1, MAX_STRUCTURE)
     machine = Machine(payload)
     stack, below, memo = machine.stack, machine.below, machine.memo

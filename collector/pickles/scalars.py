@@ -35,7 +35,7 @@ from collector.pickles.opcodes import (
 )
 
 _MAX_INTEGER_BYTES = MAX_INTEGER_BITS // 8
-# Scalars of the rarer kinds and escapes take as long as several bytes of structure, and count as as many.
+# Rarer scalars and escapes take as long as several bytes of structure, so each counts as that many.
 CALL_WEIGHT = 4
 _ESCAPE_WEIGHT = 8
 _MAX_ESCAPES = 64 * 1024

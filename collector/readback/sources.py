@@ -53,7 +53,7 @@ class Source:
 
         It need not be shown records in which *search* finds nothing.
 
-        A *live* file is opened at once, for it may be renamed by the time it is read.
+        A *live* file is opened at once, because it may be renamed before it is read.
         """
         self.found = found
         self.layouts = [layout.near(found.status.st_mtime) for layout in layouts]
@@ -69,7 +69,7 @@ class Source:
         self._floor = b""
         """The time of the last record so far."""
         if live:
-            with suppress(OSError):  # reading it will tell the reason
+            with suppress(OSError):  # reading it will show why
                 self.found = found._replace(status=self.file.pin())
 
     @property

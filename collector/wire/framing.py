@@ -213,7 +213,7 @@ def _looks_like(header: bytes, max_frame_bytes: int) -> str:
     for what, form in _FORMS.items():
         if form.match(header):
             return what
-    # By its high bytes, for of the lengths of other frames one in 256 ends in a zero.
+    # Judged by its two high bytes: one in 256 lengths of real frames ends in a zero byte.
     if header.endswith(b"\0\0") and 0 < int.from_bytes(header, "little") <= max_frame_bytes:
         return "a length in little-endian order"
     return "text" if is_text(header) else ""
