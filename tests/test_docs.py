@@ -81,6 +81,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "sets variables of a shell",
     "pip install --quiet -e": "needs the network; .ci/run installs the same extra from a wheel",
     "pytest": _CI,
+    "coverage": "takes longer than the whole suite, which .ci/run runs without it",
     "ruff": _CI,
     "mypy": _CI,
     ".ci/run": "runs this test",
