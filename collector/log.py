@@ -45,10 +45,10 @@ def set_up(level: int) -> None:
     ours.propagate = False
 
 
-def counted(number: int, noun: str, does: str = "", do: str = "") -> str:
-    """Return a number with its noun, and with the verb that goes with one or with several."""
+def counted(number: int, noun: str, does: str = "", do: str = "", form: str = "") -> str:
+    """Return a number, in its *form*, with its noun and the verb that goes with one or with several."""
     verb = does if number == 1 else do
-    return f"{number} {noun}{'' if number == 1 else 's'}{verb and ' '}{verb}"
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}{verb and ' '}{verb}"
 
 
 def say(text: str) -> None:

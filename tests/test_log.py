@@ -155,6 +155,10 @@ def test_a_number_has_its_noun(number: int, text: str) -> None:
     assert text.rpartition(" ")[0] == counted(number, "record")
 
 
+def test_a_number_may_have_its_thousands_apart() -> None:
+    assert "12,345 records wait" == counted(12345, "record", "waits", "wait", form=",")
+
+
 def test_no_line_counts_one_as_many(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector().start()
     collector.send(make_frame("one"))

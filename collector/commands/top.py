@@ -18,6 +18,7 @@ from collector.admin.client import AdminClient
 from collector.config.load import ConfigError, load
 from collector.escape import escape
 from collector.exits import EXIT_OK, reader_may_leave
+from collector.log import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -155,8 +156,8 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
         free, total = _bytes(volume["free_bytes"]), _bytes(volume["total_bytes"])
         yield f"disk       {free} free of {total}, {volume['directory']}"
     for failing in now["files"]["failing"]:
-        wait = "record waits" if failing["records"] == 1 else "records wait"
-        yield f"FAILING    {failing['records']:,} {wait}: {failing['error']}: {failing['path']}"
+        waits = counted(failing["records"], "record", "waits", "wait", form=",")
+        yield f"FAILING    {waits}: {failing['error']}: {failing['path']}"
 
 
 def _rates(
