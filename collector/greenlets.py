@@ -59,7 +59,7 @@ def tell(where: str, fault: BaseException, stats: Stats, what: str = "it goes on
     stats.faults_total[where] += 1
     # There may be no memory for a traceback, or no thread for the log: that must not be the next fault.
     with suppress(Exception):
-        log.error("%s: a fault in the collector; %s", where, what, exc_info=fault, extra={"of": where})
+        log.error("%s: a fault in the collector; %s", where, what, exc_info=fault, extra={"about": where})
 
 
 def tell_uncaught(stats: Stats) -> None:

@@ -2,9 +2,9 @@
 
 A peer can cause an event a million times a second. So each kind of event gets a number of lines in a stretch
 of time, and the next one after that tells how many were left out. A kind is a format string and, from
-`extra={"of": ...}`, what the event is about: a reason, one of a bounded number. With `extra={"by": ...}`, say
-a client's address, each of these gets lines of its own, within a bound for all of them. Text from the wire
-comes escaped and cut.
+`extra={"about": ...}`, what the event is about: a reason, one of a bounded number. With
+`extra={"cause": ...}`, a client's address for example, each cause gets lines of its own, within a bound for
+all of them. Text from the wire comes escaped and cut.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def set_up(level: int) -> None:
     ours.propagate = False
 
 
-def counted(number: int, noun: str, does: str = "", do: str = "", form: str = "") -> str:
+def counted(number: int, noun: str, singular: str = "", plural: str = "", form: str = "") -> str:
     """Return a number, in its *form*, with its noun and the verb that goes with one or with several."""
-    verb = does if number == 1 else do
+    verb = singular if number == 1 else plural
     return f"{number:{form}} {noun}{'' if number == 1 else 's'}{verb and ' '}{verb}"
 
 
@@ -72,7 +72,7 @@ def _line(level: int, text: str) -> str:
 
 
 def error_each(
-    logger: logging.Logger, several: Iterable[tuple[str, str, tuple[object, ...]]], by: str
+    logger: logging.Logger, several: Iterable[tuple[str, str, tuple[object, ...]]], cause: str
 ) -> None:
     """Log *several* events that one client has caused, however many: text, what it is about, arguments.
 
@@ -80,13 +80,13 @@ def error_each(
     """
     allowed = _LINES_PER_WINDOW[logging.ERROR]
     counts: dict[tuple[str, str], int] = {}
-    for text, of, arguments in several:
-        count = counts[text, of] = counts.get((text, of), 0) + 1
+    for text, about, arguments in several:
+        count = counts[text, about] = counts.get((text, about), 0) + 1
         if count <= allowed:
-            logger.error(text, *arguments, extra={"of": of, "by": by})
-    for (text, of), count in counts.items():
+            logger.error(text, *arguments, extra={"about": about, "cause": cause})
+    for (text, about), count in counts.items():
         if count > allowed:
-            _limit.leave_out((logging.ERROR, text, of), by, count - allowed)
+            _limit.leave_out((logging.ERROR, text, about), cause, count - allowed)
 
 
 class _Formatter(logging.Formatter):
@@ -163,31 +163,31 @@ class _Window:
         """How many of those written were not first lines."""
         self._left_out: dict[str, int] = {}
 
-    def take(self, level: int, by: str) -> bool:
+    def take(self, level: int, cause: str) -> bool:
         """Count one more event; tell whether it is to be written."""
         for_all = _LINES_FOR_ALL.get(level, sys.maxsize)
-        written = self._written.get(by, 0)
+        written = self._written.get(cause, 0)
         if written:
             passes = written < _LINES_PER_WINDOW.get(level, sys.maxsize) and self._further < for_all
             self._further += passes
         else:
             passes = len(self._written) < for_all
         if passes:
-            self._written[by] = written + 1
+            self._written[cause] = written + 1
         else:
-            self.leave_out(by, 1)
+            self.leave_out(cause, 1)
         return passes
 
-    def leave_out(self, by: str, number: int) -> None:
-        by = by if by in self._written else _OTHERS
-        self._left_out[by] = self._left_out.get(by, 0) + number
+    def leave_out(self, cause: str, number: int) -> None:
+        cause = cause if cause in self._written else _OTHERS
+        self._left_out[cause] = self._left_out.get(cause, 0) + number
 
     def left_out(self) -> tuple[int, str]:
         """Return how many were left out, and a few words on what has caused most of them."""
         if not self._left_out:
             return 0, ""
-        most, by = max((number, by) for by, number in self._left_out.items())
-        return sum(self._left_out.values()), f", {most} of them by {by}" if by else ""
+        most, cause = max((number, cause) for cause, number in self._left_out.items())
+        return sum(self._left_out.values()), f", {most} of them by {cause}" if cause else ""
 
 
 class Limit(logging.Filter):
@@ -200,7 +200,7 @@ class Limit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether *record* is to be written; may add to its text how many before it were not."""
         now = time.monotonic()
-        kind = (record.levelno, record.msg, getattr(record, "of", ""))
+        kind = (record.levelno, record.msg, getattr(record, "about", ""))
         window = self._windows.get(kind)
         if window is None or now - window.since >= _WINDOW_SECONDS:
             example = record.getMessage()
@@ -209,12 +209,12 @@ class Limit(logging.Filter):
                 text = f"{example} ({count} more like it left out{whose})"
                 record.msg, record.args = text, None
             window = self._windows[kind] = _Window(now, example)
-        return window.take(record.levelno, getattr(record, "by", ""))
+        return window.take(record.levelno, getattr(record, "cause", ""))
 
-    def leave_out(self, kind: _Kind, by: str, number: int) -> None:
-        """Count *number* more events of a *kind*, caused *by* one that has had all its lines."""
+    def leave_out(self, kind: _Kind, cause: str, number: int) -> None:
+        """Count *number* more events of a *kind*, for a *cause* that has had all its lines."""
         if kind in self._windows:  # else events of this level are not logged
-            self._windows[kind].leave_out(by, number)
+            self._windows[kind].leave_out(cause, number)
 
     def left_out(self) -> list[tuple[int, str, tuple[int, str]]]:
         """Return what was left out and not yet told of: its level, an example, how many, and whose."""

@@ -73,25 +73,25 @@ def test_one_kind_does_not_use_up_the_lines_of_another() -> None:
 def test_one_reason_does_not_use_up_the_lines_of_another() -> None:
     limit = Limit()
     for _ in range(100):
-        limit.filter(event(of="plain", by="192.0.2.1"))
-    assert limit.filter(event(of="expired", by="192.0.2.1"))
+        limit.filter(event(about="plain", cause="192.0.2.1"))
+    assert limit.filter(event(about="expired", cause="192.0.2.1"))
 
 
 def test_one_client_does_not_use_up_the_lines_of_another() -> None:
     limit = Limit()
     for _ in range(100):
-        limit.filter(event(of="plain", by="192.0.2.1"))
-    assert 20 == sum(limit.filter(event(of="plain", by="192.0.2.2")) for _ in range(100))
+        limit.filter(event(about="plain", cause="192.0.2.1"))
+    assert 20 == sum(limit.filter(event(about="plain", cause="192.0.2.2")) for _ in range(100))
 
 
 @pytest.mark.parametrize(("level", "allowed"), [(logging.INFO, 2000), (logging.WARNING, 200)])
 def test_a_flood_of_addresses_floods_neither_the_log_nor_the_memory(level: int, allowed: int) -> None:
     limit = Limit()
     for n in range(allowed):
-        assert limit.filter(event(level, by=f"first {n}"))
+        assert limit.filter(event(level, cause=f"first {n}"))
     tracemalloc.start()
     try:
-        assert 0 == sum(limit.filter(event(level, by=f"2001:db8::{n:x}")) for n in range(20_000))
+        assert 0 == sum(limit.filter(event(level, cause=f"2001:db8::{n:x}")) for n in range(20_000))
         assert tracemalloc.get_traced_memory()[0] < 20_000
     finally:
         tracemalloc.stop()
@@ -99,19 +99,19 @@ def test_a_flood_of_addresses_floods_neither_the_log_nor_the_memory(level: int, 
 
 def test_a_hundred_busy_clients_leave_the_others_a_first_line_and_share_the_further_ones() -> None:
     limit = Limit()
-    written = sum(limit.filter(event(by=f"192.0.2.{n}")) for _ in range(100) for n in range(100))
+    written = sum(limit.filter(event(cause=f"192.0.2.{n}")) for _ in range(100) for n in range(100))
     assert 100 + 200 == written
-    assert limit.filter(event(by="198.51.100.1"))
-    assert not limit.filter(event(by="198.51.100.1"))
+    assert limit.filter(event(cause="198.51.100.1"))
+    assert not limit.filter(event(cause="198.51.100.1"))
 
 
 def test_the_next_line_tells_who_caused_most_of_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = Limit()
     for address, events in (("192.0.2.1", 30), ("192.0.2.2", 120), ("192.0.2.3", 5)):
         for _ in range(events):
-            limit.filter(event(by=address))
+            limit.filter(event(cause=address))
     a_minute_later(monkeypatch)
-    later = event(by="192.0.2.3")
+    later = event(cause="192.0.2.3")
     assert limit.filter(later)
     told = "it broke: x (110 more like it left out, 100 of them by 192.0.2.2)"
     assert told == later.getMessage()
@@ -122,9 +122,9 @@ def test_of_a_flood_of_addresses_the_next_line_tells_how_many_were_left_out(
 ) -> None:
     limit = Limit()
     for n in range(5000):
-        limit.filter(event(by=f"2001:db8::{n:x}"))
+        limit.filter(event(cause=f"2001:db8::{n:x}"))
     a_minute_later(monkeypatch)
-    later = event(by="2001:db8::1")
+    later = event(cause="2001:db8::1")
     assert limit.filter(later)
     assert later.getMessage() == "it broke: x (4800 more like it left out, 4800 of them by others)"
 
@@ -136,8 +136,8 @@ from collector import log
 log.set_up(logging.INFO)
 for number in range(30):
     by = f"192.0.2.{number % 2}"
-    logging.getLogger("collector").error("client %s: %d bytes", by, number, extra={"of": "x", "by": by})
-    logging.getLogger("collector").error("the same %s for all", "word", extra={"of": str(number < 25)})
+    logging.getLogger("collector").error("client %s: %d bytes", by, number, extra={"about": "x", "cause": by})
+    logging.getLogger("collector").error("the same %s for all", "word", extra={"about": str(number < 25)})
 log.say_last("the end")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -178,7 +178,7 @@ class AdminPort:
         if self._admin.token and not is_open:
             if given:
                 address = host_port((environ["REMOTE_ADDR"], 0))[0]
-                log.warning("admin: a wrong token from %s", address, extra={"by": address})
+                log.warning("admin: a wrong token from %s", address, extra={"cause": address})
             kind, body = (
                 (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
             )

@@ -97,7 +97,7 @@ class Reloader:
             log.error("SIGHUP: the running configuration stays; faults in the new one: %d", len(prepared))
             for fault in prepared:
                 # Each fault is a kind of its own, so the limit leaves none out.
-                log.error("SIGHUP: %s", fault, extra={"of": fault})
+                log.error("SIGHUP: %s", fault, extra={"about": fault})
             return
         config, tls, renders = prepared
         wanted, changed, postponed = _applicable(self.config, config)
@@ -159,7 +159,7 @@ def _applicable(old_config: Config, config: Config) -> tuple[Config, list[str], 
 
 def _warn(config: Config) -> None:
     for oddity in config.oddities():
-        log.warning("%s", oddity, extra={"of": oddity})
+        log.warning("%s", oddity, extra={"about": oddity})
 
 
 def roll_over(handlers: HandlerCache) -> None:

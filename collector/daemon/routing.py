@@ -187,13 +187,13 @@ class Router:
                 shown.append((record, line))
         self._stats.over_budget_records_total += len(in_part)
         for size, budget in in_part:
-            cause = {"of": budget, "by": host}
+            kind = {"about": budget, "cause": host}
             log.warning(
                 "client %s: record of %s is written in part: %s",
                 peer,
                 counted(size, "byte"),
                 budget,
-                extra=cause,
+                extra=kind,
             )
         if below:
             self._stats.dropped_records_total["level"] += below
@@ -230,7 +230,7 @@ class Router:
             return
         self._stats.dropped_records_total["reserve full"] += records
         what = counted(records, "record")
-        log.error("%s: %s dropped: the reserve is full", inbox.path, what, extra={"by": inbox.path})
+        log.error("%s: %s dropped: the reserve is full", inbox.path, what, extra={"cause": inbox.path})
 
     def _respell(self) -> None:
         """Find every path anew, now that more is known about which names are one file."""
@@ -250,7 +250,7 @@ class Router:
         first = self._handlers.spelled(path)
         if tell and first != path:
             what = "%s is %s: its volume ignores case, and the first spelling names the file"
-            log.warning(what, path, first, extra={"of": first})
+            log.warning(what, path, first, extra={"about": first})
         return first[len(self._directory) + 1 :]
 
     def _make(self, logger: str, host: str) -> Route:

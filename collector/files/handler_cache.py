@@ -152,7 +152,7 @@ class HandlerCache:
         if not handler.dropped:
             what = "%s: %s for this file: until it can be written its further records are dropped"
             waits = counted(handler.held, "byte", "waits", "wait")
-            log.error(what, inbox.path, waits, extra={"of": inbox.path})
+            log.error(what, inbox.path, waits, extra={"about": inbox.path})
         handler.dropped += records
 
     def reconfigure(self, files: Files, quarantine: QuarantineTable) -> int:

@@ -296,11 +296,11 @@ class Writer:
         handler.error, handler.failed_at = f"{error}", now
         # The first failure of each file is logged, however many fail. Of retries, and of errors that files
         # share, the limit leaves most out.
-        of = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
+        about = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
         to_do = remedy(error) if by_itself and not handler.pause else ""
         waits = counted(handler.records, "record", "waits", "wait")
         why = (handler.file.path, waits, error, to_do)
-        log.error("%s: cannot be written, %s: %s%s", *why, extra={"of": of})
+        log.error("%s: cannot be written, %s: %s%s", *why, extra={"about": about})
         handler.pause = min(max(2 * handler.pause, _FIRST_PAUSE_SECONDS), self._last_pause)
         handler.retry_at = now + handler.pause
 

@@ -112,8 +112,8 @@ class Client:
             if is_in(self.host, self._service.listen.proxy_protocol):
                 header = read_proxy_header(self.sock, self._service)
                 if not header:
-                    by = {"by": self.host}
-                    log.info("client %s went away before its PROXY header", self.peer, extra=by)
+                    cause = {"cause": self.host}
+                    log.info("client %s went away before its PROXY header", self.peer, extra=cause)
                     return False
                 self._proxied = True
                 if header.client:  # else it is the proxy itself
@@ -122,7 +122,7 @@ class Client:
                 raise RefusedError(NOT_IN_ALLOW, _NOT_ALLOWED, logging.WARNING)  # noqa: TRY301 - logged below
         except RefusedError as refused:
             self._service.stats.refused_clients_total[refused.reason] += 1
-            kind = {"of": refused.reason, "by": self.host}
+            kind = {"about": refused.reason, "cause": self.host}
             log.log(refused.level, "client %s is refused: %s", self.peer, refused, extra=kind)
             return False
         self._state = State.ADMITTED
@@ -130,7 +130,7 @@ class Client:
 
     def receive(self) -> None:
         """Read an admitted client to its end, which is logged in any case. The caller closes the socket."""
-        log.info("client %s connected", self.peer, extra={"by": self.host})
+        log.info("client %s connected", self.peer, extra={"cause": self.host})
         how = ""
         try:
             self._prepare_socket()
@@ -140,8 +140,8 @@ class Client:
         except FrameError as fault:
             how = f"{fault}{self._blame(fault)}; closing"
         except Exception:  # whatever a client's greenlet trips over, it does not end without a word
-            by = {"by": self.host}
-            log.exception("client %s: a fault in the collector; closing", self.peer, extra=by)
+            cause = {"cause": self.host}
+            log.exception("client %s: a fault in the collector; closing", self.peer, extra=cause)
             self._service.stats.faults_total["client"] += 1
             how = "a fault in the collector"
         finally:
@@ -311,8 +311,8 @@ class Client:
             service.stats.received_records_total += 1
             service.stats.dropped_records_total["too large"] += 1
             limit = service.listen.max_frame_bytes
-            text, by = "client %s: frame of %s dropped: max_frame_bytes = %d", {"by": self.host}
-            log.error(text, self.peer, counted(size, "byte"), limit, extra=by)
+            text, cause = "client %s: frame of %s dropped: max_frame_bytes = %d", {"cause": self.host}
+            log.error(text, self.peer, counted(size, "byte"), limit, extra=cause)
         self._splitter.discarded.clear()
 
     def _acknowledge(self) -> None:
@@ -358,6 +358,6 @@ class Client:
         went = "client %s disconnected after %s, %s%s"
         why = f": {how}" if how else ""
         # The reason without its numbers, so that there are few of them.
-        kind = {"of": self._misled or _NUMBER.sub("N", how), "by": self.host}
+        kind = {"about": self._misled or _NUMBER.sub("N", how), "cause": self.host}
         records, size = counted(self.records, "record"), counted(self.bytes, "byte")
         log.log(level, went, self.peer, records, size, why, extra=kind)
