@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from collector.escape import HARMLESS, NEWLINE
 from collector.format.clock import Clock
 from collector.pickles.brief import jsonable_values
+from collector.wire.records import BELOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,6 @@ _MICROS = 1_000_000
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _HARMLESS_IN_JSON = HARMLESS.replace(b'"', b"\n")
 # Attributes that stand together in a line.
-_EXCEPTION = ("exc_text", "stack_info")
 _ORIGIN = ("process", "processName", "thread", "threadName", "taskName")
 _PLACE = ("pathname", "lineno", "funcName")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
@@ -62,7 +62,7 @@ def json_renderer() -> Callable[[Record, str], str]:
         return logger
 
     def render_site(site: Fragment) -> tuple[str, str, str]:
-        members = [_members(names, site.fields) for names in (("levelname",), _EXCEPTION, _PLACE)]
+        members = [_members(names, site.fields) for names in (("levelname",), BELOW, _PLACE)]
         level, exception, place = members
         made = site.rendered["JSON"] = f'Z"{level}', f'{exception},"{KEY_OF["client"]}":"', place
         return made

@@ -18,7 +18,7 @@ from collector.escape import escape, unbroken
 from collector.format.clock import Clock
 from collector.pickles.brief import brief
 from collector.pickles.meanings import scalar_of
-from collector.wire.records import HEAD, SITE, STANDARD, TAIL, fields_of
+from collector.wire.records import BELOW, HEAD, SITE, STANDARD, TAIL, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def _compile(form: Format) -> tuple[list[list[str | _Conversion]], list[_Convers
             continue
         precision = "" if match["precision"] is None else f".{match['precision']}"
         spec = f"%{match['flags']}{match['width']}{precision}{match['type']}"
-        is_free = name in ("message", "msg", "exc_text", "stack_info")
+        is_free = name in ("message", "msg", *BELOW)
         conversion = _Conversion(name, spec, free_text if is_free else other)
         if name in SITE:
             runs[-1].append(conversion)
@@ -105,7 +105,7 @@ def text_renderer(form: Format) -> Render:  # noqa: C901 - the layout of a line,
             for run in runs
         ]
         # As logging.Formatter has them.
-        below = [str(site.fields[key]) for key in ("exc_text", "stack_info") if site.fields.get(key)]
+        below = [str(site.fields[key]) for key in BELOW if site.fields.get(key)]
         made.append(list(map(free_text, below)) if free_text else below)
         site.rendered[clock] = made
         return made

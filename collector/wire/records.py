@@ -38,16 +38,17 @@ NEEDED = frozenset({"name", "msg", "message"})
 END_OF_TIME = 253_402_214_400.0
 """9999-12-31: strftime can print a day more, which time zones east of Greenwich need."""
 
+BELOW = ("exc_text", "stack_info")
+"""What stands on lines of its own, below the message, in this order."""
 _TEXTS = frozenset(
     (
-        *("levelname", "exc_text", "stack_info", "pathname", "filename", "module", "funcName"),
+        *("levelname", *BELOW, "pathname", "filename", "module", "funcName"),
         *("threadName", "processName", "taskName"),
     )
 )
-_BELOW = frozenset({"exc_text", "stack_info"})
 _INTEGERS = frozenset({"levelno", "lineno", "process", "thread"})
 
-_USUAL = dict.fromkeys(_TEXTS - _BELOW, str) | dict.fromkeys(_INTEGERS, int)
+_USUAL = dict.fromkeys(_TEXTS.difference(BELOW), str) | dict.fromkeys(_INTEGERS, int)
 """The types by which a field is seen to fit without a call: a call for each field would be felt."""
 
 
@@ -171,7 +172,7 @@ def _fit(key: str, value: object) -> object:
     """Return *value* if it is what the field should hold, else its text; None if it says nothing."""
     if type(value) is Placeholder:
         value = scalar_of(value)
-    if key in _BELOW and (not value or (isinstance(value, str) and value.isspace())):
+    if key in BELOW and (not value or (isinstance(value, str) and value.isspace())):
         return None  # what picologging and loguru send with a record that has none
     if key in _INTEGERS and type(value) is float and value.is_integer():
         return int(value)  # JSON of other languages has one kind of number
