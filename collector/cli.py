@@ -131,32 +131,39 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     add("check", "try the configuration and what it needs, and say what would run")
     _add_tail_options(add("tail", "read the log files back, merged by time, and follow them"))
     top = add("top", "show each second what a running collector does")
-    top.add_argument("-n", metavar="COUNT", type=_number, help="end after so many refreshes (default: never)")
+    top.add_argument(
+        "-n", metavar="COUNT", type=_number, help="stop after this many refreshes (default: never)"
+    )
     _add_send_options(add("send", "send a record, through a stock SocketHandler, to where it listens"))
     return parser, commands.choices
 
 
 def _add_tail_options(tail: _Parser) -> None:
-    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until ^C")
+    tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records until ^C")
     tail.add_argument(
         "--level",
         type=_level,
         default=0,
-        help="name or number; records below are left out (default: none)",
+        help="leave out records below this level: a name or a number (default: none)",
     )
-    tail.add_argument("--logger", metavar="NAME", help="of this logger and those below only (default: all)")
     tail.add_argument(
-        "--grep", metavar="RE", type=_pattern, help="records in which this is found only (default: all)"
+        "--logger", metavar="NAME", help="only records of this logger and those below it (default: all)"
+    )
+    tail.add_argument(
+        "--grep",
+        metavar="RE",
+        type=_pattern,
+        help="only records that match this regular expression (default: all)",
     )
     tail.add_argument(
         "--since",
         metavar="10m",
         type=_seconds,
-        help="no older: a number and s, m, h, d or w (default: all)",
+        help="only records this recent: a number and s, m, h, d or w (default: all)",
     )
-    tail.add_argument("--json", action="store_true", help="put out JSON lines, whatever the format")
+    tail.add_argument("--json", action="store_true", help="print JSON lines, whatever the format")
     tail.add_argument(
-        "-n", "--number", metavar="N", type=_number, help="the last N only (default: all; with -f: 10)"
+        "-n", "--number", metavar="N", type=_number, help="only the last N (default: all; with -f: 10)"
     )
 
 

@@ -251,7 +251,7 @@ def without_message(text: str) -> str:
     if any(name in _MESSAGE_FIELDS for name in fields):
         return ""
     near = difflib.get_close_matches("message", fields, 1)
-    return f"did you mean it by %({near[0]})s?" if near else "add it"
+    return f"is %({near[0]})s misspelt?" if near else "add it"
 
 
 def has_time(text: str) -> bool:
@@ -303,11 +303,12 @@ def file_name(value: object) -> object:
     sizes = [len(part.encode()) for part in longest.split("/")]
     like_a_backup = BACKUP.search(name) or (0 < len(end) < len(name) and _BACKUP_END.fullmatch(end))
     is_overflow = name.partition("/")[0] == OVERFLOW_FILE
+    outside = re.search("//|/[.]", f"/{name}/")
     too_long = max(sizes) > _PART_BYTES or sum(sizes) > _PATH_BYTES
     faults = {
         "must have no braces but {logger} and {client}": "{" in longest or "}" in longest,
         "must have no tab": "\t" in name,
-        "must lie below the directory, no part empty or with a dot first": re.search("//|/[.]", f"/{name}/"),
+        "must lie below the directory; no part may be empty or begin with a dot": outside,
         "must end in fixed text; add .log": not end,
         "must not end as backups do, which get deleted; add .log": like_a_backup,
         f"must have at most {_PART_BYTES} bytes a part, {_PATH_BYTES} in all, with full fields": too_long,

@@ -213,8 +213,8 @@ class _Reader:
             directories = [rule.file[: slash.start()] for slash in re.finditer("/", rule.file)]
             for directory in directories:
                 if directory in owners:
-                    wrong = f"lies below the file of {owners[directory][0]}"
-                    self._fault(place, key, rule.file, f"{wrong}, no directory; name another file")
+                    wrong = f"lies below the file of {owners[directory][0]}, which is not a directory"
+                    self._fault(place, key, rule.file, f"{wrong}; name another file")
                 elif rule.name and end and directory.endswith(end):
                     wrong = f"lies below {directory}, which may be the file of a logger"
                     self._fault(place, key, rule.file, f"{wrong}; name another directory")

@@ -942,7 +942,7 @@ def test_a_time_format_that_no_line_has_is_not_odd(config: Load, form: str) -> N
 
 def test_a_misspelt_message_is_named(config: Load) -> None:
     (line,) = config("[format]\ntext = '%(asctime)s %(mesage)s'").oddities()
-    assert line.endswith("; did you mean it by %(mesage)s?")
+    assert line.endswith("; is %(mesage)s misspelt?")
 
 
 @pytest.mark.parametrize(
@@ -1205,13 +1205,13 @@ def test_two_rules_of_one_name_are_refused(faults: Faults) -> None:
         pytest.param(
             "[[logger]]\nname = 'a'\nfile = 'x.txt'\n[[logger]]\nname = 'b'\nfile = 'x.txt/y/b.log'\n",
             '[[logger]] "b" file = "x.txt/y/b.log": lies below the file of [[logger]] "a" file, '
-            "no directory; name another file",
+            "which is not a directory; name another file",
             id="a-file-below-a-file",
         ),
         pytest.param(
             "[files]\nname = 'apps/{logger}.log'\n[[logger]]\nname = 'a'\nfile = 'apps'\n",
-            '[files] name = "apps/{logger}.log": lies below the file of [[logger]] "a" file, no directory; '
-            "name another file",
+            '[files] name = "apps/{logger}.log": lies below the file of [[logger]] "a" file, '
+            "which is not a directory; name another file",
             id="a-file-where-files-need-a-directory",
         ),
         pytest.param(
