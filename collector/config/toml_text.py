@@ -1,4 +1,4 @@
-"""TOML text into tables, by the package toml; what that would take although it is not TOML is refused before.
+"""Turns TOML text into tables with the package toml, after refusing what toml takes although it is not TOML.
 
 toml 0.10.2 reads an array that is never closed as an empty one, which in a list of those who may connect
 would mean everybody; and there is more of that kind. Knows no key and no setting.

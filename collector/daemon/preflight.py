@@ -1,4 +1,4 @@
-"""What collecting needs of the machine and no configuration can promise, tried before it is needed.
+"""Tries beforehand what collecting needs of the machine and no configuration can promise.
 
 All faults are told at once. Binds no configured port, and makes nothing but the directory, and that only on
 request. May block.

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 _MAX_PROTOCOL = 5
 _MAX_PARTS = 4
-"""Of an object that is not finished, on the stack: itself, its state, and a key and a value of that."""
+"""The most parts of an unfinished object on the stack: itself, its state, and a key and a value of that."""
 _NEW = Placeholder("copyreg", "__newobj__")
 
 _OF_PYTHON_2 = frozenset(IMPORT_MAPPING) | {module for module, _ in NAME_MAPPING}

@@ -45,7 +45,7 @@ def meaning(value: Placeholder, wrappings: int = _MAX_WRAPPINGS) -> object:
     if masks_itself(value):
         return MASK
     args = value.args[:_MAX_ARGUMENTS]
-    if len(args) == 1:  # of several, those inside could be many times as many
+    if len(args) == 1:  # with several arguments, each could hold as many again
         args = (scalar_of(args[0], wrappings),)
     read = known(value)
     # Raised where what is known of a class does not fit this object.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     Spend = Callable[[int], None]
-    """Charges so many containers to the reader's budget, or raises because it is used up."""
+    """Charges this many containers to the reader's budget, or raises because it is used up."""
 
 # An integer is its own hash, modulo this prime: of larger ones a sender can choose thousands that collide.
 HASH_MODULUS = 2**61 - 1
@@ -36,7 +36,7 @@ _MAX_DURATION = 10**10
 # Copies are charged as containers, or five bytes could ask for a copy of a megabyte again and again.
 _BYTES_PER_CONTAINER = 256
 _KEY_CHARACTERS_PER_CONTAINER = 4
-# Finding out what an object stands for that is a key takes as long as so many containers.
+# Working out what an object used as a key stands for takes as long as this many containers.
 _CONTAINERS_PER_MEANING = 8
 
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}

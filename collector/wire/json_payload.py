@@ -12,7 +12,7 @@ from collector.pickles.budgets import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, MAX
 from collector.pickles.errors import RecordError
 
 MAX_ESCAPES = 256 * 1024
-"""Of escapes in its strings: while it is parsed each of them is a string of its own."""
+"""The most escapes in its strings: each is a string of its own while it is parsed."""
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _JSON_BEGINS = frozenset((b"{", b" ", b"\t", b"\r", b"\n", b"\xef"))
