@@ -104,7 +104,7 @@ class Preflight:
             from collector.listen import tls  # noqa: PLC0415 - the guardian takes 5 MB less without
 
             try:
-                self.warnings += tls.load(files).troubles()
+                self.warnings += tls.load_tls(files).troubles()
             except tls.TlsError as error:
                 self.faults += [f"collector: {fault}" for fault in error.faults]
 

@@ -18,7 +18,7 @@ from collector.config.load import ConfigError
 from collector.daemon.descriptors import share_descriptors
 from collector.daemon.routing import renderers
 from collector.greenlets import tell
-from collector.listen.tls import TlsError, load
+from collector.listen.tls import TlsError, load_tls
 from collector.log import counted
 from collector.zone import read_zone_again
 
@@ -126,7 +126,7 @@ class Reloader:
         # Returned and not raised: gevent's thread pool also prints what a task raises, as a traceback.
         try:
             config = self._read_again()
-            tls = load(config.listen.tls, SSLContext) if config.listen.tls else None
+            tls = load_tls(config.listen.tls, SSLContext) if config.listen.tls else None
         except (ConfigError, TlsError) as error:
             return error.faults
         except OSError as error:

@@ -21,7 +21,7 @@ from collector.listen.client import Client
 from collector.listen.incomplete import IncompleteFrames
 from collector.listen.service import Deliver, Service
 from collector.listen.sockets import host_port
-from collector.listen.tls import load
+from collector.listen.tls import load_tls
 from collector.log import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Server:
         self._places = Places(max_clients)
         self._listeners = [gevent_socket(fileno=listener.detach()) for listener in listeners]
         self._acceptors: list[gevent.Greenlet] = []
-        tls = load(listen.tls, SSLContext) if listen.tls else None
+        tls = load_tls(listen.tls, SSLContext) if listen.tls else None
         self._service = Service(listen, tls, deliver, reserve, stats)
         self._incomplete: IncompleteFrames[Client] = IncompleteFrames(reserve)
         self._clients: set[Client] = set()

@@ -103,7 +103,7 @@ class TlsError(OSError):
         self.faults = faults
 
 
-def load(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:
+def load_tls(tls: Tls, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ServerTls:
     """Return what the files make. The server passes gevent's *kind* of context, which is not loaded here.
 
     Raises TlsError.

@@ -69,7 +69,7 @@ class Machine:
     Too short a stack raises IndexError, a value that does not fit RecordError; `read` adds the position.
     """
 
-    __slots__ = ("below", "left", "memo", "numbered", "payload", "pos", "stack")
+    __slots__ = ("below", "containers_left", "memo", "numbered", "payload", "pos", "stack")
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
@@ -79,14 +79,14 @@ class Machine:
         self.below: list[list[object]] = []
         """What is below it, a list for each mark."""
         self.memo: dict[int, object] = {}
-        self.left = MAX_CONTAINERS
+        self.containers_left = MAX_CONTAINERS
         self.numbered = False
         """Whether anything depends on how many memo slots there are."""
 
     def spend(self, containers: int) -> None:
         """Charge so many *containers*. Raises OverBudgetError once they are used up."""
-        self.left -= containers
-        if self.left < 0:
+        self.containers_left -= containers
+        if self.containers_left < 0:
             raise OverBudgetError(f"more than {MAX_CONTAINERS} containers")
 
     def step(self, op: int) -> None:  # noqa: C901, PLR0912, PLR0915 - flat: an opcode and what it does

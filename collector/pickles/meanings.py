@@ -65,7 +65,7 @@ def scalar_of(value: object, wrappings: int = _MAX_WRAPPINGS) -> object:
     return value
 
 
-def fields_of(value: object) -> dict[Any, object] | None:
+def attributes_of(value: object) -> dict[Any, object] | None:
     """Return the attributes of an object, if its state tells them by their names."""
     state = value.state if type(value) is Placeholder else None
     match state:

@@ -73,7 +73,7 @@ def zoned(moment: datetime | time, zone: object = None) -> object:
         return moment.replace(tzinfo=zone)
     if not isinstance(zone, Placeholder):
         return None
-    offset, name = offset_of(zone, moment if isinstance(moment, datetime) else None), name_of(zone)
+    offset, name = offset_of(zone, moment if isinstance(moment, datetime) else None), zone_name(zone)
     if offset is not None:
         return moment.replace(tzinfo=timezone(offset), fold=0)
     if not name:
@@ -92,7 +92,7 @@ def timestamp(args: tuple[object, ...]) -> object:
     moment = EPOCH + timedelta(seconds=seconds, microseconds=micros)
     text, name = moment, None
     if isinstance(zone, Placeholder):
-        offset, name = offset_of(zone, moment, in_utc=True), name_of(zone)
+        offset, name = offset_of(zone, moment, in_utc=True), zone_name(zone)
         if offset is not None:
             zone, name = timezone(offset), None
         elif not name:

@@ -52,7 +52,7 @@ def offset_of(zone: Placeholder, moment: datetime | None, *, in_utc: bool = Fals
             offset = _by_transitions(zone, second, moment.fold, in_utc=in_utc)
             if offset is not None:
                 return timedelta(seconds=offset)
-    return _told_by(name_of(zone))
+    return _told_by(zone_name(zone))
 
 
 def _of_state(thing: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands where one of theirs should
@@ -87,7 +87,7 @@ def _told_by(name: str | None) -> timedelta | None:
     return timedelta(hours=_WITHOUT_SUMMER[name]) if name in _WITHOUT_SUMMER else None
 
 
-def name_of(zone: Placeholder) -> str | None:
+def zone_name(zone: Placeholder) -> str | None:
     """Return the name of a zone, such as Europe/Paris, None if it has none."""
     root, kind = zone.known_as
     args = zone.args or ()

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeAlias
 
-from collector.readback.layouts import split
+from collector.readback.layouts import split_records
 
 if TYPE_CHECKING:
     import re
@@ -50,7 +50,7 @@ class Block:
 
     def split(self) -> Records:
         """Return all its records, and the time of each."""
-        return self._in_order(*split(self._data, self._layouts, self._floor))
+        return self._in_order(*split_records(self._data, self._layouts, self._floor))
 
     def find(self, search: re.Pattern[str]) -> Records:
         """Return, of all its records, at least those in which *search* finds something."""

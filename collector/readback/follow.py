@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
-from collector.readback.layouts import split
+from collector.readback.layouts import split_records
 from collector.readback.log_file import open_regular
 from collector.readback.origins import Origins
 from collector.readback.sources import Source
@@ -113,7 +113,7 @@ class Follower:
             return []
         followed.offset += whole
         source = followed.source
-        records, keys = split(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
+        records, keys = split_records(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
         return [(source, record, key) for record, key in zip(records, keys, strict=True)]
 
 

@@ -227,7 +227,7 @@ def layouts_of(config: Config) -> list[Layout]:
     return layouts if any(layout.is_json for layout in layouts) else [*layouts, Layout(Format(style="json"))]
 
 
-def split(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[bytes], list[bytes]]:
+def split_records(data: bytes, layouts: Sequence[Layout], before: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the records in *data*, which is whole lines, and the time of each.
 
     Lines ahead of the first record are one, of the time *before*.

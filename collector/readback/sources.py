@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from collector.files import inventory
 from collector.readback.blocks import Block, Selection, UntimedBlock, last_begin
-from collector.readback.layouts import split
+from collector.readback.layouts import split_records
 from collector.readback.log_file import LogFile
 from collector.readback.origins import Origins
 from collector.readback.times import time_key
@@ -120,7 +120,7 @@ class Source:
             return [record for record, _ in kept], [key for _, key in kept]
         for data, is_all in pieces:
             cut = 0 if is_all else data.find(b"\n") + 1
-            records, keys = split(data[cut:].removesuffix(b"\n"), self.layouts, b"")
+            records, keys = split_records(data[cut:].removesuffix(b"\n"), self.layouts, b"")
             if is_all:
                 break
             # The first one may be the end of a longer record.

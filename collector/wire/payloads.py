@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from collector.pickles.errors import RecordError
-from collector.pickles.meanings import fields_of
+from collector.pickles.meanings import attributes_of
 from collector.pickles.reader import read
 from collector.wire.framing import begins_as_pickle, is_text
 from collector.wire.json_payload import begins_as_object, read_object

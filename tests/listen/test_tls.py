@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector.config.tables import Tls
-from collector.listen.tls import load
+from collector.listen.tls import load_tls
 from tests.support.certificates import openssl, tls_table
 from tests.support.commands import run
 from tests.support.signals import hang_up
@@ -70,7 +70,7 @@ def dates_by_openssl(directory: Path) -> tuple[datetime, datetime]:
 @pytest.mark.parametrize("days", [2, 20_000, 2_000_000], ids=["days", "past 2050", "past 7500"])
 def test_the_dates_are_those_that_openssl_reads(tmp_path: Path, key: tuple[str, ...], days: int) -> None:
     make(tmp_path, key=key, days=days)
-    certificate = load(files(tmp_path)).chain[0]
+    certificate = load_tls(files(tmp_path)).chain[0]
     assert dates_by_openssl(tmp_path) == (certificate.begin, certificate.end)
 
 
@@ -79,7 +79,7 @@ def test_the_dates_of_an_old_certificate_without_a_version_are_read(tmp_path: Pa
     openssl(tmp_path, "req", "-new", "-key", "server.key", "-subj", "/CN=x", "-out", "server.csr")
     sign = ("x509", "-req", "-signkey", "server.key", "-days", "9")
     openssl(tmp_path, *sign, "-in", "server.csr", "-out", "server.pem")
-    certificate = load(files(tmp_path)).chain[0]
+    certificate = load_tls(files(tmp_path)).chain[0]
     assert dates_by_openssl(tmp_path) == (certificate.begin, certificate.end)
 
 
@@ -90,7 +90,7 @@ def test_the_first_certificate_of_a_file_is_the_servers_whatever_else_is_in_it(t
     own, key, issuer = ((tmp_path / name).read_text() for name in ("server.pem", "server.key", "issuer.pem"))
     text = f"{key}\nSubject: CN=localhost\n{own}\nIssuer:\n{issuer}".replace("\n", "\r\n")
     (tmp_path / "server.pem").write_text(text)
-    chain = load(files(tmp_path)).chain
+    chain = load_tls(files(tmp_path)).chain
     assert 2 == len(chain)
     assert expected == (chain[0].begin, chain[0].end)
 
@@ -102,7 +102,7 @@ def test_a_certificate_with_trust_settings_of_openssl_has_dates(tmp_path: Path) 
     )
     (tmp_path / "trusted.pem").rename(tmp_path / "server.pem")
     assert "TRUSTED" in (tmp_path / "server.pem").read_text()
-    assert dates_by_openssl(tmp_path)[1] == load(files(tmp_path)).chain[0].end
+    assert dates_by_openssl(tmp_path)[1] == load_tls(files(tmp_path)).chain[0].end
 
 
 def test_dates_that_no_client_could_read_are_a_fault(tmp_path: Path) -> None:
@@ -112,16 +112,16 @@ def test_dates_that_no_client_could_read_are_a_fault(tmp_path: Path) -> None:
     assert time in der
     (tmp_path / "server.pem").write_text(ssl.DER_cert_to_PEM_cert(der.replace(time, b"someday, soon")))
     with pytest.raises(OSError, match=r"\[listen.tls\] .* cannot be loaded: "):
-        load(files(tmp_path))
+        load_tls(files(tmp_path))
 
 
 def test_the_certificate_is_what_was_loaded_whatever_comes_into_its_place(tmp_path: Path) -> None:
     make(tmp_path, days=3)
     der = ssl.PEM_cert_to_DER_cert((tmp_path / "server.pem").read_text())
-    loaded = load(files(tmp_path))
+    loaded = load_tls(files(tmp_path))
     make(tmp_path, days=30)
     assert der == loaded.chain[0].der
-    renewed = load(files(tmp_path))
+    renewed = load_tls(files(tmp_path))
     assert [] == renewed.changes(renewed)
     assert [] != renewed.changes(loaded)
 
@@ -147,7 +147,7 @@ def test_sighup_names_what_has_changed_in_the_files_and_until_when_it_is_valid(
     assert named in collector.stderr
     make(tmp_path, "client")
     hang_up(collector)
-    end = f"{load(files(tmp_path, 'client.pem')).client_ca[0].end:%Y-%m-%d}"
+    end = f"{load_tls(files(tmp_path, 'client.pem')).client_ca[0].end:%Y-%m-%d}"
     named = f"SIGHUP: changed: [listen.tls] client_ca {tmp_path}/client.pem, valid until {end}; "
     assert named in collector.stderr
     hang_up(collector)
