@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from collector.config import checks, toml_text
-from collector.config.tables import Config, Files, MiB, Rule, header
+from collector.config.tables import RESERVE_PARTS, Config, Files, MiB, Rule, header
 from collector.config.toml_text import UNREAD, shown
 from collector.config.units import without_unit
 
@@ -105,9 +105,9 @@ class _Reader:
         config = _merged(Config(), values)
         listen = config.listen
         frame, reserve = listen.max_frame_bytes, listen.max_buffered_bytes
-        # All partial frames together get a quarter of the reserve.
-        if reserve < 4 * frame and self._sound("[listen]", "max_buffered_bytes", "max_frame_bytes"):
-            rule = f"must be at least four times max_frame_bytes = {frame}; raise it to {4 * frame}"
+        least = RESERVE_PARTS * frame
+        if reserve < least and self._sound("[listen]", "max_buffered_bytes", "max_frame_bytes"):
+            rule = f"must be at least {RESERVE_PARTS} times max_frame_bytes = {frame}; raise it to {least}"
             self._fault("[listen]", "max_buffered_bytes", reserve, rule)
         admin = config.admin
         same = admin and admin.port and (admin.host, admin.port) == (listen.host, listen.port)

@@ -15,6 +15,8 @@ from collector.config.toml_text import shown
 
 MiB = 1024 * 1024
 DAY_SECONDS = 24 * 60 * 60
+RESERVE_PARTS = 4
+"""All incomplete frames together may take one of this many parts of the reserve."""
 
 
 def header(rule: str) -> str:
@@ -43,7 +45,7 @@ class Listen:
     proxy_protocol: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], checks.networks] = ()
     max_clients: Annotated[int, checks.number(1, 1_000_000)] = 10_000
     max_frame_bytes: Annotated[int, checks.number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
-    max_buffered_bytes: Annotated[int, checks.number(4, 2**40)] = 256 * MiB
+    max_buffered_bytes: Annotated[int, checks.number(RESERVE_PARTS, 2**40)] = 256 * MiB
     when_full: Annotated[str, checks.one_of("wait, drop", "wait", "drop")] = "wait"
     frame_timeout_seconds: Annotated[
         float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from collector.config.tables import RESERVE_PARTS
 from collector.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collector.reserve import Reserve
 
 Owner = TypeVar("Owner")
-
-_PARTS = 4
 
 
 class IncompleteFrames(Generic[Owner]):
@@ -54,8 +53,8 @@ class IncompleteFrames(Generic[Owner]):
 
     @property
     def _limit(self) -> int:
-        # max_frame_bytes may be a quarter of the reserve, and a frame is its header and that.
-        return self._reserve.limit // _PARTS + HEADER_BYTES
+        # max_frame_bytes may be all of that part of the reserve, and a frame is its header and that.
+        return self._reserve.limit // RESERVE_PARTS + HEADER_BYTES
 
     def _change(self, size: int) -> None:
         self._total += size

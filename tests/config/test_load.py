@@ -396,7 +396,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
         "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, admin, logger",  # noqa: E501 - the same
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
-        "[listen] max_buffered_bytes = 399: must be at least four times max_frame_bytes = 100; raise it to 400",  # noqa: E501 - as it is shown
+        "[listen] max_buffered_bytes = 399: must be at least 4 times max_frame_bytes = 100; raise it to 400",
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same
         '[[logger]] "a" rollover.wen = "H": unknown; did you mean rollover.when?',
         '[[logger]] "c" file = "b.log": is the same file as [[logger]] "b" file, but differs in format.utc; set these alike, or name another file',  # noqa: E501 - the same
