@@ -24,6 +24,10 @@ MAX_NAME_BYTES = 180
 _KEPT_NAME_BYTES = 160
 _DIGEST_DIGITS = 16
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
+_PART = r"[\w%~-]+"
+
+LOGGER_PATTERNS = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
+r"""What file_name() makes of a name, by `dots`; `\w` is a little more than the letters and digits kept."""
 
 
 def file_name(logger: str, dots: str) -> str:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.names import file_name
+from collector.names import LOGGER_PATTERNS, file_name
 from tests.support.corpus import hostile
 
 
@@ -78,6 +79,7 @@ def test_any_name_ends_inside_the_directory_in_a_file_that_every_file_system_tak
     logger: str, dots: str
 ) -> None:
     name = file_name(logger, dots)
+    assert re.fullmatch(LOGGER_PATTERNS[dots], name)
     parts = name.split("/")
     assert all(part and not part.startswith(".") and len(os.fsencode(part)) <= 180 for part in parts)
     assert os.path.normpath("/logs/" + name) == "/logs/" + name

@@ -150,7 +150,7 @@ def _try_file(root: str, name: str) -> None:
             regular = stat.S_ISREG(os.fstat(fd).st_mode)
             os.close(fd)
             if not regular:
-                raise OSError(errno.EINVAL, f"{path} is no regular file")
+                raise OSError(errno.EINVAL, f"{path} is not a regular file")
     above = os.path.dirname(path)
     while not os.path.lexists(above):
         above = os.path.dirname(above)

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collector.files import backups
 from collector.files.backups import Backup
-from collector.names import OVERFLOW_FILE
+from collector.names import LOGGER_PATTERNS, OVERFLOW_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collector.config.tables import Config
 
-# What names.file_name() makes of a name: \w is a little more than the letters and digits that it keeps.
-_PART = r"[\w%~-]+"
-_LOGGER = {"_": _PART, ".": r"[\w%~-][\w.%~-]*", "/": f"{_PART}(?:/{_PART})*"}
 _CLIENT = r"[\w.:%-]+"
 # What logrotate adds to a name: a number, or with dateext a date, perhaps with an hour or seconds since 1970.
 # It is told by `extension` what stays behind that.
@@ -52,7 +49,7 @@ def log_name(config: Config) -> re.Pattern[str]:
     """Return a pattern for the path of a log file below the directory; group `logger` is its `{logger}`."""
     name = re.escape(config.files.name)
     for field, group, pattern in (
-        (r"\{logger\}", "logger", _LOGGER[config.files.dots]),
+        (r"\{logger\}", "logger", LOGGER_PATTERNS[config.files.dots]),
         (r"\{client\}", "client", _CLIENT),
     ):
         name = name.replace(field, f"(?P<{group}>{pattern})", 1).replace(field, f"(?P={group})")
