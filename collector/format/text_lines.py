@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Render = Callable[[Record, str], str]
 
 ABSENT = "-"
+"""Stands for a value that a record does not have."""
 _NUMBER_WIDTH = re.compile(r"%[-#0 +]*(\d*)")
 
 

@@ -18,6 +18,7 @@ from collector.config.checks import TEXT_FIELD
 from collector.config.tables import Format, header
 from collector.config.toml_text import shown
 from collector.format.json_lines import EXTRA, KEY_OF
+from collector.format.text_lines import ABSENT
 from collector.readback.times import TimeFormat, day_of
 from collector.wire.records import STANDARD
 
@@ -182,7 +183,7 @@ class Layout:
         extra: dict[str, str] = {}
         for name, value in zip(self.names, match.groups() if match else (), strict=False):
             text = value.decode("utf-8", "replace")
-            if name in KEY_OF and text != "-":
+            if name in KEY_OF and (text != ABSENT or name in ("message", "msg")):
                 whole = name in _NUMBERS and text.lstrip("-").isdecimal()
                 fields.setdefault(KEY_OF[name], int(text) if whole else text)
             elif name == "levelno" and "levelname" not in self.names and text.isdecimal():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -50,6 +51,13 @@ def test_without_a_time_in_the_format_each_line_is_filtered(tmp_path: Path) -> N
     config = load(logs.config)
     with closing(Follower(config, [])) as follower:
         assert [b"b INFO 1", b"b ERROR 2"] == [record for _, record, _ in follower.poll()]
+
+
+def test_a_message_may_be_what_elsewhere_stands_for_an_absent_value(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, '[format]\ntext = "%(asctime)s %(threadName)s %(message)s"')
+    logs.write("b.log", "2026-11-22 10:00:00 - -\n")
+    fields = json.loads(logs.tail("--json"))
+    assert ("-", False) == (fields.get("message"), "thread_name" in fields)
 
 
 @pytest.mark.slow
