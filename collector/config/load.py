@@ -240,7 +240,7 @@ def _owners(
     faults = []
     for rule in rules:
         place, key = (header(rule.name), "file") if rule.name else ("[files]", "name")
-        path = rule.file or files.name.replace("{logger}", rule.name.replace(".", files.dots))
+        path = rule.file or files.path_of(rule.name)
         owner, other = owners.setdefault(fold(path), (f"{place} {key}", rule))
         mine, theirs = asdict(rule), asdict(other)
         tables = ("rollover", "format")

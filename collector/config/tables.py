@@ -12,6 +12,7 @@ from typing import Annotated
 
 from collector.config import checks
 from collector.config.toml_text import shown
+from collector.names import file_name
 
 MiB = 1024 * 1024
 DAY_SECONDS = 24 * 60 * 60
@@ -69,6 +70,10 @@ class Files:
     max_files: Annotated[int, checks.number(1, 1_000_000)] = 4096
     max_open: Annotated[int, checks.number(1, 1_000_000)] = 512
     sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
+
+    def path_of(self, logger: str, host: str = "{client}") -> str:
+        """Return the path, below the directory, of a logger's file for a client at *host*."""
+        return self.name.replace("{client}", host).replace("{logger}", file_name(logger, self.dots))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collector.escape import escape
 from collector.format.renderer import renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
-from collector.names import OVERFLOW_FILE, file_name
+from collector.names import OVERFLOW_FILE
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import HEADER_BYTES, frame
 from collector.wire.records import head_of, level_of, name_of
@@ -269,8 +269,7 @@ class Router:
     def _name(self, logger: str, host: str) -> str:
         """Return the file for a logger that no rule gives one, within max_files."""
         files = self._config.files
-        name = files.name.replace("{client}", host).replace("{logger}", file_name(logger, files.dots))
-        name = self._spelled(name)
+        name = self._spelled(files.path_of(logger, host))
         if name not in self._names:
             if len(self._names) >= files.max_files:
                 log.warning(

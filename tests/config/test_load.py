@@ -1197,6 +1197,12 @@ def test_two_rules_of_one_name_are_refused(faults: Faults) -> None:
             id="the-file-that-another-rule-has-by-its-name",
         ),
         pytest.param(
+            "[[logger]]\nname = 'a b'\nrollover.utc = true\n[[logger]]\nname = 'bb'\nfile = 'a%20b.log'\n",
+            '[[logger]] "bb" file = "a%20b.log": is the same file as [[logger]] "a b" file, but differs in '
+            "rollover.utc; set these alike, or name another file",
+            id="the-file-of-a-name-with-an-escape",
+        ),
+        pytest.param(
             "[files]\nname = 'all.log'\n[[logger]]\nname = 'a'\nformat.style = 'json'\n",
             '[[logger]] "a" file = "all.log": is the same file as [files] name, but differs in format.style; '
             "set these alike, or name another file",
@@ -1236,6 +1242,10 @@ def test_two_rules_of_one_name_are_refused(faults: Faults) -> None:
 )
 def test_files_that_could_not_be_written_are_refused(faults: Faults, rules: str, fault: str) -> None:
     assert [fault] == faults(rules)
+
+
+def test_a_logger_whose_name_is_escaped_has_a_file_of_its_own(config: Load) -> None:
+    config("[[logger]]\nname = 'a/b'\nrollover.utc = true\n[[logger]]\nname = 'bb'\nfile = 'a/b.log'\n")
 
 
 @pytest.mark.parametrize(
