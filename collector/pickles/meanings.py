@@ -124,7 +124,7 @@ def _by_its_form(value: Placeholder, only: object) -> object:  # noqa: C901, PLR
             opening, closing = _BRACKETS[type(only)]
             comma = "," if isinstance(only, tuple) and len(only) == 1 else ""
             return Shape(f"{name}({opening}", only, f"{comma}{closing})")  # type: ignore[arg-type] # one of these
-    fields = fields_of(value)
+    fields = attributes_of(value)
     if fields is not None:
         return Shape(f"{name}(", args, ")", fields)
     if value.base and len(args) > 1 and not state:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta, timezone
 
 from collector.pickles.placeholder import Placeholder, Shape, Text, raw_bytes
-from collector.pickles.zones import DAY, EPOCH, name_of, offset_of
+from collector.pickles.zones import DAY, EPOCH, offset_of, zone_name
 
 # How many of a unit a second has, by pandas' number for it.
 _PER_SECOND = {7: 1, 8: 10**3, 9: 10**6, 10: 10**9}

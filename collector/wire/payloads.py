@@ -49,7 +49,7 @@ def read_fields(payload: bytes, encoding: str = "utf-8") -> tuple[dict[Any, obje
         if looks:
             raise RecordError(f"{fault}; looks like {looks}") from None
         raise
-    attributes = value if isinstance(value, dict) else fields_of(value)
+    attributes = value if isinstance(value, dict) else attributes_of(value)
     if attributes is None:
         raise NoRecordError(value)
     return attributes, over
