@@ -283,7 +283,7 @@ for url in ("https://u:p@example.org:8/a?b=1#c", "https://example.org", "http://
 
 def pydantic_url(kind, url):
     pydantic = m("pydantic")
-    return pydantic.create_model("Site", url=(getattr(pydantic, kind), ...))(url=url).url
+    return pydantic.create_model("Site", url=(getattr(pydantic, kind), Ellipsis))(url=url).url
 
 
 case("pydantic URL", lambda: pydantic_url("HttpUrl", "http://a.example.org/b"))
