@@ -128,7 +128,7 @@ def _struct_sequence(value: Placeholder, args: Args) -> Shape:
         args = args[0]
     if len(args) > _MAX_STRUCT or not all(isinstance(each, (int, float, str)) for each in args):
         raise TypeError
-    return Shape(f"{value.name}(", args, ")")
+    return Shape(f"{value.name.removeprefix('_make_')}(", args, ")")
 
 
 def _range(value: Placeholder, args: Args) -> Text:
@@ -331,6 +331,8 @@ KNOWN: dict[tuple[str, str], Callable[[Placeholder, Args], object]] = {
     ("time", "struct_time"): _struct_sequence,
     ("os", "stat_result"): _struct_sequence,
     ("os", "statvfs_result"): _struct_sequence,
+    ("os", "_make_stat_result"): _struct_sequence,  # of Python 2
+    ("os", "_make_statvfs_result"): _struct_sequence,
     ("os", "terminal_size"): _struct_sequence,
     ("posix", "times_result"): _struct_sequence,
     ("posix", "uname_result"): _struct_sequence,
