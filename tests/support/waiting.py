@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def within(seconds: float, condition: Callable[[], object], what: str = "") -> None:
     """Return as soon as *condition* is true; fail when it is not within *seconds*.
 
-    That is on a machine with a processor for whatever wants to run. Elsewhere it may take as many times longer
-    as there are processes for each.
+    That is on a machine with a processor for whatever wants to run. Elsewhere it may take as many times
+    longer as there are processes for each.
     """
     begun = time.monotonic()
     in_time = True
