@@ -192,7 +192,8 @@ def test_the_container_works_in_networks_of_either_family(
     sent = inside(collector, *command, "send", "--host", "::", "--logger", "app", "everywhere")
     assert (0, "") == (sent.returncode, sent.stderr)
     within(5, lambda: len(collector.lines("app.log")) == 2)
-    assert f"client {f'[{address}]' if ':' in address else address}:" in collector.stderr
+    shown = f"client {f'[{address}]' if ':' in address else address}:"
+    within(5, lambda: shown in collector.stderr)
 
     healthy = inside(collector, *[sys.executable if word == "python" else word for word in healthcheck()])
     assert (0, "") == (healthy.returncode, healthy.stderr)
