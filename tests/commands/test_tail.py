@@ -215,6 +215,7 @@ def test_the_stream_of_the_admin_port_is_shown_as_the_files_would_have_it(
     assert [("/api/stream?logger=app&level=30&written=1", "Bearer secret")] == _Admin.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [UTC, "[format]\ntext = '%(message)s'"], ids=["timed", "no time"])
 def test_what_is_in_a_file_and_in_the_stream_is_shown_once(
     tmp_path: Path, admin: ThreadingHTTPServer, form: str
@@ -230,7 +231,6 @@ def test_what_is_in_a_file_and_in_the_stream_is_shown_once(
         assert [one.encode(), two.encode()] == [b"\n".join(texts(batches)) for _ in range(2)]
 
 
-@pytest.mark.quick
 def test_when_the_stream_ends_the_files_are_followed(logs: Logs, admin: ThreadingHTTPServer) -> None:
     config = with_admin(load(logs.config), admin.server_port, "secret")
     said: list[str] = []

@@ -476,7 +476,6 @@ def test_what_a_tls_client_sent_before_the_signal_is_on_disk(
     assert 3000 == len(messages(collector))
 
 
-@pytest.mark.quick
 def test_with_client_ca_only_clients_with_a_certificate_are_served(
     make_collector: Callable[..., Collector], certificates: Path
 ) -> None:

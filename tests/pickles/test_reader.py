@@ -684,6 +684,7 @@ def frame_with_extra(value: object, protocol: int) -> bytes:
     return pickle.dumps({"name": "app", "msg": "hello", "x": value}, protocol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_what_stood_ahead_of_the_end_of_a_budget_is_kept(protocol: int) -> None:
     value = [[] for _ in range(MAX_CONTAINERS)]  # type: ignore[var-annotated]

@@ -21,7 +21,6 @@ def last_words(output: str) -> list[str]:
     return [line.split()[-1] for line in output.splitlines() if line.startswith("[")]
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("line", "seconds", "config"),
     [(text, 1, UTC), (as_json, 0.0001, '[format]\nstyle = "json"'), (as_json, 1, UTC)],
@@ -45,7 +44,6 @@ def test_five_files_and_twenty_backups_come_out_sorted_by_time(
     assert "".join(expected) == logs.tail("--grep", ".")
 
 
-@pytest.mark.quick
 def test_the_last_records_are_read_from_the_ends(logs: Logs) -> None:
     expected = five_files_and_twenty_backups(logs, text, 1)
     for number in (1, 10, 1500):

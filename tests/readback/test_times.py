@@ -190,7 +190,6 @@ OF_A_RULE = {
 }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "file", ["pay.log", "pay_card.log", "pay.log.2026-11-22.gz", "pay.log.1", "cash.log"]
 )
@@ -222,7 +221,6 @@ def test_a_rule_whose_times_begin_as_those_of_others_has_its_own_fields(tmp_path
     assert [("a", None), (None, "b")] == [(one.get("logger"), one.get("level")) for one in fields]
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -570,6 +570,7 @@ OTHERS = {"message", "name", "args", "exc_info"}
 KEYS = st.text(min_size=1, max_size=10).filter(lambda key: key not in OTHERS)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     messages=st.lists(st.text() | st.none() | st.integers(), min_size=1, max_size=3),
