@@ -25,7 +25,7 @@ from collector.format.json_lines import KEY_OF
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
 from collector.readback.merge import last, merge
-from collector.readback.origins import Origins, wanted_layouts
+from collector.readback.origins import Origins, belongs_to, wanted_layouts
 from collector.readback.sources import Source, open_all
 from collector.readback.times import time_key
 
@@ -186,7 +186,7 @@ class _Tail:
         """Whether a record is of the wanted logger or one below, by its logger's name, or else its file."""
         wanted = self._options.logger
         if (logger := fields.get(KEY_OF["name"])) is not None:
-            return f"{logger}.".startswith(f"{wanted}.")
+            return belongs_to(logger, wanted)
         return self._origins.is_of(base, wanted)
 
     def _render(self, record: bytes, key: bytes, layout: Layout, fields: dict[str, Any]) -> bytes:

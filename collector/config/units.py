@@ -13,7 +13,7 @@ _POWERS = "kmgt"
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECONDS |= {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 # An `m` of days may as well be a month.
-_DAYS = {unit: seconds / 86_400 for unit, seconds in _SECONDS.items() if unit != "m"}
+_DAYS = {unit: seconds / _SECONDS["d"] for unit, seconds in _SECONDS.items() if unit != "m"}
 
 
 def without_unit(text: str, key: str) -> str:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collector.readback.layouts import Layout
 
 
+def belongs_to(logger: str, name: str) -> bool:
+    """Whether *logger* is called *name* or is below it."""
+    return f"{logger}.".startswith(f"{name}.")
+
+
 class Origins:
     """What the names of log files tell, by one configuration."""
 
@@ -25,7 +30,7 @@ class Origins:
         """Whether the log file *base*, a path below the directory, is that of *logger* or of one below it."""
         for rule in self._config.rules:
             if rule.file == base:
-                return f"{rule.name}.".startswith(f"{logger}.")
+                return belongs_to(rule.name, logger)
         match = self._is_log(base)
         part = match.groupdict().get("logger") if match else None
         dots = self._config.files.dots
@@ -47,7 +52,7 @@ def wanted_layouts(config: Config, logger: str | None) -> list[Layout]:
     layouts = layouts_of(config)
     if not logger:
         return layouts
-    forms = [rule.format for rule in config.rules if f"{rule.name}.".startswith(f"{logger}.")]
+    forms = [rule.format for rule in config.rules if belongs_to(rule.name, logger)]
     rule = config.rule_for(logger)
     forms.append(rule.format if rule else config.format)
     return [layout for layout in layouts if layout.form in forms]
