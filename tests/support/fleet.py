@@ -328,19 +328,21 @@ def assert_in_time(
         report(record_property, attempt=attempt, **figures, **shares)
         if delay < limit_seconds or (standstill <= _MAX_STANDSTILL and used <= _MAX_OTHERS):
             break
-    missed, figure = delay >= limit_seconds, f"{delay * 1000:.0f} ms"
-    if missed and used > _MAX_OTHERS:
-        pytest.skip(f"{figure}, but others used {used:.0%} of the machine")
-    not_judged(missed, standstill, figure)
+    not_judged(delay >= limit_seconds, standstill, f"{delay * 1000:.0f} ms", used=used)
     assert delay < limit_seconds
 
 
-def not_judged(missed: bool, standstill: float, figure: str, waited: float = 0.0) -> None:
+def not_judged(
+    missed: bool, standstill: float, figure: str, *, waited: float = 0.0, used: float = 0.0
+) -> None:
     """Skip a test that has *missed* its limit while the machine stood still.
 
-    *waited* is the part of the time in which the process in question waited for a CPU.
+    *waited* is the part of the time in which the process in question waited for a CPU, *used* the part of the
+    machine that others used.
     """
     if missed and standstill > _MAX_STANDSTILL:
         pytest.skip(f"{figure}, but the machine itself stood still for {standstill:.1%} of the time")
     if missed and waited > _MAX_WAITED:
         pytest.skip(f"{figure}, but it waited for a CPU for {waited:.1%} of the time")
+    if missed and used > _MAX_OTHERS:
+        pytest.skip(f"{figure}, but others used {used:.0%} of the machine")

@@ -431,7 +431,7 @@ def test_kill_9_of_the_worker_costs_each_connection_about_two_records_and_refuse
     assert [] == doubled
     assert most_torn <= KILLS
     figure = f"{lost:.3f} records lost per connection and kill"
-    not_judged(lost > 2.1, machine.standstill, figure, waited / KILLS / KILL_EVERY_SECONDS)
+    not_judged(lost > 2.1, machine.standstill, figure, waited=waited / KILLS / KILL_EVERY_SECONDS)
     assert lost <= 2.1
 
 
