@@ -181,7 +181,9 @@ class Router:
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
                 continue
             # Inbox.put(), whose call would cost a fiftieth of all that a record costs.
-            inbox.arrivals.append(inbox)
+            arrivals = inbox.arrivals
+            arrivals.inboxes.append(inbox)
+            arrivals.lines.append(line)
             inbox.append(line)
             if shown is not None:
                 shown.append((record, line))

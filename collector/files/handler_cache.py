@@ -128,7 +128,7 @@ class HandlerCache:
         """Have what has arrived since the last call written; return the parts of the reserve that hold it."""
         rooms: list[Room] = []
         for writer in self._writers.values():
-            if writer.arrivals:
+            if writer.arrivals.inboxes:
                 writer.receive(self.handler)
                 rooms.append(writer.room)
         return rooms

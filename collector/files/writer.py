@@ -20,6 +20,7 @@ from collector.exits import EXIT_FAILED, end_at_once
 from collector.files.append_file import Outcome
 from collector.files.chores import Chores
 from collector.files.failures import Failures, explained, remedy
+from collector.files.inbox import Arrivals
 from collector.files.syncing import Syncing
 from collector.files.writer_thread import WriterThread
 from collector.greenlets import keep_running, tell
@@ -69,8 +70,8 @@ class Writer:
         *on_moved* is called with a directory that is now on another volume.
         """
         self.room = reserve.share()
-        self.arrivals: list[Inbox] = []
-        """The inboxes to which records have come since the last receive(), once for each record."""
+        self.arrivals = Arrivals()
+        """What has come since the last receive()."""
         self.failures = Failures(self.room)
         self._stats = stats
         self._on_idle = on_idle
@@ -92,13 +93,13 @@ class Writer:
     def receive(self, handler_of: Callable[[Inbox], Handler]) -> None:
         """Queue what has arrived for writing, and empty `arrivals`."""
         now = time.monotonic()
-        size = 0
-        for inbox in dict.fromkeys(self.arrivals):
-            if not inbox.held:  # else its handler is among those that wait, or in a hop
+        for inbox in dict.fromkeys(self.arrivals.inboxes):
+            if not inbox.since and inbox:  # else its handler is among those that wait, or in a hop
+                inbox.since = now
                 self._ready[handler_of(inbox)] = None
-            size += inbox.measure(now)
-        self.arrivals.clear()
-        self.room.take(size)
+        self.arrivals.inboxes.clear()
+        self.room.take(sum(map(str.__sizeof__, self.arrivals.lines)))
+        self.arrivals.lines.clear()
         self._wake.set()
 
     def change(self, handler: Handler, change: Callable[[], None]) -> None:
@@ -122,7 +123,7 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to write, sync, compress or close."""
-        busy = self.arrivals or self._ready or self._closing or self._at_work
+        busy = self.arrivals.inboxes or self._ready or self._closing or self._at_work
         return not busy and self._syncing.idle and self._chores.idle
 
     def hurry(self) -> None:
