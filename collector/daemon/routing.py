@@ -180,7 +180,7 @@ class Router:
                 self._stats.dropped_records_total["unreadable"] += 1
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
                 continue
-            # Inbox.put(), whose call would cost a fiftieth of all that a record costs.
+            # In place of Inbox.put(), whose call would cost a fiftieth of all that a record costs.
             arrivals = inbox.arrivals
             arrivals.inboxes.append(inbox)
             arrivals.lines.append(line)

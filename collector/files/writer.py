@@ -95,8 +95,8 @@ class Writer:
         now = time.monotonic()
         for inbox in dict.fromkeys(self.arrivals.inboxes):
             if not inbox.since and inbox:  # else its handler is among those that wait, or in a hop
-                inbox.since = now
                 self._ready[handler_of(inbox)] = None
+                inbox.since = now
         self.arrivals.inboxes.clear()
         self.room.take(sum(map(str.__sizeof__, self.arrivals.lines)))
         self.arrivals.lines.clear()
