@@ -150,10 +150,14 @@ TOKEN = _must(
 )
 _WEEKDAYS = ("W0", "W1", "W2", "W3", "W4", "W5", "W6")
 WHEN = one_of("S, M, H, midnight, W0-W6, never", "S", "M", "H", "midnight", *_WEEKDAYS, "never")
-LOGGER_TABLES = _must(
-    "tables, each below a [[logger]] of its own",
-    lambda value: isinstance(value, list) and all(isinstance(table, dict) for table in value),
-)
+
+
+def _are_tables(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(table, dict) for table in value)
+
+
+LOGGER_TABLES = _must("tables, each below a [[logger]] of its own", _are_tables)
+FORWARD_TABLES = _must("tables, each below a [[forward]] of its own", _are_tables)
 
 
 def networks(value: object) -> object:

@@ -15,8 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from collector.config import checks, toml_text
-from collector.config.tables import RESERVE_PARTS, Config, Files, MiB, Rule, header
+from collector.config import checks, forward_checks, forwards, toml_text
+from collector.config.tables import RESERVE_PARTS, Config, Files, Forward, MiB, Rule, header
 from collector.config.toml_text import UNREAD, shown
 from collector.config.units import without_unit
 
@@ -31,6 +31,11 @@ _Table = TypeVar("_Table", bound="DataclassInstance")
 _CLOSE = 0.8
 # A thousand rules take 0.15 MiB; a path given by mistake may be that of a log file, or /dev/zero.
 MAX_FILE_BYTES = MiB
+
+# What a fault must not show, as more people may read it than the file: a key of a secret, and one in a URL.
+_SECRET = re.compile(r"(?:password|passwd|secret|token|api_?key|shared_?key)\Z", re.IGNORECASE)
+_IN_URL = re.compile(r"\A(\w+://)?.*@", re.DOTALL)
+_URLS = ("url", "urls", "proxy", "address")
 
 
 class ConfigError(ValueError):
@@ -81,7 +86,7 @@ def load(path: str | os.PathLike[str] | None) -> Config:
         raise ConfigError(faults)
     # A full disk or a slip of the shell may have emptied it. That must not mean the defaults, which delete
     # backups.
-    if not faults and given in ({}, {"logger": []}):
+    if not faults and all(given[key] == [] and key in ("logger", "forward") for key in given):
         raise ConfigError([f"{file}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"])
     reader = _Reader(file, faults)
     config = reader.config(given)
@@ -101,7 +106,7 @@ class _Reader:
 
     def config(self, given: dict[str, Any]) -> Config:
         values = self._table(Config, given)
-        rules = values.pop("logger", [])
+        rules, destinations = values.pop("logger", []), values.pop("forward", [])
         config = _merged(Config(), values)
         listen = config.listen
         frame, reserve = listen.max_frame_bytes, listen.max_buffered_bytes
@@ -114,8 +119,9 @@ class _Reader:
         sound = self._sound("[listen]", "host", "port") and self._sound("[admin]", "host", "port")
         if admin and same and sound:
             self._fault("[admin]", "port", admin.port, "is the port of [listen] too; choose another")
+        self._check_spool(config, needed=bool(destinations))
         general = Rule("", config.files.level, "", config.rollover, config.format)
-        config = replace(config, rules=self._rules(rules, general))
+        config = replace(config, rules=self._rules(rules, general), forwards=self._forwards(destinations))
         if self._sound("[files]", "name", "dots"):
             by_name = sorted(config.rules, key=lambda rule: rule.name)
             self._check_paths(config.files, [replace(general, file=config.files.name), *by_name])
@@ -140,7 +146,7 @@ class _Reader:
     def _fault(self, place: str, key: str, value: object, rule: str) -> None:
         self._faulty.add(_spot(place, key))
         is_table = not place and isinstance(value, dict)
-        what = f"[{key}]" if is_table else f"{place} {key} = {shown(value)}".strip()
+        what = f"[{key}]" if is_table else f"{place} {key} = {shown(_masked(key, value))}".strip()
         self.faults.append(f"{self._file}: {what}: {rule}")
 
     def _table(self, kind: type, given: dict[str, Any], place: str = "", prefix: str = "") -> dict[str, Any]:
@@ -197,6 +203,52 @@ class _Reader:
                 nearest = max(above & rules.keys(), key=len, default=None)
                 rules[name] = _merged(rules[nearest] if nearest else general, own[name])
         return tuple(sorted(rules.values(), key=lambda rule: (-len(rule.name), rule.name)))
+
+    def _check_spool(self, config: Config, *, needed: bool) -> None:
+        spool = config.spool
+        if spool is None:
+            if needed and self._sound("[spool]", ""):
+                rule = "is needed where there is a [[forward]]; add a line [spool]"
+                self.faults.append(f"{self._file}: [spool]: {rule}")
+            return
+        least = 2 * spool.segment_bytes
+        # The one that is being written never goes.
+        if spool.max_bytes < least and self._sound("[spool]", "max_bytes", "segment_bytes"):
+            rule = f"must be at least twice segment_bytes = {spool.segment_bytes}; raise it to {least}"
+            self._fault("[spool]", "max_bytes", spool.max_bytes, rule)
+        paths = {os.path.normpath(path) for path in (spool.directory, config.files.directory)}
+        if spool.directory and len(paths) == 1 and self._sound("[files]", "directory"):
+            rule = 'is the directory of the log files; choose another, or "" for .spool in it'
+            self._fault("[spool]", "directory", spool.directory, rule)
+
+    def _forwards(self, given: list[dict[str, Any]]) -> tuple[Forward, ...]:
+        """Return the destinations that have no fault."""
+        made: list[Forward] = []
+        names: set[str] = set()
+        for number, table in enumerate(given, 1):
+            name = table.get("name", "")
+            is_its_own = forward_checks.is_name(name) and name not in names
+            place = header(name, "forward") if is_its_own else f"[[forward]] number {number}"
+            before = len(self.faults)
+            values = self._table(Forward, table, place)
+            unread = UNREAD in table.values()  # and what is missing or does not fit may be in that line
+            for key in ("name", "type"):
+                if key not in table and not unread:
+                    remedy = f"one of {', '.join(forward_checks.TYPES)}" if key == "type" else "it"
+                    self.faults.append(f"{self._file}: {place}: has no {key}; add {remedy}")
+            if values.get("name") in names:
+                self._fault(place, "name", name, "is that of another destination; choose a name of its own")
+            names |= {name} if is_its_own else set()
+            if "type" not in values or unread:
+                continue
+            forward = forwards.forward({"name": "", **values})
+            for key, rule in forwards.faults(forward, table):
+                if key:
+                    self._fault(place, key, table[key], rule)
+                else:
+                    self.faults.append(f"{self._file}: {place}: {rule}")
+            made += [forward] if len(self.faults) == before else []
+        return tuple(made)
 
     def _check_paths(self, files: Files, rules: list[Rule]) -> None:
         """Refuse what is sure to fail: one file kept in two ways, a file where a directory is needed.
@@ -260,6 +312,15 @@ def same_file_faults(config: Config, fold: Callable[[str], str]) -> list[str]:
     ]
 
 
+def _masked(key: str, value: object) -> object:
+    """Return *value* without the secrets that it may hold."""
+    if _SECRET.search(key):
+        return "***"
+    if key in _URLS and isinstance(value, list):
+        return [_masked(key, each) for each in value]
+    return _IN_URL.sub(r"\1***@", value) if key in _URLS and isinstance(value, str) else value
+
+
 def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of its own
     """Return a key's check or, where the key is a table, its dataclass."""
     if isinstance(hint, type):
@@ -272,14 +333,16 @@ def _keys(kind: type) -> dict[str, Any]:
     """Return the keys of a table, each with its check or, where it is itself a table, its dataclass."""
     hints = get_type_hints(kind, include_extras=True)
     checks = {key: _check_of(hint) for key, hint in hints.items()}
-    return {"logger" if key == "rules" else key: check for key, check in checks.items()}
+    written = {"rules": "logger", "forwards": "forward"}
+    return {written.get(key, key): check for key, check in checks.items()}
 
 
 def _suggestion(key: str, kind: type, prefix: str) -> str:
     known = _keys(kind)
     top, form = (Rule, "{}.{}") if kind is Rule or prefix else (Config, "[{}] {}")
     tables = [(name, check) for name, check in _keys(top).items() if isinstance(check, type)]
-    same = [form.format(name, key) for name, table in tables if key in _keys(table)]
+    # Keys of a destination have their likes in other tables (host, port), where nobody means them.
+    same = [form.format(name, key) for name, table in tables if kind is not Forward and key in _keys(table)]
     # One of its own table, unless it is further away than the same key elsewhere.
     own = difflib.get_close_matches(key, known, 1, _CLOSE if same else 0.6)
     near = [prefix + name for name in own] + same

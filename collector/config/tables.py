@@ -7,10 +7,11 @@ Does not know what the settings are used for, nor how a file is read.
 
 import ipaddress
 import logging
+import os
 from dataclasses import dataclass
 from typing import Annotated
 
-from collector.config import checks
+from collector.config import checks, forward_checks
 from collector.config.toml_text import shown
 from collector.names import file_name
 
@@ -18,11 +19,17 @@ MiB = 1024 * 1024
 DAY_SECONDS = 24 * 60 * 60
 RESERVE_PARTS = 4
 """All incomplete frames together may take one of this many parts of the reserve."""
+MIN_SEGMENT_BYTES = 64 * 1024
 
 
-def header(rule: str) -> str:
-    """Return the place of a rule, for a message, by the name of its logger."""
-    return f"[[logger]] {shown(rule)}"
+def header(name: str, table: str = "logger") -> str:
+    """Return the place of a rule, or of another table with a name, for a message."""
+    return f"[[{table}]] {shown(name)}"
+
+
+def is_in(logger: str, name: str) -> bool:
+    """Tell whether *logger* is called *name* or below it. Below `root`, the root logger's name, is none."""
+    return logger == name or (name != "root" and logger.startswith(f"{name}."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,78 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Spool:
+    """What waits on disk for destinations. `directory` "": Config.spool_directory says where."""
+
+    directory: Annotated[str, checks.optional_path] = ""
+    max_bytes: Annotated[int, checks.number(2 * MIN_SEGMENT_BYTES, 2**63 - 1)] = 1024 * MiB
+    segment_bytes: Annotated[int, checks.number(MIN_SEGMENT_BYTES, 1024 * MiB)] = 16 * MiB
+    sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A destination, of any type; config.forwards says which keys and which defaults are a type's own.
+
+    "" is the value of a key that is not given. Of `url` and `urls`, elasticsearch has one; other types have
+    `address`. The secrets lie in the files that are named.
+    """
+
+    name: Annotated[str, forward_checks.name]
+    type: Annotated[str, forward_checks.kind]
+    url: Annotated[str, forward_checks.url] = ""
+    urls: Annotated[tuple[str, ...], forward_checks.urls] = ()
+    address: Annotated[str, forward_checks.address] = ""
+    loggers: Annotated[tuple[str, ...], forward_checks.logger_names] = ()
+    exclude: Annotated[tuple[str, ...], forward_checks.logger_names] = ()
+    level: Annotated[int, checks.level] = logging.NOTSET
+    start: Annotated[str, checks.one_of("end, oldest", "end", "oldest")] = "end"
+    batch_records: Annotated[int, checks.number(1, 10_000)] = 2000
+    batch_bytes: Annotated[int, checks.number(1, 100_000_000)] = 5_000_000
+    batch_seconds: Annotated[
+        float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")
+    ] = 1.0
+    timeout_seconds: Annotated[
+        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
+    ] = 60
+    max_pause_seconds: Annotated[
+        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
+    ] = 60
+    reconnect_seconds: Annotated[
+        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
+    ] = 300
+    max_record_bytes: Annotated[int, checks.number(480, 100_000_000)] = 1_000_000
+    dead_letter_bytes: Annotated[int, checks.number(4096, 2**40)] = 64 * MiB
+    compression: Annotated[str, checks.one_of("gzip, none", "gzip", "none")] = "gzip"
+    ca: Annotated[str, checks.optional_path] = ""
+    certificate: Annotated[str, checks.optional_path] = ""
+    private_key: Annotated[str, checks.optional_path] = ""
+    user: Annotated[str, forward_checks.user] = ""
+    password_file: Annotated[str, checks.optional_path] = ""
+    api_key_file: Annotated[str, checks.optional_path] = ""
+    token_file: Annotated[str, checks.optional_path] = ""
+    proxy: Annotated[str, forward_checks.proxy] = ""
+    index: Annotated[str, forward_checks.index] = "collector-%Y.%m.%d"  # without %: a data stream
+    pipeline: Annotated[str, forward_checks.optional_line] = ""
+    facility: Annotated[str, forward_checks.FACILITY] = "local0"
+    app_name: Annotated[str, forward_checks.app_name] = "{logger}"
+    window: Annotated[int, checks.number(1, 10_000)] = 128
+    tag: Annotated[str, forward_checks.tag] = "collector.{logger}"
+    shared_key_file: Annotated[str, checks.optional_path] = ""
+
+    def wants(self, logger: str, level: int) -> bool:
+        """Tell whether it is to have a record: of the names that fit in both lists, the longest decides."""
+        taken = max((len(name) for name in self.loggers if is_in(logger, name)), default=-1)
+        left_out = max((len(name) for name in self.exclude if is_in(logger, name)), default=-1)
+        return level >= self.level and (taken > left_out or (not self.loggers and left_out < 0))
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """Return what `address` names, an IPv6 address without its brackets."""
+        return forward_checks.host_and_port(self.address)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings. In `rules` the longest names come first, so that the first rule to fit holds."""
 
@@ -158,14 +237,22 @@ class Config:
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
     admin: Admin | None = None
+    spool: Spool | None = None
     rules: Annotated[tuple[Rule, ...], checks.LOGGER_TABLES] = ()  # [[logger]] in the file
+    forwards: Annotated[tuple[Forward, ...], checks.FORWARD_TABLES] = ()  # [[forward]], in its order
 
     def rule_for(self, logger: str) -> Rule | None:
         """Return the rule that holds for a logger, the one whose name is the longest; None: no rule does."""
         for rule in self.rules:
-            if logger == rule.name or (rule.name != "root" and logger.startswith(rule.name + ".")):
+            if is_in(logger, rule.name):
                 return rule
         return None
+
+    @property
+    def spool_directory(self) -> str:
+        """Return where the spool lies, if there is one."""
+        own = self.spool.directory if self.spool else ""
+        return own or os.path.join(self.files.directory, ".spool")
 
     def oddities(self) -> list[str]:
         """Return what is no fault but can hardly be meant, a line each."""

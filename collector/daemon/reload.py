@@ -15,6 +15,7 @@ import gevent
 from gevent.ssl import SSLContext
 
 from collector.config.load import ConfigError
+from collector.config.tables import Spool
 from collector.daemon.descriptors import share_descriptors
 from collector.daemon.routing import renderers
 from collector.greenlets import tell
@@ -42,7 +43,11 @@ _NEED_A_RESTART = {
     "listen": ("host", "port", "unix", "backlog"),
     "files": ("directory",),
     "admin": ("host", "port"),
+    "spool": ("directory",),
 }
+
+
+_TABLES = {"rules": "[[logger]]", "forwards": "[[forward]]"}
 
 
 class Reloader:
@@ -147,11 +152,16 @@ def _applicable(old_config: Config, config: Config) -> tuple[Config, list[str], 
             config = replace(config, **{table: old})
             continue
         if isinstance(new, tuple):
-            changed.append("[[logger]]")
+            changed.append(_TABLES[table])
             continue
         fixed = _NEED_A_RESTART.get(table, ())
+        if is_whole := old is None or new is None:
+            changed.append(f"[{table}]")
+            # Forwarders have the directory of the start, if need be that of a collector without the table.
+            old = old or Spool()
+            new = new or Spool(directory=old.directory)
         for key in (each.name for each in fields(new)):
-            if getattr(old, key) != getattr(new, key):
+            if getattr(old, key) != getattr(new, key) and (key in fixed or not is_whole):
                 (postponed if key in fixed else changed).append(f"[{table}] {key}")
         config = replace(config, **{table: replace(new, **{key: getattr(old, key) for key in fixed})})
     return config, changed, postponed

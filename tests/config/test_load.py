@@ -28,6 +28,7 @@ from collector.config.tables import (
     Retention,
     Rollover,
     Rule,
+    Spool,
     Tls,
 )
 from tests.support.places import MANUAL
@@ -48,10 +49,12 @@ TABLES = {
     "quarantine": Quarantine,
     "log": Log,
     "admin": Admin,
+    "spool": Spool,
 }
 KEYS = [(table, field.name) for table, kind in TABLES.items() for field in dataclasses.fields(kind)]
 KEYS.remove(("listen", "tls"))  # a table, absent by default
 ADMIN = [key for key in KEYS if key[0] == "admin"]
+SPOOL = [key for key in KEYS if key[0] == "spool"]
 NETWORKS = [("listen", "allow"), ("listen", "proxy_protocol")]
 
 
@@ -98,7 +101,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         quarantine=Quarantine(max_bytes=67_108_864),
         log=Log(level=20),
         admin=None,
+        spool=None,
         rules=(),
+        forwards=(),
     )
 
 
@@ -107,7 +112,9 @@ def test_a_table_without_keys_will_do(config: Load, text: str) -> None:
     assert load(None).files == config(text).files
 
 
-@pytest.mark.parametrize("text", ["", "\n", " \t\r\n\n", "# port = 1", "# [files]\n\n#", "logger = []"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", " \t\r\n\n", "# port = 1", "# [files]\n\n#", "logger = []", "forward = []"]
+)
 def test_a_file_without_a_table_is_refused_with_the_remedy(faults: Faults, text: str) -> None:
     assert ["has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"] == faults(text)
 
@@ -155,7 +162,7 @@ def test_a_token_fits_into_a_url_and_a_cookie(faults: Faults, token: str) -> Non
 def test_the_manual_shows_every_key_and_no_other() -> None:
     shown = parse(MANUAL.read_text(encoding="utf-8"), "manual")
 
-    assert sorted(set(KEYS) - set(ADMIN)) == sorted(
+    assert sorted(set(KEYS) - set(ADMIN) - set(SPOOL)) == sorted(
         (table, key) for table, keys in shown.items() for key in keys
     )
 
@@ -394,7 +401,7 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
     expected = [
         "[listen] prot = 9020: unknown; did you mean port?",
         '[listen] backlog = "many": must be a whole number from 1 to 65535, without quotes',
-        "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, admin, logger",  # noqa: E501 - the same
+        "[history]: unknown; remove it, or use one of listen, files, rollover, retention, format, quarantine, log, admin, spool, logger, forward",  # noqa: E501 - the same
         "[rollover] backup_count = -1: must be a whole number from 0 to 1000000, without quotes",
         "[listen] max_buffered_bytes = 399: must be at least 4 times max_frame_bytes = 100; raise it to 400",
         '[[logger]] "a" level = "LOUD": must be one of NOTSET, DEBUG, INFO, WARNING, WARN, ERROR, CRITICAL, FATAL, or a whole number from 0 up, without quotes',  # noqa: E501 - the same
@@ -521,6 +528,7 @@ def test_a_misspelt_choice_is_refused_with_the_likely_one(
 
 PATHS = [
     ("files", "directory"),
+    ("spool", "directory"),
     ("listen", "unix"),
     ("listen", "tls.certificate"),
     ("listen", "tls.private_key"),
@@ -662,7 +670,7 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
         ("utc = true", "utc = true: unknown; did you mean [rollover] utc or [format] utc?"),
         (
             "[files]\nmax_bytes = 1",
-            "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes or [quarantine] max_bytes?",
+            "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes or [quarantine] max_bytes or [spool] max_bytes?",  # noqa: E501 - the same
         ),
         ('[admin]\nname = ["a"]', '[admin] name = ["a"]: unknown; did you mean names or [files] name?'),
         ("[log]\nxyz = 1", "[log] xyz = 1: unknown; remove it, or use one of level"),
