@@ -32,6 +32,7 @@ GEVENT = {name.replace("/", ".") for name in shown(PAGE, "greenlets\n").split()}
 # What starts before a worker is, or without one, must not pay for gevent, which these would import by others.
 WITHOUT_GEVENT = (
     *("__main__", "cli", "commands.*", "config.*", "pickles.*", "wire.*", "format.*", "readback.*"),
+    *("forward.*", "spool.*"),
     *("daemon.guardian", "daemon.preflight", "files.lock", "files.inventory"),
 )
 MAX_LINES = 400

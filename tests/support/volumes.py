@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.collectors import Collector
@@ -93,3 +96,14 @@ def bound_by_permissions() -> None:
     """Take from root what lets it write whatever the mode says. Runs between fork and exec."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """Have every write of this process beyond *size* bytes of a file fail, as on a full volume."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
