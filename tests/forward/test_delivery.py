@@ -1,0 +1,570 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collector.config.tables import Forward
+from collector.forward.delivery import Delivery
+from collector.forward.progress import Progress
+from collector.forward.window import Window
+from collector.spool.reading import OLDEST, SpoolReader
+from tests.support.line_destination import SHORT, HangUp, LineDestination, Sink
+from tests.support.spool_files import COLLECTOR, SpoolFiles
+from tests.support.waiting import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from collector.forward.window import Waiting
+    from collector.spool.reading import Spooled
+
+
+class Kept:
+    """Dead letters, in memory; `full`: none more can be kept."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[str, str]] = []
+        self.full = False
+
+    def add(self, letters: Sequence[Waiting]) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.letters += [(one.outgoing.data.decode().removeprefix(SHORT), one.dead) for one in letters]
+        return 0
+
+
+class Running:
+    """A delivery to a sink, by a clock that goes on as soon as there is nothing to do."""
+
+    def __init__(self, spool: SpoolFiles, sink: Sink, **settings: Any) -> None:
+        self.now = 1000.0
+        self.spool, self.sink = spool, sink
+        self.settings = Forward(**{"name": "elk", "type": "elasticsearch", "batch_seconds": 0, **settings})
+        self.letters = Kept()
+        self.progress = Progress.at(OLDEST)
+        self.delivery: Delivery = None  # type: ignore[assignment] # until begin()
+        self.begin()
+
+    def begin(self, **how: Any) -> None:
+        """Begin again at the progress, as a process does that starts."""
+        self.close()
+        self.destination = LineDestination(self.sink.port)
+        self.reader = SpoolReader(str(self.spool.directory), self.progress.position)
+        self.window = Window(self.reader, self.progress, ahead=self._ahead, **how)
+        self.delivery = Delivery(self.settings, self.destination, self.window, self.letters, lambda: self.now)
+
+    def run(self, seconds: float = 3600) -> None:
+        """Go on until all is settled, or for so long by the clock. The equation holds after each step."""
+        end = self.now + seconds
+        self.delivery.is_idle = False
+        while self.now < end and not self.delivery.is_idle:
+            self.now += self.delivery.step()
+            self.progress.know(self.reader.end().number)
+            assert self.progress.balance() == 0
+
+    def close(self) -> None:
+        if self.delivery:
+            self.delivery.close()
+            self.reader.close()
+
+    def _ahead(self) -> list[Spooled]:
+        return SpoolReader(str(self.spool.directory), OLDEST).read(100_000, 2**31)[-100:]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        progress = self.progress
+        names = ("numbered", "shipped", "duplicate", "dropped", "filtered", "waiting")
+        counts = {name: getattr(progress, name) for name in names} | {"dead": sum(progress.dead.values())}
+        return {name: count for name, count in counts.items() if count}
+
+
+@pytest.fixture
+def start(spool: SpoolFiles, sink: Sink) -> Iterator[Callable[..., Running]]:
+    made: list[Running] = []
+
+    def begin(**settings: Any) -> Running:
+        made.append(Running(spool, sink, **settings))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()
+
+
+def numbered(count: int, first: int = 1) -> list[str]:
+    return [f"record {number}" for number in range(first, first + count)]
+
+
+def test_what_is_spooled_is_stored_in_its_order_and_under_its_id(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(3))
+    running = start(batch_records=2)
+    running.run()
+    ids = [f"{COLLECTOR}-{1:016x}-{number}" for number in (1, 2, 3)]
+    assert dict(zip(ids, numbered(3), strict=True)) == sink.stored
+    assert {"numbered": 3, "shipped": 3} == running.counts
+    assert [2, 1] == [len(texts) for _, texts in sink.requests]
+
+
+def test_a_gap_is_counted_and_told_of_by_a_record_that_is_in_no_count(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["first"])
+    spool.write(["last"], skipped=5)
+    running = start()
+    running.run()
+    assert {"numbered": 7, "shipped": 2, "dropped": 5} == running.counts
+    assert f"{COLLECTOR}-gap-2-6" == list(sink.stored)[1]
+    assert sink.texts[1] == (
+        "5 records lost before they could be handed over, received after 2026-09-21T14:13:21Z and before "
+        "2026-09-21T14:13:27Z: numbers 2 to 6 are not in the spool"
+    )
+
+
+def test_segments_deleted_over_several_starts_are_counted_whole(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    spool.write(["first"])
+    running = start()
+    running.run()
+    for _ in range(3):
+        spool.begin_epoch()
+        spool.write(numbered(10))
+        running.begin()
+    spool.write(["last"])
+    for _ in range(3):
+        spool.remove_oldest_segment()
+    running.begin()
+    running.run()
+    assert {"numbered": 32, "shipped": 12, "dropped": 20} == running.counts
+
+
+def test_what_the_filter_leaves_out_is_passed_and_counted(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["a", "b"], name="other")
+    spool.write(["c"], name="app.web")
+    spool.write(["d"], name="other")
+    running = start(loggers=("app",))
+    running.run()
+    assert ["c"] == sink.texts
+    assert {"numbered": 4, "shipped": 1, "filtered": 3} == running.counts
+
+
+def test_a_batch_that_is_not_full_waits_for_batch_seconds(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    running = start(batch_seconds=5, batch_records=3)
+    spool.write(numbered(2))
+    running.run(4.9)
+    assert [] == sink.requests
+    spool.write(["the third"])
+    running.run(0.05)
+    assert [(False, [*numbered(2), "the third"])] == sink.requests
+    spool.write(["a fourth"])
+    running.run(5.1)
+    assert (False, ["a fourth"]) == sink.requests[-1]
+
+
+def test_a_batch_that_is_not_full_waits_no_longer_where_a_connection_has_to_be_made(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    running = start(batch_seconds=1, reconnect_seconds=10)
+    for text in ("the first", "behind reconnect_seconds"):
+        spool.write([text])
+        running.run(1.1)
+        assert text == sink.texts[-1]
+        running.now += 10
+
+
+def test_batch_seconds_are_over_once_for_what_a_new_connection_or_a_smaller_request_leaves(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    """Nothing more comes: the last records of the day must not wait for the first ones of the next."""
+    running = start(batch_seconds=5)
+    spool.write(numbered(64))
+    sink.order = lambda texts: {"error": "413"} if len(texts) > 20 else None
+    running.run(5.5)
+    assert {"numbered": 64, "shipped": 64} == running.counts
+
+
+def test_records_not_taken_this_time_are_sent_again_alone(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(6))
+    usual = sink.refuse("record 2", "record 5", kind="again")
+    sink.order = lambda texts: usual(texts) if len(sink.requests) < 4 else None
+    running = start()
+    begun = running.now
+    running.run()
+    assert [6, 2, 2, 2] == [len(texts) for _, texts in sink.requests]
+    assert {"numbered": 6, "shipped": 6} == running.counts
+    assert running.progress.retried == 6
+    assert running.now - begun < 2
+
+
+def test_a_pause_grows_only_where_nothing_was_stored(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(100))
+
+    def one_of_them(texts: list[str]) -> dict[str, Any] | None:
+        return sink.refuse(*texts[1:], kind="again")(texts)
+
+    sink.order = one_of_them
+    running = start(max_pause_seconds=60)
+    begun = running.now
+    running.run()
+    assert {"numbered": 100, "shipped": 100} == running.counts
+    assert running.now - begun < 100 * 0.2
+
+
+@pytest.mark.parametrize(("retry_after", "least", "most"), [(7, 7, 8), (10_000, 20, 21), (None, 0.05, 0.2)])
+def test_a_busy_destination_is_asked_again_when_it_says_but_within_max_pause_seconds(
+    retry_after: float | None, least: float, most: float, sink: Sink, start: Callable[..., Running]
+) -> None:
+    running = start(max_pause_seconds=20)
+    running.spool.write(["a"])
+    sink.order = lambda _: {"error": "429", "retry_after": retry_after} if len(sink.requests) < 2 else None
+    begun = running.now
+    running.run()
+    assert ["a"] == sink.texts
+    assert least <= running.now - begun <= most + 0.1
+
+
+def test_a_destination_that_is_down_for_an_hour_loses_nothing(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(3))
+    running = start()
+    port, running.destination.port = running.destination.port, 1  # nobody listens there
+    running.run(3600)
+    assert {"waiting": 3, "numbered": 3} == running.counts
+    tries = running.delivery.calls
+    assert 60 <= tries <= 140  # pauses of 30 to 60 s after the first few
+    running.destination.port = port
+    running.run(61)
+    assert {"numbered": 3, "shipped": 3} == running.counts
+
+
+def test_a_request_that_is_too_large_is_halved_and_the_size_that_passed_holds(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(64))
+    sink.order = lambda texts: {"error": "413"} if len(texts) > 20 else None
+    running = start()
+    running.run()
+    assert {"numbered": 64, "shipped": 64} == running.counts
+    sizes = [len(texts) for _, texts in sink.requests]
+    assert [64, 32] == sizes[:2]
+    assert max(sizes[2:]) <= 20
+    assert len(sizes) <= 8
+
+
+def test_after_429_for_a_whole_request_it_is_halved_too(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(64))
+    sink.order = lambda texts: {"error": "429"} if len(texts) > 20 else None
+    running = start()
+    running.run()
+    assert {"numbered": 64, "shipped": 64} == running.counts
+
+
+POISON = {"dead": "a verdict of its own", "400": "a request refused", "hang up": "a connection broken"}
+
+
+def poisoned(sink: Sink, how: str, *texts: str) -> Callable[[list[str]], dict[str, Any] | None]:
+    """Return the order to refuse these, short or not, in one of three ways."""
+
+    def order(request: list[str]) -> dict[str, Any] | None:
+        if how == "dead":
+            return sink.refuse(*texts)(request)
+        if not any(text.removeprefix(SHORT) in texts for text in request):
+            return None
+        if how == "hang up":
+            raise HangUp
+        return {"error": "400"}
+
+    return order
+
+
+@pytest.mark.parametrize("how", POISON, ids=POISON.values())
+@pytest.mark.parametrize("culprit", [1, 17, 50])
+def test_a_record_that_is_refused_becomes_a_dead_letter_and_all_others_are_stored(
+    how: str, culprit: int, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(50))
+    sink.order = poisoned(sink, how, f"record {culprit}")
+    running = start()
+    running.run(60)
+    assert [f"record {culprit}"] == [text for text, _ in running.letters.letters]
+    assert {"numbered": 50, "shipped": 49, "dead": 1} == running.counts
+    assert any(f"{SHORT}record {culprit}" in texts for _, texts in sink.requests), "tried as text"
+    assert len(sink.requests) < 40
+
+
+@pytest.mark.parametrize("how", POISON, ids=POISON.values())
+def test_one_that_passes_as_text_is_stored(
+    how: str, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(5))
+    refuse = poisoned(sink, how, "record 3")
+    sink.order = lambda texts: refuse(texts) if "record 3" in texts else None
+    running = start()
+    running.run(60)
+    assert f"{SHORT}record 3" in sink.texts
+    assert {"numbered": 5, "shipped": 5} == running.counts
+
+
+@pytest.mark.parametrize("how", POISON, ids=POISON.values())
+def test_where_all_are_refused_the_destination_holds_and_no_dead_letter_is_made(
+    how: str, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(50))
+    sink.order = poisoned(sink, how, *numbered(60))
+    running = start()
+    running.run(3600)
+    spool.write(numbered(10, 51))
+    running.run(3600)
+    assert [] == running.letters.letters
+    assert running.delivery.hold
+    assert running.delivery.hold.reason == "refused"
+    sink.order = lambda _: None
+    running.run()
+    assert {"numbered": 60, "shipped": 60} == running.counts
+    # One of them was about to be tried as text when all went well again.
+    texts = [text.removeprefix(SHORT) for text in sink.texts]
+    assert numbered(60) == sorted(texts, key=lambda text: int(text.split()[1]))
+    assert running.delivery.hold is None
+
+
+def test_several_culprits_in_one_batch_are_all_found(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(200))
+    culprits = ["record 3", "record 4", "record 100", "record 199"]
+    sink.order = poisoned(sink, "400", *culprits)
+    running = start()
+    running.run(600)
+    assert culprits == [text for text, _ in running.letters.letters]
+    assert {"numbered": 200, "shipped": 196, "dead": 4} == running.counts
+
+
+def test_a_lone_record_that_is_refused_waits_until_another_one_is_stored(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["poison"])
+    sink.order = poisoned(sink, "dead", "poison")
+    running = start()
+    running.run(600)
+    assert [] == running.letters.letters
+    spool.write(["good"])
+    running.run(120)
+    assert [("poison", "mapper")] == running.letters.letters
+    assert {"numbered": 2, "shipped": 1, "dead": 1} == running.counts
+
+
+def test_a_record_that_cannot_be_rendered_is_dead_without_being_sent(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    spool.write(["a", "cannot be rendered", "b"])
+    running = start()
+    running.run()
+    assert ["a", "b"] == sink.texts
+    assert {"rendering": 1} == running.progress.dead
+    assert "refused for good: rendering" in caplog.text
+
+
+def test_dead_letters_that_cannot_be_written_hold(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["a", "poison", "b"])
+    sink.order = poisoned(sink, "dead", "poison")
+    running = start()
+    running.letters.full = True
+    running.run(600)
+    assert running.delivery.hold
+    assert running.delivery.hold.reason == "dead letters"
+    assert running.progress.position.number <= 2
+    running.letters.full = False
+    running.run(120)
+    assert {"numbered": 3, "shipped": 2, "dead": 1} == running.counts
+
+
+def test_what_concerns_the_destination_holds_and_says_so(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    spool.write(numbered(3))
+    sink.order = lambda _: {"error": "hold"}
+    running = start()
+    running.run(600)
+    assert running.delivery.hold
+    assert ("closed", "the index is closed") == running.delivery.hold[:2]
+    assert "ERROR" in caplog.text
+    assert "elk: holds since " in caplog.text
+    assert "the index is closed; open it" in caplog.text
+    sink.order = lambda _: None
+    running.run(120)
+    assert running.delivery.hold is None
+    assert {"numbered": 3, "shipped": 3} == running.counts
+
+
+def test_what_was_sent_and_not_answered_is_sent_again_after_two_seconds_and_said_to_be_in_doubt(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(3))
+
+    def store_and_hang_up(_: list[str]) -> None:
+        if len(sink.requests) == 1:
+            sink.store(sink.records)
+            raise HangUp
+
+    sink.order = store_and_hang_up
+    running = start()
+    begun = running.now
+    running.run(60)
+    assert [(False, numbered(3)), (True, numbered(3))] == sink.requests
+    assert running.now - begun >= 2
+    assert {"numbered": 3, "duplicate": 3} == running.counts
+    assert running.progress.in_doubt == 3
+
+
+def test_the_verdicts_of_an_answer_in_part_count(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(4))
+
+    def in_part(_: list[str]) -> dict[str, Any] | None:
+        if len(sink.requests) > 1:
+            return None
+        return {"error": "broken", "verdicts": sink.store(sink.records[:2])}
+
+    sink.order = in_part
+    running = start()
+    running.run(60)
+    assert (True, numbered(2, 3)) == sink.requests[1]
+    assert {"numbered": 4, "shipped": 4} == running.counts
+
+
+def test_after_a_timeout_the_old_request_is_given_timeout_seconds_more(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["a"])
+    running = start(timeout_seconds=30)
+    running.destination.timeout = 0.05
+
+    def answer_late(_: list[str]) -> None:
+        if len(sink.requests) == 1:
+            sink.store(sink.records)
+            within(5, lambda: running.progress.in_doubt)
+            raise HangUp
+
+    sink.order = answer_late
+    begun = running.now
+    running.run(60)
+    assert running.now - begun >= 30
+    assert {"numbered": 1, "duplicate": 1} == running.counts
+
+
+def test_after_a_start_the_first_records_are_in_doubt_and_wait_two_seconds(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(5))
+    running = start(batch_records=2)
+    running.begin(in_doubt=3)
+    begun = running.now
+    running.run()
+    assert [True, True, False] == [again for again, _ in sink.requests]
+    assert running.now - begun >= 2
+
+
+def test_a_connection_is_made_anew_after_reconnect_seconds(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    running = start(reconnect_seconds=300)
+    for number in range(4):
+        spool.write([f"record {number}"])
+        running.run()
+        running.now += 100
+    assert {"connections": 2} == running.progress.destination
+
+
+def test_other_settings_take_hold_between_two_requests(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    other = Sink()
+    spool.write(numbered(2))
+    running = start()
+    sink.order = lambda _: {"error": "busy"}
+    running.run(100)
+    running.delivery.use(running.settings, LineDestination(other.port), running.letters)
+    running.run(100)
+    other.close()
+    assert numbered(2) == other.texts
+
+
+def test_a_balancer_that_shakes_hands_and_hangs_up_for_a_minute_makes_no_dead_letter(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    spool.write(numbered(500))
+    running = start()
+    until = running.now + 60
+
+    def hang_up(_: list[str]) -> None:
+        if running.now < until:
+            raise HangUp
+
+    sink.order = hang_up
+    running.run(600)
+    assert [] == running.letters.letters
+    assert {"numbered": 500, "shipped": 500} == running.counts
+
+
+def closed(sink: Sink, *texts: str) -> Callable[[list[str]], dict[str, Any] | None]:
+    """Return the order to hold for the records with these texts, whose index is closed, and store others."""
+
+    def order(request: list[str]) -> dict[str, Any] | None:
+        if not set(texts).intersection(request):
+            return None
+        places = [place for place, text in enumerate(request) if text not in texts]
+        stored = sink.store([sink.records[place] for place in places])
+        return {"error": "hold", "verdicts": dict(zip(places, stored.values(), strict=True))}
+
+    return order
+
+
+def test_if_only_an_older_index_refuses_its_records_are_dead_letters_after_reconnect_seconds(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(30))
+    sink.order = closed(sink, *numbered(25))
+    running = start(batch_records=10, reconnect_seconds=300)
+    running.run(290)
+    assert [] == running.letters.letters
+    running.run(600)
+    assert [(text, "closed") for text in numbered(25)] == running.letters.letters
+    assert {"numbered": 30, "shipped": 4, "duplicate": 1, "dead": 25} == running.counts
+    spool.write(["one more"])
+    running.run()
+    assert running.delivery.hold is None
+
+
+def test_if_the_newest_index_refuses_too_none_becomes_a_dead_letter(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(30))
+    sink.order = closed(sink, *numbered(30))
+    running = start(batch_records=10, reconnect_seconds=300)
+    running.run(3600)
+    assert [] == running.letters.letters
+    assert {"numbered": 30, "waiting": 30} == running.counts
+    sink.order = lambda _: None
+    running.run(120)
+    assert {"numbered": 30, "shipped": 30} == running.counts
+    assert len(sink.texts) == 30
+    assert sink.duplicates == 0
