@@ -1,0 +1,133 @@
+"""Sending again what was handed over before: dead letters, or what the spool still holds of a time.
+
+All of it is in doubt, under the ids that it had, and counted by itself: the checkpoint of the destination is
+neither read nor written, so that its forwarder may run beside.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from collector.forward.delivery import Delivery
+from collector.forward.progress import Progress
+from collector.forward.window import Window
+from collector.spool.reading import OLDEST, SpoolReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collector.config.tables import Forward
+    from collector.forward.dead_letters import DeadLetters, Letter
+    from collector.forward.process import Told
+    from collector.forward.verdicts import Destination
+    from collector.forward.window import Source, Waiting
+    from collector.spool.reading import Spooled
+
+
+class Outcome:
+    """What came of it."""
+
+    def __init__(self) -> None:
+        self.stored = self.duplicate = self.filtered = 0
+        self.refused: dict[str, str] = {}
+        """By id, why."""
+        self.unsettled: set[str] = set()
+        """The ids of what was read and has no verdict."""
+        self.trouble = ""
+        """What ended it before everything was sent, "" if nothing did."""
+
+    def add(self, letters: Sequence[Waiting]) -> int:
+        """Take note of what was refused. As Letters has it."""
+        self.refused |= {one.outgoing.id: one.dead for one in letters}
+        return 0
+
+
+class _Between:
+    """The records of a spool that were received from one time to another, in nanoseconds since 1970."""
+
+    def __init__(self, reader: SpoolReader, since: int, until: int) -> None:
+        self._reader = reader
+        self._since, self._until = since, until
+
+    def read(self, max_records: int, max_bytes: int) -> list[Spooled]:
+        while max_records and (read := self._reader.read(max_records, max_bytes)):
+            if found := [one for one in read if self._since <= one.received < self._until]:
+                return found
+        return []
+
+
+class _Letters:
+    """Dead letters, as records of a spool."""
+
+    def __init__(self, letters: Sequence[Letter]) -> None:
+        self.left = [letter.spooled for letter in reversed(letters)]
+        """Those that are not read, the next one last."""
+
+    def read(self, max_records: int, max_bytes: int) -> list[Spooled]:
+        taken: list[Spooled] = []
+        size = 0
+        while self.left and len(taken) < max_records and (not taken or size < max_bytes):
+            taken.append(self.left.pop())
+            size += len(taken[-1].payload)
+        return taken
+
+
+def resend_spooled(  # noqa: PLR0913 - a command's options
+    directory: str,
+    settings: Forward,
+    destination: Destination,
+    orders: Told,
+    times: tuple[int, int],
+    *,
+    encoding: str,
+) -> Outcome:
+    """Send what the spool in *directory* holds from one time to before another, in ns since 1970."""
+    reader = SpoolReader(directory, OLDEST)
+    try:
+        return _resend(_Between(reader, *times), settings, destination, orders, encoding=encoding)
+    finally:
+        reader.close()
+
+
+def resend_letters(
+    letters: DeadLetters, settings: Forward, destination: Destination, orders: Told, *, encoding: str
+) -> Outcome:
+    """Send all dead letters; what is not stored stays one. Raises OSError."""
+    total = Outcome()
+    while not total.trouble and not total.refused and (taken := letters.take()):
+        source = _Letters(taken)
+        outcome = _resend(source, settings, destination, orders, total, encoding=encoding)
+        left = {spooled.id for spooled in source.left} | outcome.refused.keys() | outcome.unsettled
+        letters.keep(letter for letter in taken if letter.spooled.id in left)
+    return total
+
+
+def _resend(  # noqa: PLR0913 - the same
+    source: Source,
+    settings: Forward,
+    destination: Destination,
+    orders: Told,
+    outcome: Outcome | None = None,
+    *,
+    encoding: str,
+) -> Outcome:
+    """Send all of a source, until it holds or is told to stop."""
+    outcome = outcome or Outcome()
+    progress = Progress.at(OLDEST)
+    window = Window(source, progress, encoding, in_doubt=sys.maxsize, has_gaps=False)
+    delivery = Delivery(settings, destination, window, outcome)
+    try:
+        while not delivery.is_idle and not delivery.hold and not orders.stop:
+            orders.wait(delivery.step())
+    finally:
+        delivery.close()
+    if delivery.hold:
+        outcome.trouble = delivery.hold.text
+    elif orders.stop:
+        outcome.trouble = "told to stop"
+    outcome.unsettled = {one.spooled.id for one in window.records if not one.settled}
+    outcome.stored += progress.shipped
+    outcome.duplicate += progress.duplicate
+    outcome.filtered += progress.filtered
+    return outcome

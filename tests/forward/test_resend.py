@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collector.config.tables import Forward
+from collector.forward.dead_letters import DeadLetters
+from collector.forward.resend import Outcome, resend_letters, resend_spooled
+from collector.forward.verdicts import Outgoing
+from collector.forward.window import Waiting
+from collector.spool.reading import OLDEST, SpoolReader
+from tests.support.line_destination import LineDestination
+from tests.support.spool_files import RECEIVED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.line_destination import Sink
+    from tests.support.spool_files import SpoolFiles
+
+SETTINGS = Forward(name="elk", type="elasticsearch", batch_seconds=0, loggers=("app",))
+ALWAYS = (0, 2**63)
+
+
+class NoOrders:
+    """Nobody says anything; pauses are not waited for."""
+
+    stop = False
+
+    def wait(self, seconds: float) -> None:
+        pass
+
+    def take_reload(self) -> bool:
+        return False
+
+
+def resend(spool: SpoolFiles, sink: Sink, times: tuple[int, int] = ALWAYS) -> Outcome:
+    destination = LineDestination(sink.port)
+    return resend_spooled(str(spool.directory), SETTINGS, destination, NoOrders(), times, encoding="utf-8")
+
+
+def refused(spool: SpoolFiles, path: Path, count: int) -> DeadLetters:
+    """Return dead letters, which the first records of the spool are."""
+    letters = DeadLetters(str(path), 1_000_000)
+    made = []
+    for spooled in SpoolReader(str(spool.directory), OLDEST).read(count, 1_000_000):
+        one = Waiting(spooled, 0, doubt=False)
+        one.outgoing = Outgoing(spooled.id, spooled.epoch, spooled.number, spooled.received, b"")
+        one.dead = "mapper"
+        made.append(one)
+    letters.add(made)
+    return letters
+
+
+def test_what_was_received_in_a_time_is_sent_again_in_doubt_and_through_the_filter(
+    spool: SpoolFiles, sink: Sink
+) -> None:
+    for number in range(1, 7):
+        spool.write([f"record {number}"], name="other" if number == 3 else "app")
+    outcome = resend(spool, sink, (RECEIVED + 2 * 10**9, RECEIVED + 6 * 10**9))
+    assert ["record 2", "record 4", "record 5"] == sink.texts
+    assert all(again for again, _ in sink.requests)
+    assert (3, 0, 1, "") == (outcome.stored, outcome.duplicate, outcome.filtered, outcome.trouble)
+    outcome = resend(spool, sink)
+    assert (2, 3) == (outcome.stored, outcome.duplicate)
+
+
+def test_what_holds_ends_a_resend_and_is_told(spool: SpoolFiles, sink: Sink) -> None:
+    spool.write(["a", "b"])
+    sink.order = lambda _: {"error": "hold"}
+    outcome = resend(spool, sink)
+    assert outcome.trouble == "the index is closed"
+    assert len(outcome.unsettled) == 2
+
+
+def test_dead_letters_are_sent_again_and_gone_once_they_are_stored(
+    spool: SpoolFiles, sink: Sink, tmp_path: Path
+) -> None:
+    spool.write(["a", "b", "c"])
+    letters = refused(spool, tmp_path / "elk.dead", 3)
+    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    assert (3, "") == (outcome.stored, outcome.trouble)
+    assert ["a", "b", "c"] == sink.texts
+    assert [] == list(letters.read())
+
+
+def test_those_that_are_refused_again_stay(spool: SpoolFiles, sink: Sink, tmp_path: Path) -> None:
+    spool.write(["a", "b", "c"])
+    letters = refused(spool, tmp_path / "elk.dead", 3)
+    sink.order = sink.refuse("b")
+    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    assert ["mapper"] == list(outcome.refused.values())
+    assert ["a", "c"] == sink.texts
+    assert [2] == [letter.spooled.number for letter in letters.read()]
+
+
+def test_where_all_are_refused_all_stay(spool: SpoolFiles, sink: Sink, tmp_path: Path) -> None:
+    spool.write(["a", "b"])
+    letters = refused(spool, tmp_path / "elk.dead", 2)
+    sink.order = sink.refuse("a", "b")
+    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    assert outcome.trouble
+    assert [1, 2] == [letter.spooled.number for letter in letters.read()]
