@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 STARTING = {"make_collector", "logs"}
 """Fixtures by which a test starts the program."""
 
-pytest_plugins = [f"tests.support.{name}" for name in ("certificates", "clock", "logs", "odd_volume")]
+pytest_plugins = [
+    f"tests.support.{name}" for name in ("certificates", "clock", "logs", "odd_volume", "opensearch")
+]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,1 @@
+"""The systems that records are handed over to, a module each."""
