@@ -7,6 +7,7 @@ which nothing that collects may load; `tail` and `top` bring http.client.
 from __future__ import annotations
 
 import argparse
+import datetime
 import difflib
 import importlib
 import io
@@ -15,6 +16,7 @@ import os
 import re
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from collector import __version__, levels, signals
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MAX_PORT = 65_535
+_WAIT_FOR_SIGNALS = ("run", "forward")
+"""Commands that wait for signals themselves; they stay blocked for those."""
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
-    if options.command != "run":
+    if options.command not in _WAIT_FOR_SIGNALS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HANDLED)  # nobody waits for them
     try:
         command = importlib.import_module(f"collector.commands.{options.command}")
@@ -135,6 +139,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "-n", metavar="COUNT", type=_number, help="stop after this many refreshes (default: never)"
     )
     _add_send_options(add("send", "send a record, through a stock SocketHandler, to where it listens"))
+    _add_forward_options(add("forward", "hand over to one destination; without NAME: the status of all"))
     return parser, commands.choices
 
 
@@ -182,6 +187,23 @@ def _add_send_options(send: _Parser) -> None:
     )
 
 
+def _add_forward_options(forward: _Parser) -> None:
+    forward.add_argument("name", metavar="NAME", nargs="?", help="of a [[forward]]")
+    does = forward.add_mutually_exclusive_group()
+    does.add_argument("--status", action="store_true", help="show how far it has come, and what holds it")
+    does.add_argument("--template", action="store_true", help="print the index template that it needs")
+    does.add_argument("--dead", action="store_true", help="show what it has refused for good")
+    does.add_argument("--resend-dead", action="store_true", help="send what it has refused once more")
+    does.add_argument("--resend", action="store_true", help="send again what the spool holds since a time")
+    for which, default in (("since", "needed with --resend"), ("until", "default: now")):
+        forward.add_argument(
+            f"--{which}",
+            metavar="T",
+            type=_moment,
+            help=f"{which} when it was received, 10m ago or 2026-11-22T10:00 ({default})",
+        )
+
+
 def _level(text: str) -> int:
     try:
         return levels.from_text(text)
@@ -208,6 +230,17 @@ def _seconds(text: str) -> int:
     if not (match := re.fullmatch("([0-9]{1,9})([smhdw])", text)):
         raise argparse.ArgumentTypeError(f"{text}: must be a number and s, m, h, d or w, such as 10m")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _moment(text: str) -> float:
+    """Return a time in seconds since 1970."""
+    if re.fullmatch("[0-9]+[a-z]", text):
+        return time.time() - _seconds(text)
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        rule = "must be a number and s, m, h, d or w, such as 10m, or a time such as 2026-11-22T10:00"
+        raise argparse.ArgumentTypeError(f"{text}: {rule}") from error
 
 
 def _number(text: str) -> int:

@@ -1,0 +1,216 @@
+"""The command `forward`: hands what is in the spool over to one destination, or shows and repairs what was.
+
+Without options it is the forwarder of that destination, until it is told to stop. What only looks needs no
+lock; what sends again has one of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import signal
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO
+
+import collector.forward.status as files
+from collector import log, signals
+from collector.config.load import ConfigError, load
+from collector.config.tables import header
+from collector.daemon import guardian
+from collector.escape import escape
+from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, end_at_once, reader_may_leave
+from collector.forward import lock, process, resend
+from collector.forward.choose import make
+from collector.forward.dead_letters import DeadLetters
+from collector.forward.holding import moment
+from collector.forward.orders import DIRECTORY, Orders
+from collector.forward.verdicts import RequestError
+from collector.log import counted
+from collector.wire.fragments import RecordReader
+from collector.wire.records import message_of, name_of
+from collector.zone import read_zone_again
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from collector.config.tables import Config, Forward
+    from collector.forward.dead_letters import Letter
+
+ours = logging.getLogger(__name__)
+
+_BILLION = 10**9
+_MAX_CHARACTERS = 200
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code. Raises ConfigError, OSError."""
+    config = load(options.config)
+    place = options.config or "the defaults"
+    if config.spool is None:
+        raise ConfigError([f"{place}: no table [[forward]]: there is nobody to hand over to; add one"])
+    if options.resend != (options.since is not None) or (options.until and not options.resend):
+        raise ConfigError(
+            ["collector forward: --resend needs --since, and --since and --until need --resend"]
+        )
+    directory = os.environ.get(DIRECTORY) or config.spool_directory
+    chosen = _chosen(config, options.name, place) if options.name else config.forwards
+    asks = options.template or options.dead or options.resend or options.resend_dead
+    if options.status or not (asks or options.name):
+        return _show_status(directory, chosen)
+    if not options.name:
+        names = ", ".join(forward.name for forward in chosen)
+        raise ConfigError([f"collector forward: needs the NAME of a destination for that; there are {names}"])
+    if not asks:
+        return _hand_over(options.config, config, directory, chosen[0])
+    if options.resend or options.resend_dead:
+        return _resend(options, config, directory, chosen[0])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HANDLED)  # nobody waits for them
+    with reader_may_leave():
+        if options.template:
+            return _print_template(chosen[0])
+        return _show_dead(directory, chosen[0], config.listen.python2_encoding)
+    return EXIT_OK
+
+
+def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
+    """Return the destination of that name. Raises ConfigError."""
+    names = [forward.name for forward in config.forwards]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        raise ConfigError([f"{place}: {header(name, 'forward')}: no such destination; {meant}"])
+    return (config.forwards[names.index(name)],)
+
+
+# --- the forwarder ---
+
+
+def _hand_over(path: str | None, config: Config, directory: str, settings: Forward) -> int:
+    """Be the forwarder of a destination."""
+    log.set_up(config.log.level)
+    orders = Orders(config.listen.drain_seconds, int(os.environ.pop(guardian.PIPE, "0")) or None)
+    reload = partial(_settings_again, path, settings.name)
+    encoding = config.listen.python2_encoding
+    try:
+        process.run(directory, settings, make, orders, reload=reload, encoding=encoding)
+    except lock.HeldError as error:
+        text = f"{settings.name}: another forwarder hands over to it, process {error.pid or 'unknown'}"
+        raise ConfigError([f"collector forward: {text}"]) from error
+    log.say_last(f"{settings.name}: stopped")
+    end_at_once(EXIT_OK)  # a look-up of names may hang in a thread of libc
+
+
+def _settings_again(path: str | None, name: str) -> Forward | None:
+    """Return what the file says of a destination now; None, and say why, if the former settings stay."""
+    read_zone_again()
+    try:
+        config = load(path)
+        return _chosen(config, name, path or "the defaults")[0]
+    except ConfigError as error:
+        ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
+        return None
+
+
+# --- what was, and is ---
+
+
+def _show_status(directory: str, chosen: Iterable[Forward]) -> int:
+    for forward in chosen:
+        status = files.read(directory, forward.name)
+        _say(f"{forward.name}: {_text_of(status)}")
+    return EXIT_OK
+
+
+def _text_of(status: dict[str, Any]) -> str:
+    """Return a status as text."""
+    if "numbered" not in status:
+        waits = ", and waits for it" if status["running"] else ""
+        return f"has not begun: a running collector makes its checkpoint{waits}"
+    runs = f"runs as process {status['process']}" if status["running"] else "does not run"
+    counts = {name: status[name] for name in ("waiting", "shipped", "duplicate", "dropped", "filtered")}
+    counts["dead"] = sum(status["dead"].values())
+    numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
+    parts = [runs, f"{counted(status['numbered'], 'record')}: {numbers}"]
+    if status["waiting"]:
+        parts.append(f"the oldest that waits came {status['lag_seconds']:.1f} s ago")
+    if held := status["held"]:
+        parts.append(f"holds since {moment(held['since'])}: {escape(held['text'])}")
+    if days := status["certificate_days"]:
+        parts.append(f"certificate valid for {counted(int(days), 'day')}")
+    parts.append(f"at {moment(status['time'])}")
+    return "; ".join(parts)
+
+
+def _show_dead(directory: str, settings: Forward, encoding: str) -> int:
+    reader = RecordReader(encoding)
+    for letter in _letters(directory, settings).read():
+        _say(_line(letter, reader))
+    return EXIT_OK
+
+
+def _line(letter: Letter, reader: RecordReader) -> str:
+    spooled = letter.spooled
+    record = next(reader.read([spooled.payload], [], []), None)
+    text = f"{name_of(record)}: {message_of(record)}" if record else "cannot be read"
+    text = escape(text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}...")
+    return f"{moment(spooled.received / _BILLION)} {letter.id} {escape(letter.reason)} {spooled.peer} {text}"
+
+
+def _print_template(settings: Forward) -> int:
+    destination = make(settings)
+    template = getattr(destination, "template", None)
+    if template is None:
+        raise ConfigError([f"{header(settings.name, 'forward')}: type = {settings.type} needs no template"])
+    try:
+        _say(template())
+    except (RequestError, OSError) as error:
+        _say(f"{settings.name}: {error}", to=sys.stderr)
+        return EXIT_CANNOT_START
+    finally:
+        destination.close()
+    return EXIT_OK
+
+
+# --- once more ---
+
+
+def _resend(options: argparse.Namespace, config: Config, directory: str, settings: Forward) -> int:
+    log.set_up(config.log.level)
+    orders = Orders(config.listen.drain_seconds)
+    encoding = config.listen.python2_encoding
+    try:
+        held = lock.take(os.path.join(directory, f"{settings.name}.resend.lock"))
+    except lock.HeldError as error:
+        text = f"{settings.name}: is sent again already, by process {error.pid or 'unknown'}"
+        raise ConfigError([f"collector forward: {text}"]) from error
+    try:
+        if options.resend_dead:
+            letters = _letters(directory, settings)
+            outcome = resend.resend_letters(letters, settings, make(settings), orders, encoding=encoding)
+        else:
+            times = int(options.since * _BILLION), int((options.until or time.time()) * _BILLION)
+            outcome = resend.resend_spooled(
+                directory, settings, make(settings), orders, times, encoding=encoding
+            )
+    finally:
+        os.close(held)
+    _say(f"{outcome.stored} stored, {outcome.duplicate} there already, {outcome.filtered} filtered")
+    for id_, reason in outcome.refused.items():
+        _say(f"{id_} is refused: {escape(reason)}", to=sys.stderr)
+    if outcome.trouble:
+        left = counted(len(outcome.unsettled), "record")
+        _say(f"{settings.name}: {escape(outcome.trouble)}; {left} and what follows left", to=sys.stderr)
+    return EXIT_FAILED if outcome.refused or outcome.trouble else EXIT_OK
+
+
+def _letters(directory: str, settings: Forward) -> DeadLetters:
+    path = files.dead_letters_path(directory, settings.name)
+    return DeadLetters(path, settings.dead_letter_bytes)
+
+
+def _say(text: str, to: TextIO | None = None) -> None:
+    print(text, file=to)

@@ -1,0 +1,143 @@
+"""The command, with a destination whose package is missing: what any type has in common."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collector.forward import status
+from collector.forward.dead_letters import DeadLetters
+from collector.forward.progress import Progress
+from collector.forward.verdicts import Outgoing
+from collector.forward.window import Waiting
+from collector.spool.checkpoint import Checkpoint
+from collector.spool.reading import OLDEST, Position, SpoolReader
+from tests.support.commands import run
+from tests.support.spool_files import COLLECTOR, SpoolFiles
+from tests.support.waiting import within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> SpoolFiles:
+    return SpoolFiles(tmp_path / "spool")
+
+
+@pytest.fixture
+def config(tmp_path: Path, spool: SpoolFiles) -> str:
+    path = tmp_path / "collector.toml"
+    path.write_text(
+        f'[files]\ndirectory = "{tmp_path}"\n[spool]\ndirectory = "{spool.directory}"\n'
+        '[[forward]]\nname = "elk"\ntype = "fluent"\naddress = "127.0.0.1:1"\n'
+        '[[forward]]\nname = "siem"\ntype = "relp"\naddress = "127.0.0.1:1"\n'
+    )
+    return str(path)
+
+
+@pytest.fixture
+def forwarder(config: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Return a running one that cannot load msgpack."""
+    without = tmp_path / "without"
+    without.mkdir()
+    (without / "msgpack.py").write_text("raise ImportError('No module named msgpack')")
+    path = os.pathsep.join([str(without), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "collector", "forward", "-c", config, "elk"]
+    environment = os.environ | {"PYTHONPATH": path}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def make_checkpoint(spool: SpoolFiles) -> None:
+    path = status.checkpoint_path(str(spool.directory), "elk")
+    Checkpoint.create(path, Progress.at(Position(0, 0, 0, 1)).state()).close()
+
+
+def refuse(spool: SpoolFiles, message: str) -> None:
+    spool.write([message])
+    for spooled in SpoolReader(str(spool.directory), OLDEST).read(1, 1_000_000):
+        one = Waiting(spooled, 0, doubt=False)
+        one.outgoing = Outgoing(spooled.id, spooled.epoch, spooled.number, spooled.received, b"")
+        one.dead = "mapper"
+        DeadLetters(status.dead_letters_path(str(spool.directory), "elk"), 1_000_000).add([one])
+
+
+def test_without_a_name_it_shows_the_status_of_all(config: str, spool: SpoolFiles) -> None:
+    make_checkpoint(spool)
+    shown = run("forward", "-c", config)
+    assert (0, "") == (shown.returncode, shown.stderr)
+    elk, siem = shown.stdout.splitlines()
+    numbers = "0 waiting, 0 shipped, 0 duplicate, 0 dropped, 0 filtered, 0 dead"
+    assert re.fullmatch(f"elk: does not run; 0 records: {numbers}; at [0-9TZ:-]+", elk)
+    assert siem == "siem: has not begun: a running collector makes its checkpoint"
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest(config: str) -> None:
+    shown = run("forward", "-c", config, "elc")
+    assert shown.returncode == 2
+    assert shown.stderr == f'{config}: [[forward]] "elc": no such destination; did you mean elk?\n'
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["elk", "--resend"], ["elk", "--since", "10m"], ["elk", "--until", "10m"], ["--dead"]],
+    ids=" ".join,
+)
+def test_what_does_not_go_together_is_refused(wrong: list[str], config: str) -> None:
+    shown = run("forward", "-c", config, *wrong)
+    assert (2, "") == (shown.returncode, shown.stdout)
+    assert shown.stderr.startswith("collector forward: ")
+
+
+def test_a_time_that_is_none_is_refused(config: str) -> None:
+    shown = run("forward", "-c", config, "elk", "--resend", "--since", "noon")
+    assert shown.returncode == 2
+    assert "noon: must be a number and s, m, h, d or w, such as 10m, or a time such as" in shown.stderr
+
+
+def test_dead_letters_are_shown_in_a_line_each(config: str, spool: SpoolFiles) -> None:
+    refuse(spool, "two\nlines")
+    shown = run("forward", "-c", config, "elk", "--dead")
+    assert (0, "") == (shown.returncode, shown.stderr)
+    of = f"{COLLECTOR}-{1:016x}-1 mapper 10.0.0.1:5 app: two\\nlines"
+    assert shown.stdout == f"2026-09-21T14:13:21Z {of}\n"
+
+
+def test_a_missing_package_holds_and_a_second_process_is_turned_away(
+    config: str, spool: SpoolFiles, forwarder: subprocess.Popen[str]
+) -> None:
+    make_checkpoint(spool)
+    spool.write(["a"])
+    directory = str(spool.directory)
+    within(15, lambda: status.read(directory, "elk").get("held"), "holds")
+    held = status.read(directory, "elk")["held"]
+    assert held["reason"] == "package"
+    second = run("forward", "-c", config, "elk")
+    text = f"elk: another forwarder hands over to it, process {forwarder.pid}"
+    assert (2, "", f"collector forward: {text}\n") == (second.returncode, second.stdout, second.stderr)
+    shown = run("forward", "-c", config, "elk", "--status").stdout
+    assert f"elk: runs as process {forwarder.pid}; 1 record: 1 waiting, 0 shipped" in shown
+    assert "type = fluent needs a package that cannot be loaded" in shown
+    forwarder.send_signal(signal.SIGTERM)
+    assert forwarder.wait(10) == 0
+    assert "elk: stopped" in forwarder.stderr.read()  # type: ignore[union-attr] # it is a pipe
+
+
+def test_without_a_destination_there_is_nobody_to_hand_over_to(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'[files]\ndirectory = "{tmp_path}"\n')
+    shown = run("forward", "-c", str(path))
+    assert shown.returncode == 2
+    assert shown.stderr == f"{path}: no table [[forward]]: there is nobody to hand over to; add one\n"
