@@ -14,7 +14,7 @@ from collector import __version__
 from collector.greenlets import keep_running
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Callable, Mapping, Sized
 
     from collector.files.handler_cache import HandlerCache
     from collector.listen.client import Client
@@ -33,15 +33,23 @@ _MAX_WAIT_SECONDS = 15.0
 class Status:
     """Answers questions from what the rooms know at the moment; asking changes nothing."""
 
-    def __init__(
-        self, server: Server, handlers: HandlerCache, reserve: Reserve, stats: Stats, viewers: Sized
+    def __init__(  # noqa: PLR0913, PLR0917 - every room
+        self,
+        server: Server,
+        handlers: HandlerCache,
+        reserve: Reserve,
+        stats: Stats,
+        viewers: Sized,
+        handing_over: Callable[[], Mapping[str, Any]],
     ) -> None:
+        """*handing_over* returns `spool` and `forwards` for totals(), or nothing."""
         self.draining = False
         self._server = server
         self._handlers = handlers
         self._reserve = reserve
         self._stats = stats
         self._viewers = viewers
+        self._handing_over = handing_over
         self._begun = time.monotonic()
         self._thread = ThreadPool(1)
         self._volumes: list[dict[str, Any]] = []
@@ -146,6 +154,7 @@ class Status:
             "write_errors": dict(stats.write_errors_total),
             "faults": dict(stats.faults_total),
             "fragments": {"hits": stats.fragment_hits_total, "misses": stats.fragment_misses_total},
+            **self._handing_over(),
         }
 
     def _look_at_volumes(self) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collector.admin.http import AdminPort
     from collector.config.tables import Config
     from collector.daemon.routing import Renderers, Router
+    from collector.daemon.spooling import Spooling
     from collector.files.handler_cache import HandlerCache
     from collector.files.retention import Retention
     from collector.listen.server import Server
@@ -64,6 +65,7 @@ class Reloader:
         admin_port: AdminPort | None,
         reserve: Reserve,
         stats: Stats,
+        spooling: Spooling,
     ) -> None:
         self.config = config
         self._read_again = read_again
@@ -74,6 +76,7 @@ class Reloader:
         self._admin_port = admin_port
         self._reserve = reserve
         self._stats = stats
+        self._spooling = spooling
         self._reading = False
         self._again = False
         stats.faults_total["reload"] += 0  # exists from the start, like those of keep_running()
@@ -114,6 +117,7 @@ class Reloader:
         max_clients, max_open = share_descriptors(wanted)
         self._reserve.reconfigure(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
         files = self._handlers.reconfigure(replace(wanted.files, max_open=max_open), wanted.quarantine)
+        self._spooling.reconfigure(wanted)
         router = self._router.successor(wanted, renders)
         self._server.reconfigure(wanted.listen, tls, max_clients, router.deliver)
         self._retention.reconfigure(wanted)

@@ -7,7 +7,9 @@ read costs nothing but itself. Knows no socket.
 from __future__ import annotations
 
 import logging
+import math
 import os
+from operator import length_hint
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.escape import escape
@@ -20,10 +22,11 @@ from collector.wire.framing import HEADER_BYTES, frame
 from collector.wire.records import head_of, level_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from collector.admin.stream import LiveStream
     from collector.config.tables import Config, Format, Rollover
+    from collector.daemon.spooling import Spooling
     from collector.files.handler_cache import HandlerCache
     from collector.files.inbox import Inbox
     from collector.pickles.errors import RecordError
@@ -43,6 +46,9 @@ _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
 
 
+ANYBODY, NOBODY = 0, math.inf
+
+
 class Route(NamedTuple):
     """How the records of a logger become lines, and where these go."""
 
@@ -50,6 +56,8 @@ class Route(NamedTuple):
     level: int
     """Records below it are dropped."""
     inbox: Inbox
+    wanted_from: float
+    """The lowest level at which a destination wants its records. ANYBODY: one wants all; NOBODY: none any."""
 
 
 class RouteTable:
@@ -98,17 +106,19 @@ def renderers(config: Config) -> Renderers:
 class Router:
     """Knows the rules and the files that names from the wire have made."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a room that it hands records on to
         self,
         config: Config,
         renders: Renderers,
         handlers: HandlerCache,
         stats: Stats,
         stream: LiveStream | None = None,
+        spooling: Spooling | None = None,
     ) -> None:
         """Take what renderers() made of *config*. From now on *stats* count what this router reads."""
         self._config = config
         self._stream = stream
+        self._spooling = spooling
         self._handlers = handlers
         self._stats = stats
         self._directory = handlers.directory
@@ -125,7 +135,7 @@ class Router:
 
     def successor(self, config: Config, renders: Renderers) -> Router:
         """Return a router that goes by *config*; this one must not be used any more."""
-        router = Router(config, renders, self._handlers, self._stats, self._stream)
+        router = Router(config, renders, self._handlers, self._stats, self._stream, self._spooling)
         old, new = self._config.files, config.files
         if (old.name, old.dots) == (new.name, new.dots):
             router._names = self._names  # max_files is for all of them together
@@ -138,24 +148,39 @@ class Router:
         are for has used up its part of the reserve.
         """
         unreadable: list[tuple[bytes, RecordError]] = []
+        given = iter(payloads)
+        unwanted: list[int] = []
         if self._respelled != self._handlers.respelled:
             self._respell()
         self._stats.received_records_total += len(payloads)
         try:
-            self._render(payloads, host, peer, unreadable)
+            self._render(given, host, peer, unreadable, unwanted)
         finally:  # whatever fault of ours a record runs into: what was read before it is kept
             if unreadable:
                 self._quarantine(unreadable, host, peer)
+            if self._spooling and self._config.forwards:
+                behind = length_hint(given)
+                read = payloads[: len(payloads) - behind]
+                self._spooling.add(peer, _wanted(read, behind, unwanted, unreadable))
             rooms = self._handlers.submit()
         for room in rooms:
             room.wait()
 
     def _render(  # noqa: C901 - a call per record would cost more than most of what is done here
-        self, payloads: list[bytes], host: str, peer: str, unreadable: list[tuple[bytes, RecordError]]
+        self,
+        payloads: Iterator[bytes],
+        host: str,
+        peer: str,
+        unreadable: list[tuple[bytes, RecordError]],
+        unwanted: list[int],
     ) -> None:
-        """Put a line of each record into the inbox of its file; add to *unreadable* what has none."""
+        """Put a line of each record into the inbox of its file.
+
+        Add to *unreadable* what has none, and to *unwanted* how many payloads are behind each one that is for
+        no destination.
+        """
         # For viewers only: keeping records and lines until the end of the batch costs a twentieth more.
-        watched = self._stream and self._stream.has_time(len(payloads))
+        watched = self._stream and self._stream.has_time(length_hint(payloads))
         shown: list[tuple[Record, str]] | None = [] if watched else None
         host_key = host if self._by_host else ""
         routes = self._routes.for_host(host_key)
@@ -165,28 +190,43 @@ class Router:
         in_part: list[tuple[int, str]] = []
         for record in self._reader.read(payloads, unreadable, in_part):
             try:
-                render, level, inbox = routes[record[0]]
+                render, level, inbox, wanted_from = routes[record[0]]
             except KeyError:
-                render, level, inbox = self._routes.find(record, host_key)
+                render, level, inbox, wanted_from = self._routes.find(record, host_key)
             if level and (own := level_of(record)) is not None and own < level:
                 below += 1
+                unwanted.append(length_hint(payloads))
                 continue
             if refusing and (inbox.room in refusing or inbox in refusing):
                 dropped[inbox] = dropped.get(inbox, 0) + 1
+                unwanted.append(length_hint(payloads))
                 continue
             try:
                 line = render(record, peer)
             except Exception as fault:  # noqa: BLE001 - of ours: it costs this record, but none behind it
                 self._stats.dropped_records_total["unreadable"] += 1
                 tell("render", fault, self._stats, f"a record of {peer} is dropped")
+                unwanted.append(length_hint(payloads))
                 continue
             # In place of Inbox.put(), whose call would cost a fiftieth of all that a record costs.
             arrivals = inbox.arrivals
             arrivals.inboxes.append(inbox)
             arrivals.lines.append(line)
             inbox.append(line)
+            if wanted_from and not _reaches(record, wanted_from):
+                unwanted.append(length_hint(payloads))
             if shown is not None:
                 shown.append((record, line))
+        self._count_in_part(in_part, host, peer)
+        if below:
+            self._stats.dropped_records_total["level"] += below
+        for inbox, count in dropped.items():
+            self._count_dropped(inbox, count, refusing)
+        if self._stream and shown:
+            self._stream.publish(shown, peer)
+
+    def _count_in_part(self, in_part: list[tuple[int, str]], host: str, peer: str) -> None:
+        """Count records that were decoded in part only."""
         self._stats.over_budget_records_total += len(in_part)
         for size, budget in in_part:
             kind = {"about": budget, "cause": host}
@@ -197,12 +237,6 @@ class Router:
                 budget,
                 extra=kind,
             )
-        if below:
-            self._stats.dropped_records_total["level"] += below
-        for inbox, count in dropped.items():
-            self._count_dropped(inbox, count, refusing)
-        if self._stream and shown:
-            self._stream.publish(shown, peer)
 
     def _quarantine(self, unreadable: list[tuple[bytes, RecordError]], host: str, peer: str) -> None:
         """Keep what could not be read, as it was received; drop what the quarantine cannot hold."""
@@ -266,7 +300,10 @@ class Router:
         # A file that a rule names has that rule's rollover for everybody.
         rollover = self._rollovers.get(name, rollover)
         path = os.path.join(self._directory, name)
-        return Route(self._renders[form], level, self._handlers.inbox(path, rollover))
+        forwards = self._config.forwards
+        levels = [each.level for each in forwards if each.wants(logger, each.level)]
+        wanted_from = min(levels, default=NOBODY) if forwards else ANYBODY
+        return Route(self._renders[form], level, self._handlers.inbox(path, rollover), wanted_from)
 
     def _name(self, logger: str, host: str) -> str:
         """Return the file for a logger that no rule gives one, within max_files."""
@@ -283,3 +320,26 @@ class Router:
                 return self._spelled(OVERFLOW_FILE)
             self._names.add(name)
         return name
+
+
+def _reaches(record: Record, level: float) -> bool:
+    """Whether a record is not below *level*; without an integer for its own it is below none."""
+    own = level_of(record)
+    return level != NOBODY if own is None else own >= level
+
+
+def _wanted(
+    payloads: list[bytes], behind: int, unwanted: list[int], unreadable: list[tuple[bytes, RecordError]]
+) -> list[bytes]:
+    """Return those of *payloads* that are for a destination.
+
+    Behind them were *behind* that nobody got to; *unwanted* tells how many were behind each that is for none.
+    """
+    if not unwanted and not unreadable:
+        return payloads
+    end = len(payloads) + behind - 1
+    left_out = {end - each for each in unwanted}
+    faulty = {id(payload) for payload, _ in unreadable}
+    return [
+        payload for at, payload in enumerate(payloads) if at not in left_out and id(payload) not in faulty
+    ]

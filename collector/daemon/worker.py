@@ -25,6 +25,7 @@ from collector.daemon import guardian
 from collector.daemon.descriptors import share_descriptors
 from collector.daemon.reload import Reloader, roll_over
 from collector.daemon.routing import Router, renderers
+from collector.daemon.spooling import Spooling
 from collector.exits import EXIT_FAILED, EXIT_OK, end_at_once
 from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
@@ -50,6 +51,7 @@ _SHARE_OF_CLIENTS = 7 / 8
 _LOCK_SECONDS = 1.0
 # A disk that stands still is no reason to keep clients waiting.
 _TRIAL_SECONDS = 2.0
+_SPOOL_SECONDS = 5.0
 # Enough to close a file on a busy machine.
 _RELEASE_SECONDS = 0.5
 _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is this process; unset LISTEN_PID"
@@ -64,21 +66,21 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     cannot start.
     """
     listeners = _passed_sockets()
-    lock = Lock(
-        os.path.realpath(config.files.directory),
-        # If there is a guardian, that is the process that an operator would stop.
-        owner=os.getppid() if guardian.PIPE in os.environ else os.getpid(),
-    )
+    # If there is a guardian, that is the process that an operator would stop.
+    owner = os.getppid() if guardian.PIPE in os.environ else os.getpid()
+    lock = Lock(os.path.realpath(config.files.directory), owner)
     stats = Stats()
     tell_uncaught(stats)
     reserve = Reserve(config.listen.max_buffered_bytes, waits=config.listen.when_full == "wait")
     max_clients, max_open = share_descriptors(config)
     handlers = HandlerCache(replace(config.files, max_open=max_open), config.quarantine, reserve, stats)
     handlers.wait_for_trials(_TRIAL_SECONDS)
+    spooling = Spooling(config, handlers, stats, owner)
+    spooling.open(_SPOOL_SECONDS)
     stream = LiveStream()
-    router = Router(config, renderers(config), handlers, stats, stream)
+    router = Router(config, renderers(config), handlers, stats, stream, spooling)
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
-    status = Status(server, handlers, reserve, stats, stream)
+    status = Status(server, handlers, reserve, stats, stream, spooling.state)
     stop = _Stop(handlers, reserve, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.tell, number.name)
@@ -88,7 +90,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory
 
         admin_port = AdminPort(config.admin, status, stream, stats)
-    reloader = Reloader(config, read_again, router, handlers, server, retention, admin_port, reserve, stats)
+    reloader = Reloader(
+        config, read_again, router, handlers, server, retention, admin_port, reserve, stats, spooling
+    )
     gevent.signal_handler(signal.SIGHUP, reloader.reload)
     gevent.signal_handler(signal.SIGUSR1, roll_over, handlers)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
@@ -104,8 +108,10 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     retention.reconfigure(config)
     stop.wait()
     status.draining = True
+    spooling.drain()
     deadline = time.monotonic() + reloader.config.listen.drain_seconds
     code = _drain(server, handlers, deadline, stats)
+    spooling.close(deadline)
     stream.drain()
     follower.end(deadline)
     _end(code, handlers, stats)

@@ -25,6 +25,7 @@ _OF_THE_VOLUME = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS),
     *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV),
 )
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # All files of the process fail with these.
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 # The parts of what the volume may take that may wait for one file that failed by itself, and for all such

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Files
     from collector.config.tables import Quarantine as QuarantineTable
+    from collector.files.syncing import First
     from collector.reserve import Reserve, Room
     from collector.stats import Stats
 
@@ -188,6 +189,15 @@ class HandlerCache:
     def _writer(self, handler: Handler) -> Writer:
         return self._directories[handler.file.directory.path][1]
 
+    def write_first(self, directory: str, first: First) -> Callable[[], None]:
+        """Have *first*, which lies in *directory*, written before the files of its volume.
+
+        Return what wakes its writer.
+        """
+        writer = self._writer_of(volume_of(directory))
+        writer.write_first(first)
+        return writer.wake
+
     def all(self) -> list[Handler]:
         """Return the handlers, the quarantine's last."""
         return [*self._handlers.values(), self.quarantine]
@@ -205,17 +215,19 @@ class HandlerCache:
             above = None
             if len(path) > len(self.directory):
                 above, _ = self._in_directory(os.path.dirname(path))
-            volume = volume_of(path)
-            writer = self._writers.get(volume)
-            if writer is None:
-                every = self._files.sync_seconds
-                writer = Writer(self._reserve, self._stats, every, self._trim, self._try_again)
-                self._writers[volume] = writer
+            writer = self._writer_of(volume_of(path))
             # Until it has been tried it is taken to be like the one above it.
             directory = LogDirectory(path, ignores_case=above is not None and above.ignores_case)
             self._directories[path] = directory, writer
             self._trials[path] = gevent.spawn(self._try, directory, writer)
         return self._directories[path]
+
+    def _writer_of(self, volume: str) -> Writer:
+        if volume not in self._writers:
+            every = self._files.sync_seconds
+            writer = Writer(self._reserve, self._stats, every, self._trim, self._try_again)
+            self._writers[volume] = writer
+        return self._writers[volume]
 
     def _try(self, directory: LogDirectory, writer: Writer) -> None:
         """Find out whether *directory* ignores case, in the thread that its files wait for anyway.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import gevent
 from gevent.event import Event
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class First(Protocol):
+    """What is written before the lines of each hop: the spool, on its volume."""
+
+    @property
+    def due_in(self) -> float | None:
+        """In how many seconds write() has something to do; None: not before the writer is woken."""
+
+    def write(self) -> None:
+        """Write what waits, in the writer's thread. Raises nothing."""
+
+    def sync(self) -> None:
+        """Sync what was written, before the files are. In another thread; raises nothing."""
+
+    def after_hop(self, *, no_room: bool, written: bool) -> None:
+        """Learn, on the hub, whether a file of the volume had no room, and whether one was written."""
+
+
 class Syncing:
     """Syncs the files of one volume: in each round, all those written since the last one."""
 
@@ -30,6 +47,7 @@ class Syncing:
         self._writer_thread = writer_thread
         self._thread = ThreadPool(1)
         self._at_work = 0
+        self.first: First | None = None
 
     def reconfigure(self, seconds: float) -> None:
         """Sync every *seconds* from now on; 0: leave it to the kernel."""
@@ -56,7 +74,7 @@ class Syncing:
                 try:
                     given = self._writer_thread.apply(_duplicates, (dirty,))
                     # Waited for: a disk that takes longer than sync_seconds gets one round at a time.
-                    self._thread.apply(_sync, (given,))
+                    self._thread.apply(_sync, (given, self.first))
                 except BaseException:
                     self._dirty.update(dirty)
                     raise
@@ -88,8 +106,10 @@ def _duplicates(files: list[AppendFile]) -> list[tuple[str, int]]:
     return given
 
 
-def _sync(given: Sequence[tuple[str, int]]) -> None:
+def _sync(given: Sequence[tuple[str, int]], first: First | None = None) -> None:
     """Run in a thread beside the writer's."""
+    if first:
+        first.sync()
     for path, fd in given:
         for step in (os.fsync, os.close):
             try:

@@ -19,7 +19,7 @@ from gevent.event import Event
 from collector.exits import EXIT_FAILED, end_at_once
 from collector.files.append_file import Outcome
 from collector.files.chores import Chores
-from collector.files.failures import Failures, explained, remedy
+from collector.files.failures import NO_ROOM, Failures, explained, remedy
 from collector.files.inbox import Arrivals
 from collector.files.syncing import Syncing
 from collector.files.writer_thread import WriterThread
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collector.files.directory import LogDirectory
     from collector.files.handler import Handler
     from collector.files.inbox import Inbox
+    from collector.files.syncing import First
     from collector.reserve import Reserve
     from collector.stats import Stats
 
@@ -72,6 +73,7 @@ class Writer:
         self.room = reserve.share()
         self.arrivals = Arrivals()
         """What has come since the last receive()."""
+        self.first: First | None = None
         self.failures = Failures(self.room)
         self._stats = stats
         self._on_idle = on_idle
@@ -108,6 +110,10 @@ class Writer:
         handler.retry_at = 0.0
         self._ready[handler] = None
         self._wake.set()
+
+    def write_first(self, first: First) -> None:
+        """Have *first* written before the lines of each hop, and synced before their files."""
+        self.first = self._syncing.first = first
 
     def reconfigure(self, sync_seconds: float) -> None:
         """Sync every *sync_seconds* from now on; 0: leave it to the kernel."""
@@ -164,16 +170,18 @@ class Writer:
         closing = [_Job(handler, None, []) for handler in self._closing]
         self._closing = []
         batch = list(self._batch.values())
-        if not batch and not closing:
+        first = self.first
+        if not batch and not closing and not (first and first.due_in == 0):
             return
         self._at_work = True
-        self._thread.apply(_work, ([*closing, *batch],))
+        self._thread.apply(_work, ([*closing, *batch], first))
         self._at_work = False
         self._syncing.take_over(
             [(job.handler.file.path, fd) for job in (*closing, *batch) for fd in job.outcome.to_sync]
         )
         now = time.monotonic()
-        if any(job.lines and not job.outcome.error for job in batch):
+        written = any(job.lines and not job.outcome.error for job in batch)
+        if written:
             self.failures.wrote(now)
         for job in closing:
             self._report(job)
@@ -188,6 +196,8 @@ class Writer:
                 job.handler.semaphore.release()
         self.room.give_back(freed)
         errors = [job.outcome.error for job in batch if job.outcome.error]
+        if first:
+            first.after_hop(no_room=any(error.errno in NO_ROOM for error in errors), written=written)
         self._on_idle(any(error.errno == errno.EMFILE for error in errors))
 
     def _count_fault(self, handler: Handler, fault: Exception) -> None:
@@ -212,7 +222,8 @@ class Writer:
     def _next_retry(self) -> float | None:
         """Return the seconds until something is due, unless more is received; None: nothing will be."""
         at = min((handler.retry_at for handler in self._ready if handler.file.directory.tried), default=None)
-        return None if at is None else max(0.0, at - time.monotonic())
+        due_in = [self.first.due_in if self.first else None, None if at is None else at - time.monotonic()]
+        return min((max(0.0, seconds) for seconds in due_in if seconds is not None), default=None)
 
     def _lock_due(self) -> None:
         """Lock the handlers that are due, and make them the batch."""
@@ -332,8 +343,10 @@ class _Job:
         self.outcome = file.close() if self.lines is None else file.write(self.lines)
 
 
-def _work(jobs: list[_Job]) -> None:
+def _work(jobs: list[_Job], first: First | None) -> None:
     """Run in the thread: one file after the other, so that none can stop the others; then pause."""
+    if first:
+        first.write()
     for job in jobs:
         try:
             job.run()
