@@ -112,6 +112,22 @@ class Spooling:
         }
         return {"spool": state, "forwards": self._forwarders.state()}
 
+    def free(self, device: int, size: int) -> int:
+        """Delete the oldest segments if they lie on *device*; return the bytes, *size* at least if possible.
+
+        For a thread: it may block. Raises nothing.
+        """
+        try:
+            if not self.spool or os.stat(self.directory).st_dev != device:
+                return 0
+        except OSError:
+            return 0
+        if freed := self.spool.free(size):
+            frees = counted(freed, "byte")
+            what = "spool %s: the oldest segments are deleted, which frees %s: [retention] min_free_bytes"
+            log.info(what, self.directory, frees)
+        return freed
+
     def drain(self) -> None:
         """Learn that forwarders are being stopped, as the worker is."""
         if self.spool:

@@ -84,7 +84,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     stop = _Stop(handlers, reserve, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.tell, number.name)
-    retention = Retention(stats)
+    retention = Retention(stats, spooling.free)
     admin_port = None
     if config.admin:
         from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,16 @@ _BLOCK_BYTES = 512
 _ALL = float("inf")
 NO_LIMITS = Limits()
 
+FreeFirst = Callable[[int, int], int]
+"""Frees room on a device, a number of bytes at least if it can, before backups go; returns the bytes freed.
+
+It may block, and raises nothing.
+"""
+
+
+def _nothing(device: int, size: int) -> int:  # noqa: ARG001 - as FreeFirst
+    return 0
+
 
 class _Expendable(NamedTuple):
     """A backup in all its forms: compressing leaves two for a moment. Sorts from the oldest to the newest."""
@@ -69,8 +80,9 @@ class _Expendable(NamedTuple):
 class Retention:
     """Checks the directory at the start, at every rollover and each minute, while there is a limit."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: Stats, free_first: FreeFirst) -> None:
         self._stats = stats
+        self._free_first = free_first
         self._thread = ThreadPool(1)
         self._greenlet: gevent.Greenlet | None = None
         self._config: Config | None = None
@@ -86,7 +98,7 @@ class Retention:
         while (config := self._config) and config.retention != NO_LIMITS:
             rollovers, begun = self._stats.rollovers_total, time.monotonic()
             try:
-                done = self._thread.apply(enforce, (config, time.time()))
+                done = self._thread.apply(enforce, (config, time.time(), self._free_first))
             except OSError as error:
                 log.error("[retention] cannot be checked: %s", error)
             else:
@@ -112,12 +124,12 @@ class Done(NamedTuple):
     out_of_reach: dict[str, str]
 
 
-def enforce(config: Config, now: float) -> Done:
+def enforce(config: Config, now: float, free_first: FreeFirst = _nothing) -> Done:
     """Delete what is past the limits at the time *now*, and log each deletion. It may block.
 
     Raises OSError if the directory cannot be read.
     """
-    return _Check(config, now).run()
+    return _Check(config, now).run(free_first)
 
 
 class _Check:
@@ -150,7 +162,7 @@ class _Check:
         # Asked once, before anything is deleted: room comes back late, and not while somebody reads the file.
         self._free = {device: (path, _free_bytes(path)) for device, path in volumes.items()}
 
-    def run(self) -> Done:
+    def run(self, free_first: FreeFirst) -> Done:
         limits, out_of_reach = self._limits, {}
         if limits.max_age_days:
             why = f"max_age_days = {limits.max_age_days}"
@@ -168,6 +180,7 @@ class _Check:
                 why = f"min_free_bytes = {limits.min_free_bytes}"
                 short = limits.min_free_bytes - free
                 short -= sum(one.frees for one in self._gone if one.device == device)
+                short -= free_first(device, short) if short > 0 else 0
                 own = [one for one in self._left if one.device == device]
                 if (short := short - self._delete(own, short, why, freed=True)) > 0:
                     out_of_reach[f"{why} at {path}"] = (

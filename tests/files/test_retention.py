@@ -16,6 +16,7 @@ import pytest
 
 from collector.config.load import load
 from collector.files.retention import enforce
+from tests.support.destinations import NOBODY, destination
 from tests.support.frames import make_frame
 from tests.support.waiting import within
 
@@ -286,3 +287,64 @@ def test_a_volume_that_others_fill_has_its_room_again(make_collector: MakeCollec
     assert "app.log.2026-01-01" not in left
     assert "app.log.2026-01-10.gz" in left
     assert free() < 1_000_000 + 205_000 + 4096 * 2  # one fewer would not have done
+
+
+@pytest.mark.parametrize(
+    ("limit", "segments", "backups"), [(1_500_000, 2, 5), (3_000_000, 0, 4)], ids=["is enough", "is not"]
+)
+def test_the_oldest_segments_of_the_spool_go_before_any_backup(
+    make_collector: MakeCollector, tmpfs: Path, limit: int, segments: int, backups: int
+) -> None:
+    collector = make_collector(
+        f"[retention]\nmin_free_bytes = {limit}\n[spool]\n{destination(NOBODY)}", directory=tmpfs
+    )
+    fill(tmpfs, 5, 200_000)
+    (tmpfs / ".spool").mkdir()
+    for number in range(3):
+        (tmpfs / ".spool" / f"{1:016x}-{number:06}.seg").write_bytes(b"x" * 600_000)
+    (tmpfs / "somebody else's").write_bytes(b"x" * 300_000)
+    collector.start()
+    within(10, lambda: "the oldest segments are deleted, which frees" in collector.stderr, collector.stderr)
+    within(10, lambda: len([name for name in names(tmpfs) if name.startswith("app")]) == backups, "backups")
+
+    left = [f".spool/{1:016x}-{number:06}.seg" for number in range(3 - segments, 3)]
+    assert left == sorted(name for name in names(tmpfs) if name.endswith(".seg"))
+    told = (
+        f" INFO spool {tmpfs}/.spool: the oldest segments are deleted, which frees {600_000 * (3 - segments)}"
+    )
+    assert f"{told} bytes: [retention] min_free_bytes\n" in collector.stderr
+
+
+def test_a_spool_on_another_volume_makes_no_room(
+    make_collector: MakeCollector, tmpfs: Path, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / f"{1:016x}-000000.seg").write_bytes(b"x" * 600_000)
+    collector = make_collector(
+        f'[retention]\nmin_free_bytes = 3_500_000\n[spool]\ndirectory = "{spool}"\n{destination(NOBODY)}',
+        directory=tmpfs,
+    )
+    fill(tmpfs, 5, 200_000)
+    collector.start()
+    within(10, lambda: "min_free_bytes = 3500000" in collector.stderr, "backups go")
+    assert (spool / f"{1:016x}-000000.seg").exists()
+
+
+def test_only_what_lies_on_the_volume_makes_room_there(tmp_path: Path, config: Callable[..., Config]) -> None:
+    """And only as much as is short: *free_first* is asked once a volume, for what it lacks."""
+    make(tmp_path / "logs", "a.log.2026-11-01", 9)
+    asked: list[tuple[int, int]] = []
+
+    def free_first(device: int, size: int) -> int:
+        asked.append((device, size))
+        return size
+
+    done = enforce(config(f"min_free_bytes = {2**62}"), NOW, free_first)
+    ((device, size),) = asked
+    assert os.stat(tmp_path / "logs").st_dev == device
+    assert 2**61 < size < 2**62
+    assert (0, {}) == (done.backups, done.out_of_reach)
+
+    enforce(config("min_free_bytes = 1\nmax_age_days = 1000"), NOW, free_first)
+    assert 1 == len(asked), "not while there is room"
