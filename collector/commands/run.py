@@ -5,13 +5,16 @@ The guardian lives as long as the worker, and is smaller without gevent: only th
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from collector import log
+from collector.config.load import load
 from collector.daemon import guardian
 from collector.daemon.preflight import Preflight
+from collector.forward.orders import DIRECTORY
 from collector.listen import sockets
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     log.set_up(config.log.level)
     if guardian.is_worker():
         return _work(config, options.config)
-    return _guard(config)
+    return _guard(config, options.config)
 
 
 def _load(path: str | None, *, make_directory: bool) -> Config:
@@ -46,7 +49,23 @@ def _work(config: Config, path: str | None) -> NoReturn:
     worker.run(config, partial(_load, path, make_directory=False))
 
 
-def _guard(config: Config) -> int:
+def _guard(config: Config, path: str | None) -> int:
     """Be the guardian, with the sockets that the configuration asks for; return the exit code."""
     opened = sockets.open_all(config.listen, config.admin)
-    return guardian.run([sys.executable, *sys.orig_argv[1:]], opened, config.listen.unix)
+    # What a reload cannot change holds for forwarders too, whatever the file says by then.
+    os.environ[DIRECTORY] = os.path.abspath(config.spool_directory)
+
+    return guardian.run(
+        [sys.executable, *sys.orig_argv[1:]],
+        opened,
+        config.listen.unix,
+        _forwarders(config, path),
+        lambda: _forwarders(load(path), path),
+        config.listen.drain_seconds,
+    )
+
+
+def _forwarders(config: Config, path: str | None) -> dict[str, list[str]]:
+    """Return the command of each forwarder, by the name of its destination."""
+    start = [sys.executable, "-m", "collector", "forward", *(["-c", path] if path else [])]
+    return {forward.name: [*start, forward.name] for forward in config.forwards}

@@ -18,12 +18,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.signals import HANDLED
 from collector.zone import read_zone_again
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,20 @@ def is_worker() -> bool:
     return os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
-def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> int:
-    """Keep a worker running until one ends by itself or is told to; return the exit code.
+def run(  # noqa: PLR0913, PLR0917 - what is kept running, and what of
+    command: Sequence[str],
+    sockets: Sequence[socket.socket],
+    unix: str,
+    forwarders: Mapping[str, Sequence[str]],
+    forwarders_now: Callable[[], Mapping[str, Sequence[str]]],
+    drain_seconds: float,
+) -> int:
+    """Keep a worker and the forwarders running until the worker ends by itself or is told to.
 
-    *command* starts a worker; *sockets* are closed at the end; *unix* is the path of the Unix socket, or "",
-    and is removed at the end.
+    Return its exit code. *command* starts a worker; *sockets* are closed at the end; *unix* is the path of
+    the Unix socket, or "", and is removed at the end. *forwarders* are the commands of forwarders by the
+    names of their destinations; *forwarders_now* reads them again, and raises ConfigError or OSError if it
+    cannot say. Once told to stop, forwarders have *drain_seconds*.
     """
     bound = _status(unix)
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
@@ -62,7 +72,9 @@ def run(command: Sequence[str], sockets: Sequence[socket.socket], unix: str) -> 
     ours, theirs = socket.socketpair()
     ours.setblocking(False)  # noqa: FBT003 - its only parameter
     try:
-        return _keep_running(command, sockets, ours, theirs)
+        guardian = _Guardian(command, sockets, theirs, ours)
+        guardian.choose_forwarders(forwarders)
+        return guardian.run(forwarders_now, drain_seconds)
     finally:
         ours.close()
         theirs.close()
@@ -81,28 +93,171 @@ def _status(path: str) -> os.stat_result | None:
     return None
 
 
-def _keep_running(
-    command: Sequence[str], sockets: Sequence[socket.socket], ours: socket.socket, theirs: socket.socket
-) -> int:
-    pause = 0.0
-    first = True
-    while True:
-        begun = time.monotonic()
-        worker = _start(command, sockets, theirs)
-        status, stopping = _wait(worker)
-        code = os.waitstatus_to_exitcode(status)
-        # Only the first worker's failure to start is for the operator to mend: a later one may merely have to
-        # wait for a disk to come back.
-        if stopping or code == EXIT_OK or (first and code == EXIT_CANNOT_START):
-            return code if code >= 0 else EXIT_FAILED
-        first = False
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-        settled = time.monotonic() - begun >= _SETTLED_SECONDS
-        pause = 0.0 if settled else min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
-        lost = "; what it had not written is lost" if _has_listened(ours) else " before it listened"
-        log.error("the worker, process %d, %s%s; another starts", worker, how, lost)
-        if _told_to_stop(pause):
-            return EXIT_OK
+class _Child:
+    """A process that is kept running."""
+
+    def __init__(self, what: str, command: Sequence[str]) -> None:
+        self.what = what
+        self.command = command
+        self.pid = 0
+        """0 while it does not run."""
+        self.start_at = 0.0
+        self._begun = 0.0
+        self._pause = 0.0
+
+    def started(self, pid: int) -> None:
+        """Note that it runs, as process *pid*."""
+        self.pid, self._begun = pid, time.monotonic()
+
+    def ended(self) -> None:
+        """Note that it does not run any more, and when to start it again: later each time it ends at once."""
+        now = time.monotonic()
+        settled = now - self._begun >= _SETTLED_SECONDS
+        self._pause = 0.0 if settled else min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
+        self.pid, self.start_at = 0, now + self._pause
+
+    def tell(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class _Guardian:
+    """Keeps the children running. The worker's end is the guardian's, unless another one can start."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        sockets: Sequence[socket.socket],
+        theirs: socket.socket,
+        ours: socket.socket,
+    ) -> None:
+        self._sockets = sockets
+        self._theirs = theirs
+        self._ours = ours
+        self._worker = _Child("the worker", command)
+        self._forwarders: dict[str, _Child] = {}
+        self._retired: list[_Child] = []
+        """Forwarders whose destination was taken out, and that have not ended yet."""
+        self._stopping = False
+        self._looks_at_zombie = 0
+
+    def run(self, forwarders_now: Callable[[], Mapping[str, Sequence[str]]], drain_seconds: float) -> int:
+        """Keep them running until the worker has ended for good; return its exit code."""
+        first = True
+        deadline = 0.0
+        while True:
+            self._start_due()
+            if self._take_signal() == signal.SIGHUP:
+                with suppress(ConfigError, OSError):  # the worker says what is wrong
+                    self.choose_forwarders(forwarders_now())
+            if self._stopping and not deadline:
+                deadline = time.monotonic() + drain_seconds
+            status = self._reap()
+            if status is None:
+                if self._stopping and not self._worker.pid:  # between two workers
+                    self._end_forwarders(deadline)
+                    return EXIT_OK
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            # Only the first worker's failure to start is for the operator to mend: a later one may merely
+            # have to wait for a disk to come back.
+            if self._stopping or code == EXIT_OK or (first and code == EXIT_CANNOT_START):
+                self._end_forwarders(deadline or time.monotonic() + drain_seconds)
+                return code if code >= 0 else EXIT_FAILED
+            first = False
+            lost = "; what it had not written is lost" if self._has_listened() else " before it listened"
+            pid = self._worker.pid
+            self._worker.ended()
+            log.error("the worker, process %d, %s%s; another starts", pid, _how(code), lost)
+
+    def choose_forwarders(self, commands: Mapping[str, Sequence[str]]) -> None:
+        """Keep those running that have *commands*, by the names of their destinations, and end others."""
+        for name in self._forwarders.keys() - commands.keys():
+            retired = self._forwarders.pop(name)
+            retired.tell(signal.SIGTERM)
+            self._retired += [retired] if retired.pid else []
+        for name, command in commands.items():
+            self._forwarders.setdefault(name, _Child(f"the forwarder {name}", command))
+
+    def _start_due(self) -> None:
+        """Start what does not run and has paused for long enough."""
+        now = time.monotonic()
+        for child in (self._worker, *self._forwarders.values()):
+            if not child.pid and child.start_at <= now and not self._stopping:
+                sockets = self._sockets if child is self._worker else []
+                child.started(_start(child.command, sockets, self._theirs, child.what))
+
+    def _take_signal(self) -> int:
+        """Wait for a signal, or until something is due, and pass it on; return its number, 0 if none came."""
+        now = time.monotonic()
+        children = (self._worker, *self._forwarders.values())
+        dues = [child.start_at - now for child in children if not child.pid and not self._stopping]
+        info = signal.sigtimedwait(AWAITED, max(0.0, min([_LOOK_SECONDS, *dues])))
+        if info is None:
+            # A thread stuck in the kernel, on a disk that stands still, keeps an ended process around.
+            stuck = self._worker.pid and _has_ended(self._worker.pid)
+            self._looks_at_zombie = self._looks_at_zombie + 1 if stuck else 0
+        elif info.si_signo in HANDLED:
+            if info.si_signo == signal.SIGHUP:
+                read_zone_again()  # for the lines of this process
+            self._stopping = self._stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
+            self._worker.tell(info.si_signo)
+            if info.si_signo != signal.SIGUSR1:
+                for child in self._forwarders.values():
+                    child.tell(info.si_signo)
+        return info.si_signo if info else 0
+
+    def _reap(self) -> int | None:
+        """Take note of what has ended; return the wait status of the worker if that has."""
+        if self._looks_at_zombie >= _STUCK_LOOKS:
+            self._looks_at_zombie = 0
+            return EXIT_FAILED << 8
+        # One SIGCHLD may stand for several children; as PID 1 some of them are others' orphans.
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._worker.pid:
+                    return ended[1]
+                self._retired = [child for child in self._retired if child.pid != ended[0]]
+                for child in self._forwarders.values():
+                    if child.pid == ended[0]:
+                        child.ended()
+                        self._tell_end(child, ended)
+        return None
+
+    def _tell_end(self, child: _Child, ended: tuple[int, int]) -> None:
+        if not self._stopping:
+            how = _how(os.waitstatus_to_exitcode(ended[1]))
+            log.error(
+                "%s, process %d, %s; another starts", child.what, ended[0], how, extra={"about": child.what}
+            )
+
+    def _end_forwarders(self, deadline: float) -> None:
+        """Let forwarders end what is in flight, until *deadline*, by the monotonic clock."""
+        self._stopping = True
+        for child in self._forwarders.values():
+            child.tell(signal.SIGTERM)
+        left = {child.pid for child in (*self._forwarders.values(), *self._retired) if child.pid}
+        while left and time.monotonic() < deadline:
+            signal.sigtimedwait(AWAITED, min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            with suppress(ChildProcessError):
+                while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                    left.discard(pid)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _has_listened(self) -> bool:
+        """Tell whether the worker that has ended had said that it listens."""
+        try:
+            return bool(self._ours.recv(_PIPE_BYTES))
+        except BlockingIOError:
+            return False
+
+
+def _how(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
 
 
 def listening(pipe: int) -> None:
@@ -111,16 +266,8 @@ def listening(pipe: int) -> None:
         os.write(pipe, b"1")
 
 
-def _has_listened(ours: socket.socket) -> bool:
-    """Tell whether the worker that has ended had said that it listens."""
-    try:
-        return bool(ours.recv(_PIPE_BYTES))
-    except BlockingIOError:
-        return False
-
-
-def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: socket.socket) -> int:
-    """Start a worker with the sockets from descriptor 3 on; return its process id."""
+def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: socket.socket, what: str) -> int:
+    """Start a child, with the sockets from descriptor 3 on if it gets any; return its process id."""
     worker = os.fork()
     if worker:
         return worker
@@ -134,57 +281,22 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: soc
         for number, fd in enumerate(moved, LISTEN_FDS_START):
             os.dup2(fd, number, inheritable=True)
         names = ":".join("unix" if sock.family == socket.AF_UNIX else "tcp" for sock in sockets)
-        environment = os.environ | {
-            "LISTEN_FDS": str(len(sockets)),
-            "LISTEN_PID": str(os.getpid()),
-            "LISTEN_FDNAMES": names,
-            PIPE: str(last),
-        }
+        environment = os.environ | {PIPE: str(last)}
+        if sockets:
+            environment |= {
+                "LISTEN_FDS": str(len(sockets)),
+                "LISTEN_PID": str(os.getpid()),
+                "LISTEN_FDNAMES": names,
+            }
         # Signals stay blocked until the worker can take them: one that comes early must not kill it.
         os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
     except OSError as error:
-        os.write(sys.stderr.fileno(), f"cannot start the worker: {error}\n".encode())
+        os.write(sys.stderr.fileno(), f"cannot start {what}: {error}\n".encode())
     finally:
         os._exit(EXIT_FAILED)
-
-
-def _wait(worker: int) -> tuple[int, bool]:
-    """Pass signals on until *worker* has ended; return its wait status, and whether it was told to."""
-    stopping = False
-    stuck = 0
-    while True:
-        info = signal.sigtimedwait(AWAITED, _LOOK_SECONDS)
-        if info is None:
-            # A thread stuck in the kernel, on a disk that stands still, keeps an ended process around.
-            stuck = stuck + 1 if _has_ended(worker) else 0
-            if stuck == _STUCK_LOOKS:
-                return EXIT_FAILED << 8, stopping
-        elif info.si_signo in HANDLED:
-            if info.si_signo == signal.SIGHUP:
-                read_zone_again()  # for the lines of this process
-            stopping = stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
-            with suppress(ProcessLookupError):
-                os.kill(worker, info.si_signo)
-        # One SIGCHLD may stand for several children; as PID 1 some of them are others' orphans.
-        with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == worker:
-                    return ended[1], stopping
 
 
 def _has_ended(worker: int) -> bool:
     with suppress(OSError), open(f"/proc/{worker}/stat", encoding="utf-8", errors="replace") as stat_file:
         return stat_file.read().rpartition(")")[2].split()[0] == "Z"
-    return False
-
-
-def _told_to_stop(seconds: float) -> bool:
-    """Wait before the next worker starts; return whether a signal to stop came meanwhile."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        info = signal.sigtimedwait(AWAITED, left)
-        if info and info.si_signo in (signal.SIGTERM, signal.SIGINT):
-            return True
-        if info and info.si_signo == signal.SIGHUP:
-            read_zone_again()
     return False

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.admin import stats
+from tests.support.bulk_server import BulkServer
 from tests.support.certificates import tls_table
 from tests.support.collectors import messages, whole_lines
 from tests.support.corpus import hostile
+from tests.support.destinations import NOBODY, destination, told
 from tests.support.frames import make_frame
 from tests.support.namespaces import NEW_MOUNTS, apart, may_be_apart
 from tests.support.signals import hang_up, send_signal
@@ -561,3 +563,99 @@ def test_the_time_zone_is_read_again(make_collector: MakeCollector, tmp_path: Pa
     within(5, lambda: collector.stderr.count("listening on") == 2)
     variables = Path(f"/proc/{collector.worker}/environ").read_text().split("\0")
     assert how["env"].get("TZ") == dict(each.partition("=")[::2] for each in variables).get("TZ")
+
+
+# --- SIGHUP: the spool and destinations --------------------------------------------------------------------
+
+SPOOL = "[spool]\n"
+
+
+def test_what_has_changed_of_the_spool_and_of_destinations_is_named(make_collector: MakeCollector) -> None:
+    collector = make_collector().start()
+
+    def changed(config: str) -> str:
+        before = len(collector.stderr)
+        hang_up(collector, config)
+        (line,) = re.findall("SIGHUP: changed: (.*); reopened", collector.stderr[before:])
+        return str(line)
+
+    assert "[spool], [[forward]]" == changed(f"{SPOOL}{destination(NOBODY)}")
+    assert "nothing" == changed(f"{SPOOL}{destination(NOBODY)}")
+    assert "[spool] max_bytes" == changed(f"{SPOOL}max_bytes = 100_000_000\n{destination(NOBODY)}")
+    assert "[spool] max_bytes, [[forward]]" == changed(f"{SPOOL}{destination(NOBODY, more='level = 30')}")
+    assert "[[forward]]" == changed(SPOOL)
+    assert "[spool]" == changed("")
+    assert "needs a restart" not in collector.stderr
+
+
+@pytest.mark.parametrize("before", ["", f"{SPOOL}{destination(NOBODY)}"], ids=["without a spool", "with one"])
+def test_another_directory_of_the_spool_needs_a_restart(
+    make_collector: MakeCollector, tmp_path: Path, before: str
+) -> None:
+    """Forwarders have that of the start, so the worker must not have another, the first one neither."""
+    collector = make_collector(before).start()
+    hang_up(collector, f'{SPOOL}directory = "{tmp_path}/elsewhere"\n{destination(NOBODY)}')
+    within(5, lambda: "SIGHUP: changed, but needs a restart: [spool] directory\n" in collector.stderr)
+    collector.send(make_frame("one"))
+    within(5, lambda: list((collector.directory / ".spool").glob("*.seg")))
+    assert not (tmp_path / "elsewhere").exists()
+
+    assert 0 == collector.stop()
+    collector.start()
+    collector.send(make_frame("two"))
+    within(5, lambda: list((tmp_path / "elsewhere").glob("*.seg")))
+
+
+def test_the_directory_of_the_spool_holds_while_there_is_no_spool_table(
+    make_collector: MakeCollector, tmp_path: Path
+) -> None:
+    table = f'{SPOOL}directory = "{tmp_path}/elsewhere"\n{destination(NOBODY)}'
+    collector = make_collector(table).start()
+    hang_up(collector, "")
+    hang_up(collector, table)
+    assert "needs a restart" not in collector.stderr
+    hang_up(collector, "")
+    hang_up(collector, f"{SPOOL}{destination(NOBODY)}")
+    within(5, lambda: "SIGHUP: changed, but needs a restart: [spool] directory\n" in collector.stderr)
+    assert not (collector.directory / ".spool").exists()
+
+
+def test_what_a_destination_that_is_taken_out_had_not_shipped_is_a_warning(
+    make_collector: MakeCollector,
+) -> None:
+    both = destination(NOBODY) + destination(NOBODY, "other")
+    collector = make_collector(f"{SPOOL}{both}").start()
+    spool = collector.directory / ".spool"
+    collector.send(b"".join(make_frame(f"{number}") for number in range(7)))
+    within(20, lambda: told(spool).get("waiting") == 7)
+    hang_up(collector, f"{SPOOL}{destination(NOBODY, 'other')}")
+    # What comes from now on is not the former's.
+    collector.send(make_frame("more"))
+    warning = "WARNING forward elk: taken out of the configuration: 7 records were not shipped; "
+    within(20, lambda: f"{warning}its checkpoint stays in {spool}\n" in collector.stderr)
+    assert (spool / "elk.checkpoint").exists()
+    assert "forward other: taken out" not in collector.stderr
+
+    assert 0 == collector.stop()
+    before = len(collector.stderr)
+    collector.start()
+    within(5, lambda: warning in collector.stderr[before:])
+    assert "forward other: taken out" not in collector.stderr
+    hang_up(collector, f"{SPOOL}{both}")
+    within(20, lambda: told(spool).get("waiting") == 8)
+
+
+def test_a_destination_that_had_shipped_all_is_told_of_when_it_is_taken_out_and_never_again(
+    make_collector: MakeCollector,
+) -> None:
+    with BulkServer() as server:
+        both = destination(server.url) + destination(NOBODY, "other")
+        collector = make_collector(f"{SPOOL}{both}").start()
+        collector.send(make_frame("one"))
+        within(30, lambda: told(collector.directory / ".spool").get("shipped") == 1)
+        hang_up(collector, f"{SPOOL}{destination(NOBODY, 'other')}")
+    within(20, lambda: "forward elk: taken out of the configuration: 0 records" in collector.stderr)
+    assert 0 == collector.stop()
+    collector.start()
+    hang_up(collector)
+    assert 1 == collector.stderr.count("forward elk: taken out of the configuration")

@@ -41,6 +41,15 @@ def send_to_the_end(sock: socket.socket, data: bytes) -> None:
             raise
 
 
+def forwarder_name(process: int) -> str:
+    """Return the name of the destination that a process hands over to, "" if it is no forwarder."""
+    with suppress(OSError):
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")[:-1]
+        if words[1:4] == ["-m", "collector", "forward"]:
+            return words[-1]
+    return ""
+
+
 class Collector:
     """A collector as an operator runs it: `python -m collector run -c FILE`."""
 
@@ -83,8 +92,13 @@ class Collector:
 
     @property
     def worker(self) -> int:
-        """The process id of the worker: the guardian's only child."""
-        return self.children[0]
+        """The process id of the worker: the guardian's only child that is no forwarder."""
+        return next(child for child in self.children if not forwarder_name(child))
+
+    @property
+    def forwarders(self) -> dict[str, int]:
+        """The process ids of the forwarders, by the names of their destinations."""
+        return {name: child for child in self.children if (name := forwarder_name(child))}
 
     @property
     def children(self) -> list[int]:
@@ -125,7 +139,8 @@ class Collector:
         """Return all files of the directory by relative path, without the collector's own."""
         found = {}
         for path in sorted(self.directory.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+            own = any(part.startswith(".") for part in path.relative_to(self.directory).parts)
+            if path.is_file() and not own:
                 with suppress(FileNotFoundError):  # rolled over or deleted meanwhile
                     found[str(path.relative_to(self.directory))] = path.read_bytes()
         return found
