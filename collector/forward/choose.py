@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CLASSES = {
     "elasticsearch": "Elasticsearch",
+    "relp": "Relp",
+    "syslog": "Syslog",
 }
 """By type, which is also the name of its module."""
 
