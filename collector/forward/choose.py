@@ -19,6 +19,7 @@ _CLASSES = {
     "elasticsearch": "Elasticsearch",
     "relp": "Relp",
     "syslog": "Syslog",
+    "fluent": "Fluent",
 }
 """By type, which is also the name of its module."""
 
