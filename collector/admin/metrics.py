@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -52,6 +52,8 @@ class _Collector:
             for volume in now["volumes"]:
                 volumes.add_metric([volume["directory"]], volume[f"{key}_bytes"])
             yield volumes
+        if "spool" in now:
+            yield from _handing_over(now["spool"], now["forwards"])
 
 
 def _gauges(now: Mapping[str, Any]) -> list[tuple[str, str, float]]:
@@ -110,3 +112,65 @@ def _labelled(
         ("level_records", "level", "Records by level", now["levels"]),
         ("logger_records", "logger", "Records by logger: the top 100, and the others together", loggers),
     ]
+
+
+def _handing_over(spool: Mapping[str, Any], forwards: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    yield CounterMetricFamily("collector_spooled_records", "Records written to the spool", spool["records"])
+    yield GaugeMetricFamily("collector_spool_bytes", "What the spool takes on disk", spool["bytes"])
+    errors = "Tries to open, write or sync the spool that failed"
+    yield CounterMetricFamily("collector_spool_write_errors", errors, spool["write_errors"])
+    yield _by_forward(GaugeMetricFamily, "up", "1 while its forwarder runs", "up", forwards)
+    yield _by_forward(CounterMetricFamily, "restarts", "Forwarders after the first", "restarts", forwards)
+    told = [forward for forward in forwards if "numbered" in forward]
+    for name, text, key in _FORWARD_COUNTERS:
+        yield _by_forward(CounterMetricFamily, name, text, key, told)
+    for name, text in _FORWARD_GAUGES:
+        yield _by_forward(GaugeMetricFamily, name, text, name.removesuffix("_records"), told)
+    dead = CounterMetricFamily(
+        "collector_forward_dead_letter_records",
+        "Records that it refused for good, by reason",
+        labels=["forward", "reason"],
+    )
+    held = GaugeMetricFamily(
+        "collector_forward_held", "1 while it holds, with the reason", labels=["forward", "reason"]
+    )
+    for forward in told:
+        for reason, records in forward["dead"].items():
+            dead.add_metric([forward["name"], reason], records)
+        if forward["held"]:
+            held.add_metric([forward["name"], forward["held"]["reason"]], 1)
+    yield dead
+    yield held
+
+
+_FORWARD_COUNTERS = (
+    ("shipped_records", "Records that it has stored", "shipped"),
+    ("duplicate_records", "Records that were there already, sent once more in doubt", "duplicate"),
+    ("retried_records", "Records sent once more because they were not taken", "retried"),
+    ("filtered_records", "Records that it does not want", "filtered"),
+    ("in_doubt_records", "Records sent without an answer, and so once more", "in_doubt"),
+    ("dropped_records", "Records that were gone from the spool before they were sent", "dropped"),
+    ("bad_blocks", "Blocks in the spool that could not be read", "bad_blocks"),
+)
+_FORWARD_GAUGES = (
+    ("waiting_records", "Records in the spool that it has not had yet"),
+    ("lag_seconds", "Age of the oldest record that waits"),
+    ("age_seconds", "Age of what is said here of it"),
+    ("last_success_seconds", "Since it stored a record"),
+    ("certificate_days", "How long the nearer of both certificates is valid"),
+)
+
+
+def _by_forward(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    text: str,
+    key: str,
+    forwards: Sequence[Mapping[str, Any]],
+) -> Metric:
+    """Return a family with a sample for each destination that has a value for *key*."""
+    family = kind(f"collector_forward_{name}", text, labels=["forward"])
+    for forward in forwards:
+        if forward[key] is not None:
+            family.add_metric([forward["name"]], forward[key])
+    return family

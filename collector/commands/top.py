@@ -158,6 +158,26 @@ def _head(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> 
     for failing in now["files"]["failing"]:
         waits = counted(failing["records"], "record", "waits", "wait", form=",")
         yield f"FAILING    {waits}: {failing['error']}: {failing['path']}"
+    if "spool" in now:
+        yield from _handing_over(before, now, seconds)
+
+
+def _handing_over(before: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    spool = now["spool"]
+    errors = "; CANNOT BE WRITTEN" * (spool["write_errors"] > before.get("spool", spool)["write_errors"])
+    waits = f", {_bytes(spool['waiting_bytes'])} not written yet" if spool["waiting_bytes"] else ""
+    yield f"spool      {_bytes(spool['bytes'])} of {_bytes(spool['max_bytes'])}{waits}{errors}"
+    earlier = {forward["name"]: forward.get("shipped", 0) for forward in before.get("forwards", [])}
+    for forward in now["forwards"]:
+        name = forward["name"]
+        place = f"forward    {name}{'' if forward['up'] else ' DOES NOT RUN'}"
+        if "shipped" not in forward:
+            yield f"{place}: has not begun"
+            continue
+        rate = _rates(earlier, {name: forward["shipped"]}, seconds, len(earlier))[name]
+        lag = f", the oldest {_duration(forward['lag_seconds'])}" if forward["waiting"] else ""
+        held = f"; HELD: {forward['held']['text']}" if forward["held"] else ""
+        yield f"{place}: {_rate(rate)} shipped/s, {forward['waiting']:,} waiting{lag}{held}"
 
 
 def _rates(

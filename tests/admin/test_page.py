@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.bulk_server import BulkServer, Reply
+from tests.support.destinations import NOBODY, destination
 from tests.support.waiting import within
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page's tests need selenium")
@@ -344,6 +346,33 @@ def test_a_disk_that_fails_is_told_in_words(page: Page, watched: Collector, send
     within(15, lambda: "broken.log: " in page.text("disk"), page.text("disk"))
     assert "1 record waits" in page.text("disk")
     within(5, lambda: "Not well: " in page.text("alarm-text"), page.text("alarm-text"))
+
+
+def test_destinations_are_shown_where_there_are_any(
+    page: Page, make_collector: Callable[..., Collector], open_page: Callable[..., Page]
+) -> None:
+    within(15, lambda: "free of" in page.text("disk"), "the state is shown")
+    assert not page.driver.find_element("id", "handing-over").is_displayed()
+
+    with BulkServer() as server:
+        tables = destination(server.url) + destination(NOBODY, "siem")
+        server.instead["_bulk"] = [Reply(401, b"{}")] * 1000
+        collector = make_collector(f"[admin]\nport = 0\n[spool]\n{tables}").start()
+        with contextlib.closing(logging.handlers.SocketHandler("127.0.0.1", collector.port)) as handler:
+            for _ in range(3):
+                handler.emit(logging.LogRecord("app", logging.INFO, "shop.py", 3, "text", None, None))
+        page = open_page(collector)
+        within(30, lambda: "elk: holds for " in page.text("forward-lines"), page.text("forward-lines"))
+        within(30, lambda: page.text("forwards") == "elk03siem03", page.text("forwards"))
+        assert page.driver.find_element("id", "handing-over").is_displayed()
+        assert "401" in page.text("forward-lines")
+        assert re.search(r"siem: the oldest has waited for \d+ s", page.text("forward-lines"))
+        assert re.search(r"spool: [\d.]+ (bytes|KiB) of 1.0 GiB$", page.text("forward-lines"))
+        server.instead["_bulk"] = []
+        within(30, lambda: re.match(r"elk[\d.]+0siem03$", page.text("forwards")), page.text("forwards"))
+        within(30, lambda: "elk: " not in page.text("forward-lines"), page.text("forward-lines"))
+        assert "live" == page.text("state"), "and all is well"
+        assert "" == page.text("alarm-text")
 
 
 def test_the_token_is_asked_for(

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bulk_server import BulkServer, Reply
+from tests.support.destinations import NOBODY, destination
+from tests.support.frames import make_frame
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -188,6 +191,46 @@ def test_a_file_that_cannot_be_written_is_told(watched: Collector, send: Callabl
     within(10, lambda: "broken.log" in run(*command(watched, "-n", "1")).stdout.partition("FAILING")[2])
     first = run(*command(watched, "-n", "1")).stdout.splitlines()[0]
     assert "NOT HEALTHY: " in first
+
+
+def test_destinations_are_shown_with_what_waits(make_collector: Callable[..., Collector]) -> None:
+    with BulkServer() as server:
+        tables = destination(server.url) + destination(NOBODY, "siem")
+        server.instead["_bulk"] = [Reply(401, b"{}")] * 1000
+        collector = make_collector(f"[listen]\nport = 0\n[admin]\nport = 0\n[spool]\n{tables}").start()
+        collector.send(b"".join(make_frame(f"{number}") for number in range(1234)))
+
+        def lines() -> dict[str, str]:
+            """Return the lines of the spool, "spool", and of destinations, by name."""
+            text = run(*command(collector, "-n", "1")).stdout
+            spool = re.findall(r"^spool +(.*)$", text, re.MULTILINE)
+            return {"spool": spool[0], **dict(re.findall(r"^forward +(\w+): (.*)$", text, re.MULTILINE))}
+
+        within(30, lambda: "HELD: " in lines()["elk"], "it holds")
+        shown = lines()
+        waits = r"0 shipped/s, 1,234 waiting, the oldest \d+ s"
+        assert re.fullmatch(rf"{waits}; HELD: .*401.*", shown["elk"])
+        assert re.fullmatch(waits, shown["siem"])
+        assert re.fullmatch(r"[\d.]+ KiB of 1\.0 GiB", shown["spool"])
+
+        server.instead["_bulk"] = []
+        within(60, lambda: re.fullmatch(r"[\d,.]+ shipped/s, 0 waiting", lines()["elk"]), "shipped")
+
+
+def test_a_destination_that_has_not_begun_and_a_spool_that_cannot_be_written_are_told(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector(f"[listen]\nport = 0\n[admin]\nport = 0\n[spool]\n{destination(NOBODY)}")
+    collector.directory.mkdir()
+    (collector.directory / ".spool").touch()
+    collector.start()
+    within(
+        15,
+        lambda: (
+            "; CANNOT BE WRITTEN\nforward    elk DOES NOT RUN: has not begun\n"
+            in run(*command(collector, "-n", "1")).stdout
+        ),
+    )
 
 
 def test_the_token_comes_from_the_configuration(make_collector: Callable[..., Collector]) -> None:
