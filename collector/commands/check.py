@@ -1,6 +1,7 @@
 """The command `check`: tries a configuration and what it needs; says what would run, or all that is wrong.
 
-It may run beside a collector: it binds no configured port, makes nothing, and leaves the lock alone.
+It may run beside a collector: it binds no configured port, makes nothing, and leaves the lock alone. It
+connects to the destinations, and what is wrong there is a warning: it would keep no record from its file.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
     preflight.try_rules()
     preflight.try_tls()
     preflight.try_addresses()
+    preflight.try_spool()
+    preflight.try_destinations()
     config = preflight.config
     for warning in [*config.oddities(), *preflight.warnings]:
         print(f"WARNING {warning}", file=sys.stderr)  # noqa: T201 - it is the command's answer

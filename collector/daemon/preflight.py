@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 import tempfile
+import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,11 @@ from collector.files.lock import holder
 from collector.listen.sockets import try_host
 
 if TYPE_CHECKING:
-    from collector.config.tables import Config
+    from collector.config.tables import Config, Forward
+
+_TRIAL_SECONDS = 5.0
+# A destination that gives up by itself after as long says more.
+_GRACE_SECONDS = 0.5
 
 
 class Preflight:
@@ -60,12 +66,39 @@ class Preflight:
         try:
             if make:
                 make_directory(above)
-            while not os.path.lexists(above):
-                above = os.path.dirname(above)
-            _make_a_file(above)
+            _make_a_file(_nearest(above))
         except OSError as error:
             why = f"{error.strerror}; see [files] directory, and who owns it"
             self.faults.append(f"collector: cannot write in the directory {directory!r}: {why}")
+
+    def try_spool(self) -> None:
+        """Try to make a file in the spool's directory, or the nearest one above it, and look at its lock."""
+        if not (self.config.spool and self.config.forwards and self._is_sure("[spool]", "directory")):
+            return
+        if not self.config.spool.directory and not self._is_sure("[files]", "directory"):
+            return
+        directory = self.config.spool_directory
+        nearest = _nearest(os.path.abspath(directory))
+        try:
+            if nearest != _nearest(os.path.abspath(self.config.files.directory)):  # which was tried
+                _make_a_file(nearest)
+            other = holder(os.path.realpath(directory))
+        except OSError as error:
+            why = f"{error.strerror or error}; see [spool] directory, and who owns it"
+            self.faults.append(f"collector: cannot write in the spool {directory!r}: {why}")
+        else:
+            if other and other != self.holder:
+                why = "see [spool] directory: each collector has a spool of its own"
+                self.faults.append(f"collector: the spool {directory!r} is that of process {other}; {why}")
+
+    def try_destinations(self) -> None:
+        """Connect to each destination, all at once, and warn of what is wrong there."""
+        trials = [_Trial(forward) for forward in self.config.forwards]  # none of which has a fault
+        deadline = time.monotonic() + _TRIAL_SECONDS + _GRACE_SECONDS
+        for trial in trials:
+            trial.join(max(0.0, deadline - time.monotonic()))
+            place = header(trial.forward.name, "forward")
+            self.warnings += [f"{place}: {fault}" for fault in trial.faults()]
 
     def try_lock(self) -> None:
         """Find out whether another collector holds the directory, and whether the lock can be opened."""
@@ -129,6 +162,35 @@ class Preflight:
         return self._unsure.isdisjoint({(place, ""), *((place, key) for key in keys)})
 
 
+class _Trial(threading.Thread):
+    """A trial of one destination, in a thread that nobody has to wait for: a look-up of names may hang."""
+
+    def __init__(self, forward: Forward) -> None:
+        super().__init__(daemon=True)
+        self.forward = forward
+        self._found: list[str] | None = None
+        self.start()
+
+    def run(self) -> None:
+        from collector.forward.choose import make  # noqa: PLC0415 - the guardian does without
+
+        try:
+            self._found = make(self.forward).check()
+        except Exception as error:  # noqa: BLE001 - what concerns a destination is no fault of ours here
+            self._found = [f"cannot be tried: {type(error).__name__}: {error}"]
+
+    def faults(self) -> list[str]:
+        """Return what is wrong, as far as it is known by now."""
+        return [f"no answer within {_TRIAL_SECONDS:g} s"] if self._found is None else self._found
+
+
+def _nearest(path: str) -> str:
+    """Return *path* if it exists, or else the nearest directory above it."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _try_unix(path: str) -> None:
     """Find out whether a socket is at *path* or could be made there. Raises OSError if not."""
     with suppress(FileNotFoundError):
@@ -151,9 +213,7 @@ def _try_file(root: str, name: str) -> None:
             os.close(fd)
             if not regular:
                 raise OSError(errno.EINVAL, f"{path} is not a regular file")
-    above = os.path.dirname(path)
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
+    above = _nearest(os.path.dirname(path))
     if len(above) > len(root):
         refuse_links(above)
         _make_a_file(above)

@@ -7,13 +7,17 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bulk_server import BulkServer
 from tests.support.certificates import openssl, tls_table
 from tests.support.collectors import messages
 from tests.support.commands import run
+from tests.support.destinations import NOBODY as NOWHERE
+from tests.support.destinations import destination
 from tests.support.frames import make_frame
 from tests.support.volumes import bound_by_permissions, needs_root
 from tests.support.volumes import run as run_or_skip
@@ -357,3 +361,95 @@ def test_a_pem_file_that_is_none_is_named_and_not_waited_for(check: Check, tmp_p
 def test_what_can_be_no_host_is_refused_and_not_looked_up(check: Check, host: str) -> None:
     (fault,) = check(f'[listen]\nhost = "{host}"\n').stderr.splitlines()
     assert "must be an IP address or a host name" in fault
+
+
+# --- the spool and destinations ---
+
+
+def test_what_is_wrong_at_destinations_are_warnings_of_each(check: Check, tmp_path: Path) -> None:
+    with BulkServer() as server:
+        tables = destination(server.url, "fine") + destination(NOWHERE, "down")
+        tables += destination(server.url, "pipe", 'pipeline = "clean"')
+        tables += destination(server.url, "secret", f'api_key_file = "{tmp_path}/none"')
+        result = check(f"[spool]\n{tables}")
+
+    assert (0, f"ok: listens on 127.0.0.1:9020, writes to {tmp_path}/logs\n") == (
+        result.returncode,
+        result.stdout,
+    )
+    down, pipe, secret = result.stderr.splitlines()
+    assert f'WARNING [[forward]] "down": {NOWHERE}: [Errno 111] Connection refused' == down
+    assert pipe.startswith(f'WARNING [[forward]] "pipe": {server.url}: pipeline = clean: there is none; ')
+    assert secret.startswith('WARNING [[forward]] "secret": ')
+    assert f"{tmp_path}/none" in secret
+    assert not any("_bulk" in asked.path for asked in server.asked), "nothing is sent"
+
+
+def test_destinations_that_do_not_answer_are_tried_all_at_once(check: Check) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        begun = time.monotonic()
+        result = check("[spool]\n" + "".join(destination(url, f"silent{number}") for number in range(5)))
+        took = time.monotonic() - begun
+
+    assert 0 == result.returncode
+    assert [f'WARNING [[forward]] "silent{number}"' for number in range(5)] == [
+        line.partition(": ")[0] for line in result.stderr.splitlines()
+    ]
+    assert took < 15, "each would take five seconds"
+
+
+def test_no_destination_is_tried_that_has_a_fault(check: Check) -> None:
+    table = destination(NOWHERE, more="batch_records = 0")
+    (fault,) = check(f"[spool]\n{table}").stderr.splitlines()
+    assert "batch_records = 0: " in fault
+
+
+@pytest.mark.parametrize("directory", ["/proc/nope/spool", "file/spool", "file"])
+def test_a_spool_that_could_not_be_made_is_a_fault(check: Check, tmp_path: Path, directory: str) -> None:
+    (tmp_path / "file").touch()
+    with BulkServer() as server:
+        result = check(f'[spool]\ndirectory = "{directory}"\n{destination(server.url)}')
+
+    assert 2 == result.returncode
+    (fault,) = result.stderr.splitlines()
+    assert fault.startswith(f"collector: cannot write in the spool '{directory}': ")
+    assert fault.endswith("; see [spool] directory, and who owns it")
+
+
+def test_a_directory_that_cannot_be_written_is_one_fault_with_the_spool_in_it(
+    check: Check, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with BulkServer() as server:
+        result = check(f'[files]\ndirectory = "file/logs"\n[spool]\n{destination(server.url)}')
+
+    (fault,) = result.stderr.splitlines()
+    assert "see [files] directory" in fault
+
+
+def test_the_spool_of_another_collector_is_a_fault_and_its_own_is_none(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    with BulkServer() as server:
+        table = f'[spool]\ndirectory = "{tmp_path}/spool"\n{destination(server.url)}'
+        collector = make_collector(table).start()
+        within(5, (tmp_path / "spool" / ".collector.lock").exists)
+        own = run("check", "-c", str(collector.config))
+        other = run_beside(tmp_path, table)
+
+    assert (0, "") == (own.returncode, own.stderr)
+    assert collector.process
+    assert 2 == other.returncode
+    assert (
+        f"collector: the spool '{tmp_path}/spool' is that of process {collector.process.pid}; "
+        "see [spool] directory: each collector has a spool of its own\n"
+    ) == other.stderr
+
+
+def run_beside(home: Path, config: str) -> subprocess.CompletedProcess[str]:
+    """Check *config* for a collector with other log files."""
+    (home / "other").mkdir()
+    path = home / "other" / "c.toml"
+    path.write_text(f'[files]\ndirectory = "{home}/other/logs"\n{config}')
+    return run("check", "-c", str(path))
