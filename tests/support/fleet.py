@@ -247,7 +247,8 @@ def lines_in(*directories: Path) -> int:
     count = 0
     for directory in directories:
         for path in directory.rglob("*"):
-            if path.is_file() and not path.name.startswith("."):
+            own = any(part.startswith(".") for part in path.relative_to(directory).parts)
+            if path.is_file() and not own:
                 with suppress(FileNotFoundError):
                     count += path.read_bytes().count(b"\n")
     return count

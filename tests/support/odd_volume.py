@@ -1,4 +1,4 @@
-"""A volume with the manners of others: one that refuses chmod, ignores case, is full or has a quota.
+"""A volume with the manners of others: one that refuses chmod, ignores case, is full, slow or has a quota.
 
 It is a pass-through file system in a process of its own (FUSE), which a test tells how to behave: CIFS and
 Azure Files refuse chmod, SMB and Docker Desktop ignore case, APFS the form of Unicode too. What it cannot do:
@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,17 +70,20 @@ class OddVolume:
         ignores: str = "",
         quota_bytes: int | None = None,
         size_bytes: int | None = None,
+        slow: Mapping[str, float] | None = None,
     ) -> None:
         """Behave so from now on, and in nothing else oddly.
 
         *refuse*: by "OPERATION" or "OPERATION NAME" the name of the errno, as in {"chmod": "EPERM"}; the
         operations are those of FUSE; with "after " before it one is done, and only its answer is an error.
         *ignores*: "case" or "case and form". Past *quota_bytes* or *size_bytes*
-        of all files together nothing more is written: EDQUOT or ENOSPC.
+        of all files together nothing more is written: EDQUOT or ENOSPC. *slow*: by operation, how many
+        seconds it takes.
         """
         manners = {
             "refuse": refuse or {},
             "ignores": ignores,
+            "slow": slow or {},
             "limits": {"EDQUOT": quota_bytes, "ENOSPC": size_bytes},
         }
         new = self._control.with_suffix(".new")
@@ -136,7 +140,9 @@ class _Manners:
         return self._now
 
     def check(self, operation: str, path: str) -> None:
-        refuse = self.now()["refuse"]
+        now = self.now()
+        time.sleep(now["slow"].get(operation, 0))
+        refuse = now["refuse"]
         if why := refuse.get(operation) or refuse.get(f"{operation} {os.path.basename(path)}"):
             raise _error(why)
 
