@@ -2,8 +2,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY . .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[metrics]' \
- && pip install --no-cache-dir --no-index --find-links /wheels --prefix /install 'gevent-collector[metrics]'
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[fluent,metrics]' \
+ && pip install --no-cache-dir --no-index --find-links /wheels --prefix /install 'gevent-collector[fluent,metrics]'
 
 FROM python:3.13-slim
 # A number, so that Kubernetes can see that it is not root, and a bind mount can be given to it: chown 10001.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import configparser
 import re
+import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import toml
 
 from collector.config.load import load
 from collector.config.tables import Admin, Listen
 from tests.support.admin import ADMIN, ask
 from tests.support.image import healthcheck
-from tests.support.places import ETC
+from tests.support.places import ETC, HOME
 from tests.support.texts import inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.collectors import Collector
 
@@ -91,3 +97,65 @@ def test_every_metric_to_alert_on_in_the_manual_exists(make_collector: Callable[
 
     assert len(named) > 30
     assert set() == named - served
+
+
+# --- the service of a destination ---
+
+UNITS = ("collector.service", "collector.socket", "collector-forward@.service")
+# What is each one's own; the rest of [Service] is who it runs as, and how it is confined.
+OWN = {"ExecStart", "LimitNOFILE"}
+
+
+def unit(name: str) -> dict[str, dict[str, str]]:
+    """Return the sections of a unit, in which no key comes twice."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # keys as they are
+    parser.read_string((ETC / name).read_text(encoding="utf-8"))
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+def test_a_forwarder_runs_as_the_collector_does_and_is_confined_like_it() -> None:
+    collector, forwarder = (unit(name)["Service"] for name in ("collector.service", UNITS[2]))
+
+    assert {"User", "DynamicUser", "LogsDirectory", "ProtectSystem"} <= collector.keys() - OWN
+    assert {key: value for key, value in collector.items() if key not in OWN} == {
+        key: value for key, value in forwarder.items() if key not in OWN
+    }
+    assert int(forwarder["TimeoutStopSec"]) > DRAIN_SECONDS
+
+
+def test_a_forwarder_comes_and_goes_with_the_collector_and_ends_after_it() -> None:
+    of_unit = unit(UNITS[2])["Unit"]
+
+    assert {"collector.service"} == {of_unit[key] for key in ("Before", "PartOf", "ReloadPropagatedFrom")}
+    assert {"WantedBy": "collector.service"} == unit(UNITS[2])["Install"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_the_unit_of_a_forwarder_is_valid(tmp_path: Path) -> None:
+    for name in UNITS:
+        text = (ETC / name).read_text(encoding="utf-8").replace("/usr/local/bin/collector", sys.executable)
+        (tmp_path / name.replace("@", "@elk")).write_text(text, encoding="utf-8")
+    made = tmp_path / "collector-forward@elk.service"
+
+    for arguments in (["verify", made], ["security", "--offline=yes", "--threshold=20", made]):
+        ended = subprocess.run(
+            ["systemd-analyze", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert (0, "") == (ended.returncode, ended.stderr)
+
+
+def test_the_image_has_all_extras_but_those_of_tests() -> None:
+    extras = toml.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    dockerfile = (HOME / "Dockerfile").read_text(encoding="utf-8")
+
+    installed = [
+        set(names.split(",")) for names in re.findall(r"'(?:\.|gevent-collector)\[([a-z,]+)\]'", dockerfile)
+    ]
+    assert [extras.keys() - {"test"}] * 2 == installed
