@@ -22,6 +22,7 @@ from docutils import nodes
 from collector import cli
 from collector.config.load import load
 from collector.config.tables import Config
+from tests.support.bulk_server import BulkServer
 from tests.support.collectors import Collector, messages
 from tests.support.environments import environment
 from tests.support.frames import make_frame
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.opensearch import OpenSearch
+
     MakeCollector = Callable[..., Collector]
 
 INSTALL_SECONDS = 300
@@ -42,6 +45,8 @@ PORT = 9020
 CONFIG_FILE = "/etc/collector/collector.toml"
 OF_TAIL = "test_the_docs_commands_for_reading_back_work"
 OF_THE_FIRST_MINUTE = "test_the_first_thirty_seconds_are_as_readme_has_them"
+OF_OPENSEARCH = "test_the_thirty_seconds_of_handing_over_are_as_the_docs_have_them"
+OF_LETTERS = "test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it"
 OF_SYSTEMD = "test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it"
 RUN_BY = {
     "python3 -m venv .venv && .venv/bin/pip install --quiet . && .venv/bin/collector": OF_THE_FIRST_MINUTE,
@@ -50,6 +55,11 @@ RUN_BY = {
     ".venv/bin/collector send --logger app.web hello": OF_THE_FIRST_MINUTE,
     "journalctl -f -o cat -u app | collector send": "test_a_journal_is_sent_as_the_docs_have_it",
     "collector tail ": OF_TAIL,
+    "collector forward -c collector.toml": OF_OPENSEARCH,
+    "collector -c collector.toml": OF_OPENSEARCH,
+    "collector send -c collector.toml": OF_OPENSEARCH,
+    "curl ": OF_OPENSEARCH,
+    "collector forward elk ": OF_LETTERS,
     "mv .quarantine": "test_what_the_docs_say_replays_it_once_and_keeps_what_is_bad_still",
     "openssl req": "test_the_certificate_that_the_docs_make_is_accepted",
     "ln -s /opt/collector": OF_SYSTEMD,
@@ -63,6 +73,7 @@ _IMAGE = "test_docker.py builds and runs the image, with names and a port of its
 _SYSTEMD = "needs systemd as process 1; test_guardian.py has the units verified, and run by socket activation"
 _CI = "is a part of .ci/run, which runs this test"
 NOT_RUN = {
+    "docker run -d --name opensearch": "needs OpenSearch's image; a test has a node of its own",
     "docker build": _IMAGE,
     "docker run": _IMAGE,
     "docker exec": _IMAGE,
@@ -71,9 +82,10 @@ NOT_RUN = {
     "docker compose": "needs Prometheus' image; test_deployment.py reads the file",
     "kubectl apply": "needs a cluster; test_deployment.py reads the file",
     "systemctl": _SYSTEMD,
+    "runuser": _SYSTEMD,
     "python3 -m venv /opt/collector": "installs as the first command of README does, which is run",
     "chown 10001": "needs an image that runs as 10001, and that is tested",
-    "pip install 'gevent-collector[metrics]'": "needs a release on PyPI",
+    "pip install 'gevent-collector[": "needs a release on PyPI",
     "python -m tests.benchmarks": "takes an hour; test_benchmarks.py runs the parts",
     "python -m tests.fuzz": _CI,
     "python3 -m venv .venv": _CI,
@@ -87,7 +99,7 @@ NOT_RUN = {
     ".ci/run": "runs this test",
 }
 PROGRAMS = re.compile(
-    r"(\.venv/bin/collector|(\S*/)?(docker|systemctl|kill|chown|pip|python3?|pytest)) [^=]+"
+    r"(\.venv/bin/collector|(\S*/)?(docker|systemctl|runuser|kill|chown|pip|python3?|pytest)) [^=]+"
 )
 
 
@@ -306,17 +318,105 @@ def test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it(tmp_path
     there = re.sub(r" (?=/(opt|usr|etc)/)", f" {tmp_path}", block)
     for directory in ("usr/local/bin", "etc/systemd/system"):
         (tmp_path / directory).mkdir(parents=True)
+    there += shown("docs/deploy.rst", "install -m 0644 etc/collector-forward@").replace(
+        " /etc/", f" {tmp_path}/etc/"
+    )
     files = [line for line in there.splitlines() if not re.match(r"python3|systemctl", line)]
     ended = run("bash", "-ec", f"cd {HOME}; " + "; ".join(files))
     assert (0, "") == (ended.returncode, ended.stderr)
     assert "/var/log/collector" == load(f"{tmp_path}{CONFIG_FILE}").files.directory
     units = {path.name for path in (tmp_path / "etc/systemd/system").iterdir()}
-    assert {"collector.socket", "collector.service"} == units
-    (exec_start,) = re.findall(
-        r"(?m)^ExecStart=(\S+) run -c (\S+)", (HOME / "etc/collector.service").read_text()
-    )
-    assert ("/usr/local/bin/collector", CONFIG_FILE) == exec_start
+    assert {"collector.socket", "collector.service", "collector-forward@.service"} == units
+    for unit in ("collector.service", "collector-forward@.service"):
+        (exec_start,) = re.findall(
+            r"(?m)^ExecStart=(\S+) (?:run|forward) -c (\S+)", (HOME / "etc" / unit).read_text()
+        )
+        assert ("/usr/local/bin/collector", CONFIG_FILE) == exec_start
     assert (tmp_path / "usr/local/bin/collector").is_symlink()
+
+
+# --- handing over ---
+
+SEARCHABLE_SECONDS = 30
+ENGINE = "http://127.0.0.1:9200"
+FIGURES = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:]+Z|\b[0-9a-f]{16}-[0-9a-f]{16}\b|\d+\.0\.0\.\d+:\d+|(?<=process )\d+"
+)
+
+
+def start_as_forward_has_it(engine: str, make_collector: MakeCollector) -> Collector:
+    """Start a collector with the configuration of docs/forward.rst, at a port that is told to `send`."""
+    (config,) = [
+        block.text for block in blocks("docs/forward.rst") if ENGINE in block.text and "[[" in block.text
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    collector = make_collector(f"[listen]\nport = {port}\n{config.replace(ENGINE, engine)}")
+    return collector.start()
+
+
+def like(text: str) -> list[str]:
+    """Return the lines of a text, without what is another one each time."""
+    return FIGURES.sub("...", text).splitlines()
+
+
+@pytest.mark.slow
+def test_the_thirty_seconds_of_handing_over_are_as_the_docs_have_them(
+    opensearch: OpenSearch, make_collector: MakeCollector, collector_on_path: str, tmp_path: Path
+) -> None:
+    def do(command: str) -> subprocess.CompletedProcess[str]:
+        command = command.replace(ENGINE, opensearch.url).replace("collector.toml", str(collector.config))
+        command = command.replace("template.json", str(tmp_path / "template.json"))
+        ended = run("bash", "-ec", command, PATH=collector_on_path)
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    collector = start_as_forward_has_it(opensearch.url, make_collector)
+    make_template, start = shown("docs/forward.rst", "collector forward -c").rsplit("collector -c", 1)
+    assert start == " collector.toml\n"
+    assert '"acknowledged":true' in do(make_template).stdout
+    send, search = shown("docs/forward.rst", "collector send -c").splitlines()
+    do(send)
+    within(SEARCHABLE_SECONDS, lambda: '"message" : "hello"' in do(search).stdout)
+    command, status = shown("docs/forward.rst", "$ collector forward -c").removeprefix("$ ").split("\n", 1)
+    within(5, lambda: like(status) == like(do(command).stdout), "the status, which is written each second")
+
+
+@pytest.mark.slow
+def test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it(
+    make_collector: MakeCollector, collector_on_path: str
+) -> None:
+    def do(command: str) -> str:
+        ended = run("bash", "-c", command, PATH=collector_on_path, COLLECTOR_CONFIG=str(collector.config))
+        assert (0, "") == (ended.returncode, ended.stderr)
+        return ended.stdout
+
+    with BulkServer() as server:
+        server.errors["order 42"] = (400, {"type": "mapper_parsing_exception", "reason": "no number"})
+        collector = start_as_forward_has_it(server.url, make_collector)
+        for text in ("one", "two", "three", "order 42 failed", "another"):
+            collector.send(make_frame(text, "app.web"))
+        within(10, lambda: "is refused for good" in collector.stderr)
+        (told,) = [line for line in collector.stderr.splitlines() if "refused" in line]
+        assert like(shown("docs/forward.rst", "ERROR elk:")) == like(told.partition(" ")[2].partition(" ")[2])
+        show, letter, resend, outcome = shown("docs/forward.rst", "$ collector forward elk").splitlines()
+        assert like(letter) == like(do(show.removeprefix("$ ")))
+        server.errors.clear()
+        assert like(outcome) == like(do(resend.removeprefix("$ ")))
+        ago, between = shown("docs/forward.rst", "collector forward elk --resend").splitlines()
+        assert do(ago) == "0 stored, 5 there already, 0 filtered\n"
+        assert do(between).endswith(" filtered\n")
+    collector.stop()
+
+
+@pytest.mark.skipif(not shutil.which("rsyslogd"), reason="needs rsyslog")
+def test_rsyslog_takes_the_configuration_that_the_docs_have_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "rsyslog.conf"
+    path.write_text(shown("docs/forward.rst", "global(maxMessageSize"))
+    ended = run("rsyslogd", "-N1", "-f", str(path))
+    if "imrelp" in ended.stderr and "could not load module" in ended.stderr:
+        pytest.skip("needs rsyslog's module for RELP")
+    assert 0 == ended.returncode, ended.stderr
 
 
 # --- clients ---
