@@ -132,7 +132,10 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         return added
 
     add("run", "collect, in the foreground (the default)")
-    add("check", "try the configuration and what it needs, and say what would run")
+    check = add("check", "try the configuration and what it needs, and say what would run")
+    check.add_argument(
+        "--send", action="store_true", help="send one record to each destination, and tell its verdict"
+    )
     _add_tail_options(add("tail", "read the log files back, merged by time, and follow them"))
     top = add("top", "show each second what a running collector does")
     top.add_argument(

@@ -49,6 +49,7 @@ OF_OPENSEARCH = "test_the_thirty_seconds_of_handing_over_are_as_the_docs_have_th
 OF_LETTERS = "test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it"
 OF_SYSTEMD = "test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it"
 RUN_BY = {
+    "collector check -c collector.toml --send": "test_one_record_is_sent_to_each_and_its_verdict_is_told",
     "python3 -m venv .venv && .venv/bin/pip install --quiet . && .venv/bin/collector": OF_THE_FIRST_MINUTE,
     "python3 hello.py": OF_THE_FIRST_MINUTE,
     "cat logs/app_web.log": OF_THE_FIRST_MINUTE,

@@ -2,6 +2,7 @@
 
 It may run beside a collector: it binds no configured port, makes nothing, and leaves the lock alone. It
 connects to the destinations, and what is wrong there is a warning: it would keep no record from its file.
+With --send each of them is sent a record, if there is no fault, and its verdict is told.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from collector.config.load import ConfigError
 from collector.daemon.preflight import Preflight
-from collector.exits import EXIT_CANNOT_START, EXIT_OK
+from collector.escape import escape
+from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.listen.sockets import host_port
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError where the configuration cannot be read."""
     preflight = Preflight(options.config)
+    if options.send and not (preflight.config.forwards or preflight.faults):
+        place = options.config or "the defaults"
+        raise ConfigError([f"{place}: no table [[forward]]: there is nobody to send to; add one"])
     preflight.try_directory(make=False)
     preflight.try_lock()
     preflight.try_files()
@@ -44,7 +50,12 @@ def run(options: argparse.Namespace) -> int:
         more += f"; the collector that has this directory now is process {preflight.holder}"
     directory = os.path.abspath(config.files.directory)
     print(f"ok: listens on {listens}, writes to {directory}{more}")  # noqa: T201 - the same
-    return EXIT_OK
+    if not options.send:
+        return EXIT_OK
+    sent = preflight.send_to_destinations()
+    for place, one in sent:
+        print(f"{place}: {escape(one.text)}")  # noqa: T201 - the same
+    return EXIT_OK if all(one.stored for _, one in sent) else EXIT_FAILED
 
 
 def _address(table: Listen | Admin) -> str:

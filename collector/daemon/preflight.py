@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from collector.config.load import ConfigError, load, same_file_faults
 from collector.config.tables import header
@@ -23,11 +23,16 @@ from collector.files.lock import holder
 from collector.listen.sockets import try_host
 
 if TYPE_CHECKING:
-    from collector.config.tables import Config, Forward
+    from collections.abc import Callable
 
+    from collector.config.tables import Config, Forward
+    from collector.forward.trial import Sent
+
+_Found = TypeVar("_Found")
 _TRIAL_SECONDS = 5.0
 # A destination that gives up by itself after as long says more.
 _GRACE_SECONDS = 0.5
+_SILENT = f"no answer within {_TRIAL_SECONDS:g} s"
 
 
 class Preflight:
@@ -93,12 +98,26 @@ class Preflight:
 
     def try_destinations(self) -> None:
         """Connect to each destination, all at once, and warn of what is wrong there."""
-        trials = [_Trial(forward) for forward in self.config.forwards]  # none of which has a fault
+        for place, faults in self._at_destinations(_faults_of, [_SILENT]):
+            self.warnings += [f"{place}: {fault}" for fault in faults]
+
+    def send_to_destinations(self) -> list[tuple[str, Sent]]:
+        """Send one record to each destination, all at once; return what became of it, by destination."""
+        from collector.forward.trial import Sent, send_one  # noqa: PLC0415 - the guardian does without
+
+        directory = self.config.spool_directory
+        silent = Sent(stored=False, text=f"{_SILENT}, and nobody knows whether a record is stored")
+        return self._at_destinations(lambda forward: send_one(forward, directory), silent)
+
+    def _at_destinations(
+        self, trial: Callable[[Forward], _Found], silent: _Found
+    ) -> list[tuple[str, _Found]]:
+        """Make a *trial* of each destination, all at once; return what each found, *silent* if nothing."""
+        trials = [_Trial(forward, trial, silent) for forward in self.config.forwards]  # none has a fault
         deadline = time.monotonic() + _TRIAL_SECONDS + _GRACE_SECONDS
-        for trial in trials:
-            trial.join(max(0.0, deadline - time.monotonic()))
-            place = header(trial.forward.name, "forward")
-            self.warnings += [f"{place}: {fault}" for fault in trial.faults()]
+        for one in trials:
+            one.join(max(0.0, deadline - time.monotonic()))
+        return [(header(one.forward.name, "forward"), one.found) for one in trials]
 
     def try_lock(self) -> None:
         """Find out whether another collector holds the directory, and whether the lock can be opened."""
@@ -162,26 +181,28 @@ class Preflight:
         return self._unsure.isdisjoint({(place, ""), *((place, key) for key in keys)})
 
 
-class _Trial(threading.Thread):
+class _Trial(threading.Thread, Generic[_Found]):
     """A trial of one destination, in a thread that nobody has to wait for: a look-up of names may hang."""
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Forward, trial: Callable[[Forward], _Found], silent: _Found) -> None:
         super().__init__(daemon=True)
         self.forward = forward
-        self._found: list[str] | None = None
+        self.found = silent
+        self._trial = trial
         self.start()
 
     def run(self) -> None:
-        from collector.forward.choose import make  # noqa: PLC0415 - the guardian does without
+        self.found = self._trial(self.forward)
 
-        try:
-            self._found = make(self.forward).check()
-        except Exception as error:  # noqa: BLE001 - what concerns a destination is no fault of ours here
-            self._found = [f"cannot be tried: {type(error).__name__}: {error}"]
 
-    def faults(self) -> list[str]:
-        """Return what is wrong, as far as it is known by now."""
-        return [f"no answer within {_TRIAL_SECONDS:g} s"] if self._found is None else self._found
+def _faults_of(forward: Forward) -> list[str]:
+    """Return what is wrong with a destination, which is connected for that, a line each."""
+    from collector.forward.choose import make  # noqa: PLC0415 - the guardian does without
+
+    try:
+        return make(forward).check()
+    except Exception as error:  # noqa: BLE001 - what concerns a destination is no fault of ours here
+        return [f"cannot be tried: {type(error).__name__}: {error}"]
 
 
 def _nearest(path: str) -> str:

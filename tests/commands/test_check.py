@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.certificates import openssl, tls_table
 from tests.support.collectors import messages
 from tests.support.commands import run
 from tests.support.destinations import NOBODY as NOWHERE
-from tests.support.destinations import destination
+from tests.support.destinations import destination, told
 from tests.support.frames import make_frame
 from tests.support.volumes import bound_by_permissions, needs_root
 from tests.support.volumes import run as run_or_skip
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tests.support.collectors import Collector
     from tests.support.volumes import Volumes
 
-    Check = Callable[[str], subprocess.CompletedProcess[str]]
+    Check = Callable[..., subprocess.CompletedProcess[str]]
 
 NOBODY = 65_534
 
@@ -54,13 +55,13 @@ style = "json"
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    def check(config: str) -> subprocess.CompletedProcess[str]:
+def check(tmp_path: Path) -> Check:
+    def check(config: str, *more: str) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "c.toml"
         file.write_text(config)
         before = listed(tmp_path)
         result = subprocess.run(
-            [sys.executable, "-m", "collector", "check", "-c", file],
+            [sys.executable, "-m", "collector", "check", "-c", file, *more],
             capture_output=True,
             text=True,
             timeout=30,
@@ -453,3 +454,97 @@ def run_beside(home: Path, config: str) -> subprocess.CompletedProcess[str]:
     path = home / "other" / "c.toml"
     path.write_text(f'[files]\ndirectory = "{home}/other/logs"\n{config}')
     return run("check", "-c", str(path))
+
+
+# --- a record to each destination ---
+
+
+def verdicts(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return what is said of each destination, by its name."""
+    said = [re.match(r'\[\[forward\]\] "(.*?)": (.*)', line) for line in result.stdout.splitlines()[1:]]
+    return {one[1]: one[2] for one in said if one}
+
+
+def test_one_record_is_sent_to_each_and_its_verdict_is_told(check: Check) -> None:
+    with BulkServer() as server:
+        tables = destination(server.url, "one") + destination(server.url, "two", 'loggers = ["payments"]')
+        result = check(f"[spool]\n{tables}", "--send")
+
+    assert 0 == result.returncode, result.stdout + result.stderr
+    assert result.stdout.startswith("ok: ")
+    stored = {key: text for (index,) in [server.documents.values()] for key, text in index.items()}
+    assert 2 == len(stored)
+    ids = {name: text.removesuffix(" is stored") for name, text in verdicts(result).items()}
+    assert ["one", "two"] == list(ids)
+    assert sorted(ids.values()) == sorted(stored)
+    assert all(re.fullmatch("[0-9a-f]{16}-check-[0-9a-f]{16}", each) for each in stored)
+    (document, _) = stored.values()
+    assert ("a record of collector check --send", "info", "collector") == (
+        document["message"],
+        document["log"]["level"],
+        document["log"]["logger"],
+    )
+    assert time.time() - 60 < datetime.fromisoformat(document["@timestamp"][:-1] + "+00:00").timestamp()
+
+
+@pytest.mark.slow
+def test_beside_a_collector_and_its_forwarder_it_has_the_collectors_id_and_is_in_no_count(
+    make_collector: Callable[..., Collector],
+) -> None:
+    with BulkServer() as server:
+        collector = make_collector(f"[spool]\n{destination(server.url)}").start()
+        spool = collector.directory / ".spool"
+        collector.send(make_frame("the first"))
+        within(15, lambda: told(spool).get("shipped"))
+        before = sorted(os.listdir(spool))
+        result = run("check", "-c", str(collector.config), "--send")
+        assert (0, "") == (result.returncode, result.stderr)
+        assert sorted(os.listdir(spool)) == before
+        collector.send(make_frame("the second"))
+        within(15, lambda: told(spool)["shipped"] == 2)
+        assert 2 == told(spool)["numbered"]
+        collector_id = (spool / "id").read_text().strip()
+        (index,) = server.documents.values()
+        assert 3 == len(index)
+        assert [True] == [key.startswith(f"{collector_id}-check-") for key in index if "check" in key]
+
+
+def test_a_verdict_other_than_stored_is_exit_code_1(check: Check, tmp_path: Path) -> None:
+    with BulkServer() as server:
+        server.errors["check --send"] = 400, {"type": "mapper_parsing_exception", "reason": "no"}
+        tables = destination(server.url, "refused") + destination(NOWHERE, "down")
+        tables += destination(server.url, "secret", f'api_key_file = "{tmp_path}/none"')
+        result = check(f"[spool]\n{tables}", "--send")
+
+    assert 1 == result.returncode
+    said = verdicts(result)
+    assert said["refused"].endswith(" is refused: mapper_parsing_exception")
+    assert f" is not stored: {NOWHERE}: [Errno 111] Connection refused" in said["down"]
+    assert " is not stored, the destination holds: " in said["secret"]
+    assert f"{tmp_path}/none" in said["secret"]
+
+
+def test_a_destination_that_hangs_has_no_verdict_after_five_seconds(check: Check) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        result = check(f"[spool]\n{destination(f'http://127.0.0.1:{silent.getsockname()[1]}')}", "--send")
+        took = time.monotonic() - begun
+
+    assert 1 == result.returncode
+    assert re.search("timed out|no answer within 5 s", verdicts(result)["elk"])
+    assert took < 20
+
+
+def test_where_there_is_a_fault_nothing_is_sent(check: Check) -> None:
+    with BulkServer() as server:
+        result = check(f"[spool]\n{destination(server.url)}[files]\nmode = 8\n", "--send")
+
+    assert (2, "") == (result.returncode, result.stdout)
+    assert not any("_bulk" in asked.path for asked in server.asked)
+
+
+def test_without_a_destination_there_is_nobody_to_send_to(check: Check, tmp_path: Path) -> None:
+    result = check("[files]\n", "--send")
+    assert (2, "") == (result.returncode, result.stdout)
+    text = "no table [[forward]]: there is nobody to send to; add one"
+    assert f"{tmp_path}/c.toml: {text}\n" == result.stderr
