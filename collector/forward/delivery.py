@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from collector.escape import escape
 from collector.forward.culprits import REFUSED, WITNESSES, Culprits
 from collector.forward.holding import LETTERS, SPOOL, Held, Hold, moment
+from collector.forward.refusals import Refusals
 from collector.forward.verdicts import (
     STORED,
     BrokenError,
@@ -83,9 +84,10 @@ class Delivery:
         """When the first of the records that wait was read."""
         self._culprits = Culprits(window)
         self._held = Held()
+        self._refusals = Refusals(settings.name)
         self._settings, self._destination = settings, destination
         self._name = settings.name
-        window.use(settings.wants, destination)
+        window.use(settings, destination)
 
     @property
     def certificate_days(self) -> float | None:
@@ -98,12 +100,13 @@ class Delivery:
         self._letters = letters
         self._name = settings.name
         self._settings, self._destination = settings, destination
-        self._window.use(settings.wants, destination)
+        self._window.use(settings, destination)
         self._not_before = self._pause = 0.0
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and tell what is untold."""
         self._disconnect()
+        self._refusals.tell_all()
 
     def step(self) -> float:
         """Do one thing: read on, connect, or make a request. Return for how many seconds nothing is to do.
@@ -111,6 +114,7 @@ class Delivery:
         Raises ReplacedError where all that was read is settled, and the spool is another one now.
         """
         now = self._clock()
+        self._refusals.tell(now)
         if now < self._not_before:
             return self._not_before - now
         try:
@@ -365,7 +369,7 @@ class Delivery:
         remedy = f"; {error.remedy}" if error.remedy else ""
         self.hold = Hold(error.reason, text, since)
         what = (self._name, moment(since), text, remedy)
-        log.error("%s: holds since %s: %s%s", *what, extra={"of": error.reason})
+        log.error("%s: holds since %s: %s%s", *what, extra={"about": error.reason})
 
     def _wait_longer(self) -> float:
         """Make a pause, twice as long as the last one where nothing was stored in between; return it."""
@@ -384,6 +388,6 @@ class Delivery:
             self._window.progress.dead_letters_gone += self._letters.add(letters)
         for one in dead:
             one.settled = "dead"
-            what = (self._name, one.outgoing.id, escape(one.dead))
-            log.error("%s: record %s is refused for good: %s", *what, extra={"of": one.dead})
+            self._refusals.add(one.dead, one.outgoing.id)
+        self._refusals.tell(self._clock())
         self._window.advance()

@@ -22,6 +22,7 @@ from collector.wire.records import level_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from collector.config.tables import Forward
     from collector.forward.progress import Progress
     from collector.forward.verdicts import Destination
     from collector.pickles.errors import RecordError
@@ -112,9 +113,9 @@ class Window:
         self._filtered = 0
         """How many were read behind the last record that is wanted."""
 
-    def use(self, wants: Callable[[str, int], bool], destination: Destination) -> None:
+    def use(self, settings: Forward, destination: Destination) -> None:
         """Filter what is read from now on, and render what is not settled, by other settings."""
-        self._wants = wants
+        self._name, self._wants = settings.name, settings.wants
         self._known: dict[tuple[object, object], bool] = {}
         self._destination = destination
         for one in self.records:
@@ -222,7 +223,7 @@ class Window:
             f"{counted(last - first + 1, 'record')} lost before they could be handed over, received {since}"
             f"before {_moment(behind.received)}: numbers {first} to {last} are not in the spool"
         )
-        log.error("%s", text)
+        log.error("%s: %s", self._name, text)
         fields = {"name": "collector", "levelno": logging.ERROR, "levelname": "ERROR", "msg": text}
         payload = json.dumps({**fields, "created": behind.received / _BILLION}).encode()
         gap = behind._replace(number=last, peer="", payload=payload)
@@ -269,7 +270,7 @@ class Window:
                 data = self._destination.render(spooled, record, id_, short=one.short)
             except Exception:
                 # Anything may come off the wire; if one record cannot be rendered, the next one can.
-                log.exception("record %s cannot be rendered", id_)
+                log.exception("%s: record %s cannot be rendered", self._name, id_)
                 one.dead = RENDERING
         one.outgoing = Outgoing(id_, spooled.epoch, spooled.number, spooled.received, data)
 

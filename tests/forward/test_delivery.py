@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +123,16 @@ def test_a_gap_is_counted_and_told_of_by_a_record_that_is_in_no_count(
         "5 records lost before they could be handed over, received after 2026-09-21T14:13:21Z and before "
         "2026-09-21T14:13:27Z: numbers 2 to 6 are not in the spool"
     )
+
+
+def test_a_gap_is_told_in_the_log_with_the_name_of_the_destination(
+    spool: SpoolFiles, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    spool.write(["first"])
+    spool.write(["last"], skipped=5)
+    start(name="siem").run()
+    (line,) = (one.getMessage() for one in caplog.records if "lost before" in one.getMessage())
+    assert line.startswith("siem: 5 records lost before they could be handed over")
 
 
 def test_segments_deleted_over_several_starts_are_counted_whole(
@@ -377,6 +388,52 @@ def test_a_record_that_cannot_be_rendered_is_dead_without_being_sent(
     assert ["a", "b"] == sink.texts
     assert {"rendering": 1} == running.progress.dead
     assert "refused for good: rendering" in caplog.text
+    assert f"elk: record {COLLECTOR}-{1:016x}-2 cannot be rendered" in caplog.text
+
+
+def refusals_told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    lines = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    return [line for line in lines if "is refused for good" in line]
+
+
+def test_dead_letters_are_told_of_once_a_minute_and_reason_with_their_number(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    running = start()
+    sink.order = sink.refuse("bad")
+    for _ in range(100):
+        spool.write(["bad", "good"])
+        running.run(0.5)
+        running.now += 1
+    first, second = refusals_told(caplog)
+    assert first == f"elk: record {COLLECTOR}-{1:016x}-1 is refused for good: mapper"
+    match = re.fullmatch(r"elk: record \S+-(\d+) is refused for good: mapper \(and (\d+) more .*\)", second)
+    assert match
+    number = int(match[2]) + 1
+    assert 30 <= number <= 60
+    assert int(match[1]) == 2 * number + 1, "it is the last one of them"
+    spool.write(["cannot be rendered", "good"])
+    running.run(0.5)
+    assert "refused for good: rendering" in refusals_told(caplog)[2], "another reason has a line of its own"
+    running.delivery.close()
+    assert f"(and {100 - 1 - number - 1} more since the last such line)" in refusals_told(caplog)[3]
+
+
+def test_those_refused_are_told_of_a_minute_later_although_none_comes_any_more(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    running = start()
+    sink.order = sink.refuse("bad")
+    spool.write(["bad", "good"])
+    running.run(1)
+    spool.write(["bad", "bad", "good"])
+    running.run(1)
+    assert 1 == len(refusals_told(caplog))
+    running.now += 60
+    running.delivery.step()
+    assert "(and 1 more since the last such line)" in refusals_told(caplog)[1]
 
 
 def test_dead_letters_that_cannot_be_written_hold(
