@@ -405,8 +405,8 @@ def test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it(
         server.errors.clear()
         assert like(outcome) == like(do(resend.removeprefix("$ ")))
         ago, between = shown("docs/forward.rst", "collector forward elk --resend").splitlines()
-        assert do(ago) == "0 stored, 5 there already, 0 filtered\n"
-        assert do(between).endswith(" filtered\n")
+        assert do(ago) == "0 stored, 5 there already, 0 filtered, 0 refused\n"
+        assert do(between).endswith(" refused\n")
     collector.stop()
 
 

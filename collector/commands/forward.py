@@ -35,7 +35,7 @@ from collector.zone import read_zone_again
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from collector.config.tables import Config, Forward
     from collector.forward.dead_letters import Letter
@@ -147,8 +147,11 @@ def _text_of(status: dict[str, Any]) -> str:
 
 def _show_dead(directory: str, settings: Forward, encoding: str) -> int:
     reader = RecordReader(encoding)
-    for letter in _letters(directory, settings).read():
+    letters = _letters(directory, settings)
+    for letter in letters.read():
         _say(_line(letter, reader))
+    for text in _unread(letters, "shown"):
+        _say(f"{settings.name}: {text}", to=sys.stderr)
     return EXIT_OK
 
 
@@ -187,24 +190,46 @@ def _resend(options: argparse.Namespace, config: Config, directory: str, setting
     except lock.HeldError as error:
         text = f"{settings.name}: is sent again already, by process {error.pid or 'unknown'}"
         raise ConfigError([f"collector forward: {text}"]) from error
+    letters = _letters(directory, settings)
     try:
         if options.resend_dead:
-            letters = _letters(directory, settings)
             outcome = resend.resend_letters(letters, settings, make(settings), orders, encoding=encoding)
         else:
             times = int(options.since * _BILLION), int((options.until or time.time()) * _BILLION)
             outcome = resend.resend_spooled(
-                directory, settings, make(settings), orders, times, encoding=encoding
+                *(directory, settings, make(settings), orders, times), letters=letters, encoding=encoding
             )
     finally:
         os.close(held)
-    _say(f"{outcome.stored} stored, {outcome.duplicate} there already, {outcome.filtered} filtered")
-    for id_, reason in outcome.refused.items():
-        _say(f"{id_} is refused: {escape(reason)}", to=sys.stderr)
+    counts = f"{outcome.stored} stored, {outcome.duplicate} there already, {outcome.filtered} filtered"
+    _say(f"{counts}, {sum(outcome.dead.values())} refused")
+    left = [*_refused(outcome, stays=options.resend_dead), *_unread(letters, "sent")]
+    if outcome.bad_blocks:
+        left.append(f"{counted(outcome.bad_blocks, 'block')} of the spool cannot be read")
     if outcome.trouble:
-        left = counted(len(outcome.unsettled), "record")
-        _say(f"{settings.name}: {escape(outcome.trouble)}; {left} and what follows left", to=sys.stderr)
-    return EXIT_FAILED if outcome.refused or outcome.trouble else EXIT_OK
+        unsettled = counted(len(outcome.unsettled), "record")
+        left.append(f"{escape(outcome.trouble)}; {unsettled} and what follows left")
+    for text in left:
+        _say(f"{settings.name}: {text}", to=sys.stderr)
+    return EXIT_FAILED if left else EXIT_OK
+
+
+def _refused(outcome: resend.Outcome, *, stays: bool) -> Iterator[str]:
+    """Yield what was refused for good; *stays*: it had been before."""
+    for reason, count in outcome.dead.items():
+        becomes = "stays a dead letter" if count == 1 else "stay dead letters"
+        if not stays:
+            becomes = "is a dead letter now" if count == 1 else "are dead letters now"
+        yield f"{counted(count, 'record')} refused, which {becomes}: {escape(reason)}"
+    if outcome.letters_gone:
+        yield f"{counted(outcome.letters_gone, 'older dead letter')} went for them: see dead_letter_bytes"
+
+
+def _unread(letters: DeadLetters, done: str) -> Iterator[str]:
+    """Yield what cannot be read of dead letters, and so is not *done*."""
+    for path, count in letters.bad.items():
+        blocks = counted(count, "block", "cannot be read and is", "cannot be read and are")
+        yield f"{path}: {blocks} not {done}: a record each, or more; see the disk"
 
 
 def _letters(directory: str, settings: Forward) -> DeadLetters:

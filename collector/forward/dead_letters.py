@@ -2,15 +2,18 @@
 
 A file in two halves, `NAME.dead` and the older `NAME.dead.1`, in the form of the spool's segments: a block
 holds what is known of a record, as JSON, and its payload as received. `NAME.dead.resend` is what is being
-sent again.
+sent again. What cannot be read is counted, and stays: as `NAME.dead.damaged`, once the rest was sent.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 from contextlib import contextmanager, suppress
+from itertools import chain
+from itertools import count as count_from
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.spool.checkpoint import replace_file, sync_directory
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 
     from collector.forward.window import Waiting
 
+log = logging.getLogger(__name__)
+
 SUFFIX = ".dead"
-_OLDER, _RESEND = ".1", ".resend"
+_OLDER, _RESEND, _DAMAGED = ".1", ".resend", ".damaged"
 # Letters are of many epochs, and of several spools perhaps: each says so itself.
 _EPOCH, _NO_ID = 0, 16 * "0"
 
@@ -52,6 +57,8 @@ class DeadLetters:
         """*path* is that of the newer half; each half may have half of *max_bytes*."""
         self.path = path
         self.max_bytes = max_bytes
+        self.bad: dict[str, int] = {}
+        """By path, how many blocks read() and take() could not make out; 1 for a file with no header."""
 
     def add(self, letters: Sequence[Waiting]) -> int:
         """Keep records, durably; return how many older ones went for them. Raises OSError."""
@@ -60,6 +67,10 @@ class DeadLetters:
         while kept:
             with _locked(self.path) as fd:
                 marker = _marker(fd)
+                if not marker:
+                    aside = _set_aside(self.path)
+                    log.error("%s: cannot be read as dead letters; it stays, as %s", self.path, aside)
+                    continue
                 size = os.lseek(fd, 0, os.SEEK_END)
                 written = 0
                 for letter in kept:
@@ -71,7 +82,8 @@ class DeadLetters:
                 os.fsync(fd)
                 kept = kept[written:]
                 if kept:
-                    gone += sum(1 for _ in read(self.path + _OLDER))
+                    bad: dict[str, int] = {}
+                    gone += sum(1 for _ in read(self.path + _OLDER, bad)) + sum(bad.values())
                     os.replace(self.path, self.path + _OLDER)
             sync_directory(os.path.dirname(self.path))
         return gone
@@ -79,7 +91,7 @@ class DeadLetters:
     def read(self) -> Iterator[Letter]:
         """Yield all letters, the oldest first. Raises OSError."""
         for suffix in (_RESEND, _OLDER, ""):
-            yield from read(self.path + suffix)
+            yield from read(self.path + suffix, self.bad)
 
     def take(self) -> list[Letter]:
         """Take letters out, to be sent again: [] if there are none. Raises OSError.
@@ -87,36 +99,49 @@ class DeadLetters:
         They stay in a file of their own, and are taken once more the next time, until keep() says otherwise.
         """
         aside = self.path + _RESEND
-        with suppress(FileNotFoundError):
-            if not os.path.exists(aside):
-                os.rename(self.path + _OLDER, aside)
-        with suppress(FileNotFoundError):
-            if not os.path.exists(aside):
-                with _locked(self.path, how=0):
-                    os.rename(self.path, aside)
-        sync_directory(os.path.dirname(self.path))
-        return list(read(aside))
+        while True:
+            with suppress(FileNotFoundError):
+                if not os.path.exists(aside):
+                    os.rename(self.path + _OLDER, aside)
+            with suppress(FileNotFoundError):
+                if not os.path.exists(aside):
+                    with _locked(self.path, how=0):
+                        os.rename(self.path, aside)
+            sync_directory(os.path.dirname(self.path))
+            letters = list(read(aside, self.bad))
+            if letters or not os.path.exists(aside):
+                return letters
+            self.keep([])  # nothing in it can be sent; it is not to keep back the other half
 
     def keep(self, letters: Iterable[Letter]) -> None:
-        """Leave only *letters* of those that were taken out. Raises OSError."""
+        """Leave only *letters* of those that were taken out, and what cannot be read. Raises OSError."""
         aside = self.path + _RESEND
+        if bad := self.bad.pop(aside, 0):
+            self.bad[_set_aside(aside, self.path)] = bad
         header = _new_header()
         blocks = [_packed(header.marker, letter) for letter in letters]
         if blocks:
             replace_file(aside, b"".join([pack_header(header), *blocks]))
         else:
-            os.unlink(aside)
+            with suppress(FileNotFoundError):  # it was set aside
+                os.unlink(aside)
             sync_directory(os.path.dirname(aside))
 
 
-def read(path: str) -> Iterator[Letter]:
-    """Yield the letters in one file, none if there is no file. Raises OSError."""
+def read(path: str, bad: dict[str, int] | None = None) -> Iterator[Letter]:
+    """Yield the letters in one file, none if there is no file. Raises OSError.
+
+    In the end *bad* has under *path*, if there are any, how many blocks cannot be made out. One that a kill
+    has cut short is none of them: its record was not passed, and became a dead letter again.
+    """
     with suppress(FileNotFoundError):
         segment = SegmentFile(path, _EPOCH)
         try:
             end = 0
+            count = int(segment.header is None and os.path.getsize(path) >= HEADER_BYTES)
             while segment.header is not None:
                 found = segment.find(end, ended=True)
+                count += found.bad
                 if found.block is None:
                     break
                 end = found.end
@@ -125,6 +150,8 @@ def read(path: str) -> Iterator[Letter]:
                 of = known["collector"], known["epoch"], 0, end, first
                 spooled = Spooled(*of, found.block.received, found.block.peer, payload)
                 yield Letter(known["id"], known["reason"], spooled)
+            if count and bad is not None:
+                bad[path] = count
         finally:
             segment.close()
 
@@ -149,9 +176,25 @@ def _is_still_at(path: str, fd: int) -> bool:
     return False
 
 
+def _set_aside(path: str, name: str = "") -> str:
+    """Move a file that cannot be read out of the way, beside *name* or itself; return where it is now.
+
+    Raises OSError. None that was set aside before is overwritten.
+    """
+    plain = (name or path) + _DAMAGED
+    numbered = (f"{plain}.{number}" for number in count_from(1))
+    aside = next(each for each in chain([plain], numbered) if not os.path.lexists(each))
+    os.rename(path, aside)
+    sync_directory(os.path.dirname(path))
+    return aside
+
+
 def _marker(fd: int) -> bytes:
-    """Return the marker of an open half, which gets a header if it has none."""
-    header = read_header(os.pread(fd, HEADER_BYTES, 0))
+    """Return the marker of an open half, which gets a header if it is new; b"" where that is not sound."""
+    data = os.pread(fd, HEADER_BYTES, 0)
+    header = read_header(data)
+    if header is None and len(data) == HEADER_BYTES:
+        return b""
     if header is None:
         header = _new_header()
         os.ftruncate(fd, 0)

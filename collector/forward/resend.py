@@ -1,7 +1,8 @@
 """Sending again what was handed over before: dead letters, or what the spool still holds of a time.
 
 All of it is in doubt, under the ids that it had, and counted by itself: the checkpoint of the destination is
-neither read nor written, so that its forwarder may run beside.
+neither read nor written, so that its forwarder may run beside. What of the spool is refused for good becomes
+a dead letter, as it did the first time; a dead letter that is refused stays one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from collector.config.tables import Forward
     from collector.forward.dead_letters import DeadLetters, Letter
+    from collector.forward.delivery import Letters
     from collector.forward.process import Told
     from collector.forward.verdicts import Destination
     from collector.forward.window import Source, Waiting
@@ -30,16 +32,28 @@ class Outcome:
 
     def __init__(self) -> None:
         self.stored = self.duplicate = self.filtered = 0
-        self.refused: dict[str, str] = {}
-        """By id, why."""
+        self.dead: dict[str, int] = {}
+        """How many were refused for good, by reason."""
+        self.letters_gone = 0
+        """How many older dead letters went for them."""
+        self.bad_blocks = 0
+        """How many blocks of the spool could not be read."""
         self.unsettled: set[str] = set()
         """The ids of what was read and has no verdict."""
         self.trouble = ""
         """What ended it before everything was sent, "" if nothing did."""
 
+
+class _Refused:
+    """The dead letters that are refused once more: they are where they were."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+        """By id, why."""
+
     def add(self, letters: Sequence[Waiting]) -> int:
         """Take note of what was refused. As Letters has it."""
-        self.refused |= {one.outgoing.id: one.dead for one in letters}
+        self.reasons |= {one.outgoing.id: one.dead for one in letters}
         return 0
 
 
@@ -80,27 +94,43 @@ def resend_spooled(  # noqa: PLR0913 - a command's options
     orders: Told,
     times: tuple[int, int],
     *,
+    letters: DeadLetters,
     encoding: str,
 ) -> Outcome:
     """Send what the spool in *directory* holds from one time to before another, in ns since 1970."""
     reader = SpoolReader(directory, OLDEST)
+    outcome = Outcome()
     try:
-        return _resend(_Between(reader, *times), settings, destination, orders, encoding=encoding)
+        _resend(
+            _Between(reader, *times),
+            settings,
+            destination,
+            orders,
+            outcome,
+            letters=letters,
+            encoding=encoding,
+        )
     finally:
         reader.close()
+    outcome.bad_blocks = reader.bad_blocks
+    return outcome
 
 
 def resend_letters(
     letters: DeadLetters, settings: Forward, destination: Destination, orders: Told, *, encoding: str
 ) -> Outcome:
     """Send all dead letters; what is not stored stays one. Raises OSError."""
-    total = Outcome()
-    while not total.trouble and not total.refused and (taken := letters.take()):
-        source = _Letters(taken)
-        outcome = _resend(source, settings, destination, orders, total, encoding=encoding)
-        left = {spooled.id for spooled in source.left} | outcome.refused.keys() | outcome.unsettled
-        letters.keep(letter for letter in taken if letter.spooled.id in left)
-    return total
+    outcome = Outcome()
+    while not outcome.trouble and not outcome.dead and (taken := letters.take()):
+        source, refused = _Letters(taken), _Refused()
+        _resend(source, settings, destination, orders, outcome, letters=refused, encoding=encoding)
+        left = {spooled.id for spooled in source.left} | refused.reasons.keys() | outcome.unsettled
+        letters.keep(
+            letter._replace(reason=refused.reasons.get(letter.id, letter.reason))
+            for letter in taken
+            if letter.spooled.id in left
+        )
+    return outcome
 
 
 def _resend(  # noqa: PLR0913 - the same
@@ -108,15 +138,15 @@ def _resend(  # noqa: PLR0913 - the same
     settings: Forward,
     destination: Destination,
     orders: Told,
-    outcome: Outcome | None = None,
+    outcome: Outcome,
     *,
+    letters: Letters,
     encoding: str,
-) -> Outcome:
+) -> None:
     """Send all of a source, until it holds or is told to stop."""
-    outcome = outcome or Outcome()
     progress = Progress.at(OLDEST)
     window = Window(source, progress, encoding, in_doubt=sys.maxsize, has_gaps=False)
-    delivery = Delivery(settings, destination, window, outcome)
+    delivery = Delivery(settings, destination, window, letters)
     try:
         while not delivery.is_idle and not delivery.hold and not orders.stop:
             orders.wait(delivery.step())
@@ -130,4 +160,6 @@ def _resend(  # noqa: PLR0913 - the same
     outcome.stored += progress.shipped
     outcome.duplicate += progress.duplicate
     outcome.filtered += progress.filtered
-    return outcome
+    outcome.letters_gone += progress.dead_letters_gone
+    for reason, count in progress.dead.items():
+        outcome.dead[reason] = outcome.dead.get(reason, 0) + count

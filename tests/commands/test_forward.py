@@ -18,7 +18,9 @@ from collector.forward.verdicts import Outgoing
 from collector.forward.window import Waiting
 from collector.spool.checkpoint import Checkpoint
 from collector.spool.reading import OLDEST, Position, SpoolReader
+from tests.support.bulk_server import BulkServer
 from tests.support.commands import run
+from tests.support.destinations import destination
 from tests.support.spool_files import COLLECTOR, SpoolFiles
 from tests.support.waiting import within
 
@@ -113,6 +115,36 @@ def test_dead_letters_are_shown_in_a_line_each(config: str, spool: SpoolFiles) -
     assert (0, "") == (shown.returncode, shown.stderr)
     of = f"{COLLECTOR}-{1:016x}-1 mapper 10.0.0.1:5 app: two\\nlines"
     assert shown.stdout == f"2026-09-21T14:13:21Z {of}\n"
+
+
+def test_dead_letters_that_cannot_be_read_are_told_of(config: str, spool: SpoolFiles) -> None:
+    refuse(spool, "damaged")
+    path = spool.directory / "elk.dead"
+    path.write_bytes(path.read_bytes().replace(b"damaged", b"damage?"))
+    shown = run("forward", "-c", config, "elk", "--dead")
+    assert (0, "") == (shown.returncode, shown.stdout)
+    assert shown.stderr.startswith(f"elk: {path}: 1 block cannot be read and is not shown: ")
+    sent = run("forward", "-c", config, "elk", "--resend-dead")
+    assert (1, "0 stored, 0 there already, 0 filtered, 0 refused\n") == (sent.returncode, sent.stdout)
+    assert f"elk: {path}.damaged: 1 block cannot be read and is not sent: " in sent.stderr
+
+
+def test_what_a_resend_is_refused_is_told_and_a_dead_letter(tmp_path: Path, spool: SpoolFiles) -> None:
+    with BulkServer() as server:
+        server.errors["poison"] = 400, {"type": "mapper_parsing_exception", "reason": "no"}
+        path = tmp_path / "c.toml"
+        spooled = f'[spool]\ndirectory = "{spool.directory}"\n{destination(server.url)}'
+        path.write_text(f'[files]\ndirectory = "{tmp_path}"\n{spooled}')
+        spool.write(["a", "poison", "b"])
+        sent = run("forward", "-c", str(path), "elk", "--resend", "--since", "2026-09-01T00:00")
+
+    assert (1, "2 stored, 0 there already, 0 filtered, 1 refused\n") == (sent.returncode, sent.stdout)
+    text = "elk: 1 record refused, which is a dead letter now: mapper_parsing_exception"
+    assert text == sent.stderr.splitlines()[-1]
+    assert (
+        "mapper_parsing_exception 10.0.0.1:5 app: poison"
+        in run("forward", "-c", str(path), "elk", "--dead").stdout
+    )
 
 
 def test_a_missing_package_holds_and_a_second_process_is_turned_away(

@@ -89,3 +89,27 @@ def test_those_taken_out_stay_until_they_are_sent_and_new_ones_are_kept_beside(
     letters.keep([])
     assert [] == letters.take()
     assert [] == list(read(str(tmp_path / "elk.dead")))
+
+
+def test_a_file_with_a_damaged_header_is_set_aside_and_not_written_over(
+    refused: list[Waiting], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "elk.dead"
+    letters = DeadLetters(str(path), 1_000_000)
+    letters.add(refused[:2])
+    damaged = b"?" + path.read_bytes()[1:]
+    for name in ("elk.dead.damaged", "elk.dead.damaged.1"):
+        path.write_bytes(damaged)
+        letters.add(refused[2:3])
+        assert damaged == (tmp_path / name).read_bytes()
+        assert letters_of(refused[2:3]) == without_place(list(letters.read()))
+    assert f"{path}: cannot be read as dead letters; it stays, as {path}.damaged" in caplog.text
+
+
+def test_blocks_that_cannot_be_read_are_counted_by_file(refused: list[Waiting], tmp_path: Path) -> None:
+    path = tmp_path / "elk.dead"
+    letters = DeadLetters(str(path), 1_000_000)
+    letters.add(refused[:3])
+    path.write_bytes(path.read_bytes().replace(b"record 2", b"record ?"))
+    assert letters_of([refused[0], refused[2]]) == without_place(list(letters.read()))
+    assert {str(path): 1} == letters.bad

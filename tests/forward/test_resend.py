@@ -33,9 +33,14 @@ class NoOrders:
         return False
 
 
+def letters_of(spool: SpoolFiles) -> DeadLetters:
+    return DeadLetters(str(spool.directory / "elk.dead"), 1_000_000)
+
+
 def resend(spool: SpoolFiles, sink: Sink, times: tuple[int, int] = ALWAYS) -> Outcome:
     destination = LineDestination(sink.port)
-    return resend_spooled(str(spool.directory), SETTINGS, destination, NoOrders(), times, encoding="utf-8")
+    what = (str(spool.directory), SETTINGS, destination, NoOrders(), times)
+    return resend_spooled(*what, letters=letters_of(spool), encoding="utf-8")
 
 
 def refused(spool: SpoolFiles, path: Path, count: int) -> DeadLetters:
@@ -49,6 +54,13 @@ def refused(spool: SpoolFiles, path: Path, count: int) -> DeadLetters:
         made.append(one)
     letters.add(made)
     return letters
+
+
+def damage(path: Path, text: bytes) -> None:
+    """Change a byte of the first *text* in a file."""
+    data = path.read_bytes()
+    assert text in data
+    path.write_bytes(data.replace(text, text[:-1] + b"?", 1))
 
 
 def test_what_was_received_in_a_time_is_sent_again_in_doubt_and_through_the_filter(
@@ -72,6 +84,58 @@ def test_what_holds_ends_a_resend_and_is_told(spool: SpoolFiles, sink: Sink) -> 
     assert len(outcome.unsettled) == 2
 
 
+def test_what_a_resend_has_refused_becomes_a_dead_letter_with_its_reason(
+    spool: SpoolFiles, sink: Sink
+) -> None:
+    spool.write(["a", "b", "c", "d"])
+    sink.order = sink.refuse("b", "c")
+    outcome = resend(spool, sink)
+    assert (2, {"mapper": 2}, "") == (outcome.stored, outcome.dead, outcome.trouble)
+    kept = list(letters_of(spool).read())
+    assert [(2, "mapper"), (3, "mapper")] == [(one.spooled.number, one.reason) for one in kept]
+    sink.order = lambda _: None
+    how = {"encoding": "utf-8"}
+    again = resend_letters(letters_of(spool), SETTINGS, LineDestination(sink.port), NoOrders(), **how)
+    assert (2, {}) == (again.stored, again.dead)
+    assert ["a", "d", "b", "c"] == sink.texts
+
+
+def test_blocks_of_the_spool_that_cannot_be_read_are_counted(spool: SpoolFiles, sink: Sink) -> None:
+    spool.write(["a", "damaged"])
+    spool.write(["b"])
+    damage(min(spool.directory.glob("*.seg")), b"damaged")
+    outcome = resend(spool, sink)
+    assert (1, 1) == (outcome.stored, outcome.bad_blocks)
+
+
+def test_dead_letters_that_cannot_be_read_are_counted_and_kept_and_the_others_are_sent(
+    spool: SpoolFiles, sink: Sink, tmp_path: Path
+) -> None:
+    spool.write(["a", "damaged", "c"])
+    path = tmp_path / "elk.dead"
+    letters = refused(spool, path, 3)
+    damage(path, b"damaged")
+    damaged = path.read_bytes()
+    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    assert (2, "") == (outcome.stored, outcome.trouble)
+    assert ["a", "c"] == sink.texts
+    aside = tmp_path / "elk.dead.damaged"
+    assert {str(aside): 1} == letters.bad
+    assert damaged == aside.read_bytes()
+    assert [] == list(letters.read())
+
+
+def test_a_half_that_cannot_be_read_at_all_keeps_nothing_back(
+    spool: SpoolFiles, sink: Sink, tmp_path: Path
+) -> None:
+    spool.write(["a"])
+    letters = refused(spool, tmp_path / "elk.dead", 1)
+    (tmp_path / "elk.dead.1").write_bytes(bytes(1000))
+    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    assert (1, ["a"]) == (outcome.stored, sink.texts)
+    assert {str(tmp_path / "elk.dead.damaged"): 1} == letters.bad
+
+
 def test_dead_letters_are_sent_again_and_gone_once_they_are_stored(
     spool: SpoolFiles, sink: Sink, tmp_path: Path
 ) -> None:
@@ -88,7 +152,7 @@ def test_those_that_are_refused_again_stay(spool: SpoolFiles, sink: Sink, tmp_pa
     letters = refused(spool, tmp_path / "elk.dead", 3)
     sink.order = sink.refuse("b")
     outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
-    assert ["mapper"] == list(outcome.refused.values())
+    assert {"mapper": 1} == outcome.dead
     assert ["a", "c"] == sink.texts
     assert [2] == [letter.spooled.number for letter in letters.read()]
 
