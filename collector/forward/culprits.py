@@ -3,6 +3,12 @@
 A request is halved until a record is alone; that is tried as text; and it counts as refused for what it is
 only once another one is stored: one of the same request, or one of those behind it, sent alone. Whatever
 refuses everything is no fault of a record.
+
+A refusal names the request that it is for; a connection that breaks names nothing, and may break for nothing
+that was sent. So one that breaks shows something of a record only if the request before it was answered, and
+only if that happens PROOFS times in a row, with a record behind it stored, alone, before each time. A record
+as good as any other passes or another one breaks before that: where each of both breaks at random, one time
+in two, which is the worst, it is taken for a culprit three times in a million.
 """
 
 from __future__ import annotations
@@ -17,8 +23,11 @@ if TYPE_CHECKING:
 
 WITNESSES = 20
 """How many records behind one that is refused may show that it is the record, and not the destination."""
+PROOFS = 10
+"""How often in a row it has to be shown that a record breaks the connection; then once more of its text."""
 REFUSED = "refused"
-_BREAKS = 3
+BREAKS = "closes the connection"
+_FIRST_BREAKS = 3
 
 
 class Culprits:
@@ -40,7 +49,7 @@ class Culprits:
         self._until = -1
         """The number of the last record that may be the culprit."""
         self._is_shown = False
-        """Whether another one of them has been stored meanwhile."""
+        """Whether another one of them has been stored meanwhile; of BREAKS, by the last request."""
         self._tried: set[int] = set()
         """The numbers of those behind a suspect that were sent alone, and not stored."""
 
@@ -61,29 +70,29 @@ class Culprits:
         """Return the first one that was not tried, if there is one."""
         return [one for one in witnesses if one.spooled.number not in self._tried][:1]
 
-    def acquit(self, waiting: Iterable[Waiting]) -> None:
-        """Clear all records: it is the destination."""
+    def adjourn(self, suspect: Waiting, waiting: list[Waiting]) -> None:
+        """Find no more witnesses. Where those since the last break speak against it, it stays the suspect.
+
+        Else it is the destination, and all records are cleared.
+        """
+        if suspect.proofs:
+            self._try_again([suspect])
+            return
         for one in waiting:
-            one.suspected, one.shown = "", False
-            if one.short:
-                self._window.render_again(one, short=False)
+            self._clear(one)
         self.forget()
 
-    def stored(self, batch: list[Waiting]) -> None:
-        """Draw the conclusions of some records of a request that were stored."""
-        suspects = [one for one in self._window.records if one.suspected]
-        if suspects:
-            # They are sent once more: what kept them from being stored may be over, as it is for others.
-            for one in suspects:
-                one.suspected = ""
-            self._begin(suspects)
-            self._is_shown = True
-        elif self._is_among(batch[0]):
-            self._is_shown = True
-
-    def settled(self) -> None:
-        """Take note that the connection has brought an answer for some."""
+    def answered(self, batch: list[Waiting], *, stored: bool) -> None:
+        """Draw the conclusions of a request that has settled some records, of which some were *stored*."""
         self._breaks = 0
+        suspects = [one for one in self._window.records if one.suspected]
+        # One that is there already shows that the connection bears one, but not that a record is taken now.
+        if suspects and (stored or all(one.suspected == BREAKS for one in suspects)):
+            # They are sent once more: what kept them from being stored may be over, as it is for others.
+            self._try_again(suspects)
+            self._is_shown = True
+        elif not suspects and self._is_among(batch[0]):
+            self._is_shown = self._is_shown or stored
 
     def refuse(self, refused: list[tuple[Waiting, str]], *, shown: bool) -> None:
         """Take note of records that are refused, with the reason; *shown*: another one is stored."""
@@ -117,7 +126,44 @@ class Culprits:
         first = left[0].spooled.number
         self._breaks = self._breaks + 1 if first == self._broken_at else 1
         self._broken_at = first
-        return self._breaks >= _BREAKS or self._is_among(left[0]) or self.suspect is not None
+        return self._breaks >= _FIRST_BREAKS or self._is_among(left[0]) or self.suspect is not None
+
+    def broken(self, left: list[Waiting], *, alone: bool) -> None:
+        """Draw the conclusions of a connection that broke, for one of these perhaps."""
+        if self.suspect:  # a witness: so it breaks without the suspect, too
+            self._tried.add(left[0].spooled.number)
+            if self.suspect.suspected == BREAKS:
+                self._clear(self.suspect, suspected=BREAKS)
+        elif alone:
+            self._broken_alone(left[0])
+        else:
+            self.halve(left, BREAKS, alone=False)
+            self._until = left[-1].spooled.number  # those behind were not sent
+            self._is_shown = False
+
+    def _broken_alone(self, one: Waiting) -> None:
+        one.proofs += self._is_shown
+        if one.proofs > PROOFS:
+            one.dead = BREAKS
+        else:
+            if one.proofs == PROOFS and not one.short:
+                self._window.render_again(one, short=True)
+            one.suspected = BREAKS
+        self.take = sys.maxsize
+        self._is_shown = False
+
+    def _clear(self, one: Waiting, *, suspected: str = "") -> None:
+        """Hold nothing that was seen before against a record."""
+        one.suspected, one.shown, one.proofs = suspected, False, 0
+        if one.short:
+            self._window.render_again(one, short=False)
+
+    def _try_again(self, suspects: list[Waiting]) -> None:
+        tried = self._tried
+        for one in suspects:
+            one.suspected = ""
+        self._begin(suspects)
+        self._tried = tried
 
     def _begin(self, batch: list[Waiting]) -> None:
         self.forget()

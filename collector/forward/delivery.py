@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from collector.escape import escape
-from collector.forward.culprits import REFUSED, WITNESSES, Culprits
+from collector.forward.culprits import BREAKS, REFUSED, WITNESSES, Culprits
 from collector.forward.holding import LETTERS, SPOOL, Held, Hold, moment
 from collector.forward.refusals import Refusals
 from collector.forward.verdicts import (
@@ -41,7 +41,7 @@ SENT_AGAIN_AFTER_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 0.1
 _POLL_SECONDS = 0.02
 _MAX_WINDOW = 10_000
-TOO_LARGE, BREAKS = "too large", "closes the connection"
+TOO_LARGE = "too large"
 """Why a record is refused."""
 
 
@@ -202,9 +202,14 @@ class Delivery:
             witnesses = culprits.witnesses(suspect, waiting)
         if untried := culprits.untried(witnesses):
             return untried
-        text = f"refuses record {suspect.outgoing.id} ({suspect.suspected}) and all that were tried behind it"
-        self.hold_for(REFUSED, text, "see there why; none of them becomes a dead letter")
-        culprits.acquit(waiting)
+        if suspect.proofs:
+            text = f"{BREAKS} at record {suspect.outgoing.id}, and there are none behind it to show why"
+            remedy = "see there why; what comes behind it is handed over, and shows it"
+        else:
+            text = f"refuses record {suspect.outgoing.id} ({suspect.suspected}) and all tried behind it"
+            remedy = "see there why; none of them becomes a dead letter"
+        self.hold_for(REFUSED, text, remedy)
+        culprits.adjourn(suspect, waiting)
         return []
 
     # --- a request, and its answer ---
@@ -294,10 +299,9 @@ class Delivery:
     def _note_settled(self, batch: list[Waiting], *, stored: bool, holds: bool = False) -> None:
         """Draw the conclusions of records that are there now, of which some were *stored*."""
         self._pause = 0.0
-        self._culprits.settled()
+        self._culprits.answered(batch, stored=stored)
         if stored:
             self.last_success = time.time()
-            self._culprits.stored(batch)
         if holds:
             return
         self._held.stored()
@@ -338,7 +342,7 @@ class Delivery:
             if self._culprits.may_have_broken(left):
                 log.warning("%s: %s; one of its records may be why", self._name, error)
                 self._not_before = self._clock() + _FIRST_PAUSE_SECONDS
-                self._culprits.halve(left, BREAKS, alone=len(batch) == 1)
+                self._culprits.broken(left, alone=len(batch) == 1)
             else:
                 self._trouble(error)
 

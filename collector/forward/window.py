@@ -60,6 +60,8 @@ class Waiting:
     """Why it was refused, alone and as text, while nothing shows that this is for what it is."""
     shown = False
     """Whether it was refused while another one was stored."""
+    proofs = 0
+    """How often in a row the connection broke for it, alone, and not for the one sent before it."""
     short = False
     """Whether it is reduced to text."""
     tries = 0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from collector.config.tables import Forward
+from collector.forward.culprits import PROOFS
 from collector.forward.delivery import Delivery
 from collector.forward.progress import Progress
 from collector.forward.window import Window
@@ -308,12 +310,12 @@ def poisoned(sink: Sink, how: str, *texts: str) -> Callable[[list[str]], dict[st
 def test_a_record_that_is_refused_becomes_a_dead_letter_and_all_others_are_stored(
     how: str, culprit: int, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
 ) -> None:
-    spool.write(numbered(50))
+    spool.write(numbered(70))
     sink.order = poisoned(sink, how, f"record {culprit}")
-    running = start()
+    running = start(batch_records=50)
     running.run(60)
     assert [f"record {culprit}"] == [text for text, _ in running.letters.letters]
-    assert {"numbered": 50, "shipped": 49, "dead": 1} == running.counts
+    assert {"numbered": 70, "shipped": 69, "dead": 1} == running.counts
     assert any(f"{SHORT}record {culprit}" in texts for _, texts in sink.requests), "tried as text"
     assert len(sink.requests) < 40
 
@@ -322,13 +324,13 @@ def test_a_record_that_is_refused_becomes_a_dead_letter_and_all_others_are_store
 def test_one_that_passes_as_text_is_stored(
     how: str, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
 ) -> None:
-    spool.write(numbered(5))
+    spool.write(numbered(15))
     refuse = poisoned(sink, how, "record 3")
     sink.order = lambda texts: refuse(texts) if "record 3" in texts else None
     running = start()
     running.run(60)
     assert f"{SHORT}record 3" in sink.texts
-    assert {"numbered": 5, "shipped": 5} == running.counts
+    assert {"numbered": 15, "shipped": 15} == running.counts
 
 
 @pytest.mark.parametrize("how", POISON, ids=POISON.values())
@@ -377,6 +379,104 @@ def test_a_lone_record_that_is_refused_waits_until_another_one_is_stored(
     running.run(120)
     assert [("poison", "mapper")] == running.letters.letters
     assert {"numbered": 2, "shipped": 1, "dead": 1} == running.counts
+
+
+def test_the_last_record_holds_if_the_connection_breaks_for_it_until_enough_behind_it_are_stored(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["good", "poison"])
+    sink.order = poisoned(sink, "hang up", "poison")
+    running = start()
+    running.run(600)
+    assert ["good"] == sink.texts
+    number = 0
+    while not running.letters.letters:
+        number += 1
+        spool.write([f"record {number}"])
+        running.run(120)
+        assert f"record {number}" == sink.texts[-1], "it keeps back none behind it"
+    assert PROOFS - 1 <= number <= PROOFS + 1
+    assert [("poison", "closes the connection")] == running.letters.letters
+    running.run(10)
+    assert {"numbered": number + 2, "shipped": number + 1, "dead": 1} == running.counts
+
+
+def test_two_in_a_row_for_which_the_connection_breaks_are_both_found(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(["a", "poison 1", "poison 2", *numbered(40)])
+    sink.order = poisoned(sink, "hang up", "poison 1", "poison 2")
+    running = start()
+    running.run(200)
+    assert ["poison 1", "poison 2"] == [text for text, _ in running.letters.letters]
+    assert {"numbered": 43, "shipped": 41, "dead": 2} == running.counts
+
+
+def breaking(
+    sink: Sink, seed: int, odds: float, *, in_part: bool
+) -> Callable[[list[str]], dict[str, Any] | None]:
+    """Return the order to break the connection at random, for each record or each request, and tell nothing.
+
+    *in_part*: what comes before the record at which it breaks is stored, and acknowledged, as by RELP.
+    """
+    chance = random.Random(seed)  # noqa: S311 - the same each time
+
+    def order(request: list[str]) -> dict[str, Any] | None:
+        if not in_part:
+            if chance.random() < odds:
+                raise HangUp
+            return None
+        whole = next((place for place in range(len(request)) if chance.random() < odds), len(request))
+        if whole == len(request):
+            return None
+        return {"error": "broken", "verdicts": sink.store(sink.records[:whole])}
+
+    return order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_part", [False, True], ids=["by request", "by record"])
+@pytest.mark.parametrize("many", [(batch, odds) for batch in (1, 2, 40) for odds in (0.35, 0.5, 2 / 3, 0.9)])
+def test_where_connections_break_at_random_no_record_becomes_a_dead_letter_or_loses_a_field(
+    many: tuple[int, float], in_part: bool, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    batch_records, odds = many
+    spool.write(numbered(120))
+    sink.order = breaking(sink, 20261126, odds, in_part=in_part)
+    running = start(batch_records=batch_records)
+    running.run(24 * 3600)
+    assert [] == running.letters.letters
+    assert {"numbered": 120, "shipped": 120} == running.counts
+    assert set(numbered(120)) == set(sink.texts), "and none is reduced to text"
+
+
+def test_a_record_for_which_the_connection_breaks_is_found_although_it_breaks_for_others_too(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    spool.write(["poison", *numbered(200)])
+    at_random, poison = breaking(sink, 15, 0.1, in_part=False), poisoned(sink, "hang up", "poison")
+    sink.order = lambda texts: poison(texts) or at_random(texts)
+    running = start()
+    running.run(3600)
+    assert ["poison"] == [text for text, _ in running.letters.letters]
+    assert {"numbered": 201, "shipped": 200, "dead": 1} == running.counts
+
+
+def test_a_balancer_that_hangs_up_three_times_leaves_no_record_as_text(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    for times in range(1, 12):
+        left = iter([HangUp] * times)
+
+        def hang_up(_: list[str], left: Iterator[type[HangUp]] = left) -> None:
+            for order in left:
+                raise order
+
+        sink.order = hang_up
+        spool.write(numbered(3))
+        start().run(600)
+        assert not any(text.startswith(SHORT) for text in sink.texts), times
 
 
 def test_a_record_that_cannot_be_rendered_is_dead_without_being_sent(
