@@ -11,6 +11,7 @@ import logging
 import sys
 from collections import deque
 from datetime import datetime, timezone
+from operator import length_hint
 from typing import TYPE_CHECKING, Protocol
 
 from collector.forward.verdicts import Outgoing
@@ -20,7 +21,7 @@ from collector.wire.fragments import RecordReader
 from collector.wire.records import level_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from collector.config.tables import Forward
     from collector.forward.progress import Progress
@@ -97,7 +98,9 @@ class Window:
         self.progress = progress
         self.records: deque[Waiting] = deque()
         """Those that are not passed."""
-        self._reader = RecordReader(encoding)
+        self._reader = RecordReader(encoding, now=self._received)
+        self._reading: tuple[Sequence[Spooled], Iterator[bytes]] = (), iter(())
+        """What the reader is given, and what of it is left."""
         self._source = source
         self._has_gaps = has_gaps
         self._ahead = ahead
@@ -140,9 +143,8 @@ class Window:
                 return 0
             raise
         unreadable: list[tuple[bytes, RecordError]] = []
-        records: list[Record | None] = list(
-            self._reader.read([one.payload for one in spooled], unreadable, [])
-        )
+        self._reading = spooled, iter([one.payload for one in spooled])
+        records: list[Record | None] = list(self._reader.read(self._reading[1], unreadable, []))
         if unreadable:
             refused = {id(payload) for payload, _ in unreadable}
             readable = iter(records)
@@ -252,8 +254,17 @@ class Window:
             self._known[key] = wanted
             return wanted
 
+    def _received(self) -> float:
+        """Return when the record that is being read was received: it was made then, for all we know.
+
+        Told by what is left, as to take note of each record would be felt.
+        """
+        spooled, left = self._reading
+        return spooled[len(spooled) - length_hint(left) - 1].received / _BILLION
+
     def _record_of(self, spooled: Spooled) -> Record | None:
-        return next(RecordReader(self._encoding).read([spooled.payload], [], []), None)
+        self._reading = [spooled], iter([spooled.payload])
+        return next(RecordReader(self._encoding, now=self._received).read(self._reading[1], [], []), None)
 
     def _render(self, one: Waiting, record: Record | None) -> None:
         spooled = one.spooled

@@ -9,6 +9,7 @@ no socket and no file.
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - as a class is named
@@ -101,9 +102,15 @@ class _Frame(NamedTuple):
 class RecordReader:
     """Makes records of payloads, and remembers the fragments that frames have in common."""
 
-    def __init__(self, encoding: str = "utf-8", stats: Stats | None = None) -> None:
-        """Read byte strings from Python 2 in *encoding*; have *stats* count by logger and level."""
+    def __init__(
+        self, encoding: str = "utf-8", stats: Stats | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        """Read byte strings from Python 2 in *encoding*; have *stats* count by logger and level.
+
+        *now* is asked while the payload is read of a record that has no time, or none that can be.
+        """
         self._encoding = encoding
+        self._now = now
         self._stats = Stats() if stats is None else stats
         self._heads: Memory[bytes, Fragment] = Memory(self.count_up)
         self._sites: Memory[bytes, Fragment] = Memory(self.count_up)
@@ -199,7 +206,7 @@ class RecordReader:
     def _whole(self, payload: bytes, in_part: list[tuple[int, str]]) -> Record:
         """Do what read() does for one payload, without fragments. Raises RecordError."""
         fields, over = read_fields(payload, self._encoding)
-        record = checked(fields)
+        record = checked(fields, self._now)
         if over:
             in_part.append((len(payload), over))
         return record

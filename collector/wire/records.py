@@ -18,7 +18,7 @@ from collector.pickles.placeholder import Placeholder
 from collector.wire.merging import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 HEAD = frozenset({"name"})
 SITE = frozenset(
@@ -123,8 +123,11 @@ def fields_of(record: Record) -> dict[Any, object]:
 NO_EXTRA: Mapping[object, object] = {}
 
 
-def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be felt
-    """Return the record that has the attributes *fields*. Raises NoRecordError if no record could."""
+def checked(fields: dict[Any, object], now: Callable[[], float] = time.time) -> Record:  # noqa: C901 - calls would be felt
+    """Return the record that has the attributes *fields*. Raises NoRecordError if no record could.
+
+    *now* says which time it has if its own is none.
+    """
     if NEEDED.isdisjoint(fields):
         raise NoRecordError(fields)
     name = fields.get("name")
@@ -132,7 +135,7 @@ def checked(fields: dict[Any, object]) -> Record:  # noqa: C901 - calls would be
     if type(created) is Placeholder:
         created = scalar_of(created)
     if type(created) not in (float, int) or not 0 <= created < END_OF_TIME:  # type: ignore[operator]
-        created, msecs = time.time(), None
+        created, msecs = now(), None
     if type(msecs) is not float and not (type(msecs) is int and 0 <= msecs < 1000):  # noqa: PLR2004 - of a second
         msecs = min(round(created % 1 * 1000, 3), 999.999)  # type: ignore[operator] # a number by now
     site, tail, extra = {}, {}, {}
