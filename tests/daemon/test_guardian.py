@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.collectors import START_SECONDS, messages
+from tests.support.destinations import NOBODY, destination
 from tests.support.frames import make_frame
 from tests.support.places import ETC
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.support.collectors import Collector
 
@@ -382,3 +384,60 @@ def test_a_later_worker_that_cannot_start_is_tried_again(collector: Collector) -
     collector.config.write_text(config)
     collector.send(make_frame("patience"))
     within(15, lambda: messages(collector) == ["patience"])
+
+
+# --- the configuration on a disk that hangs ---
+
+
+@contextmanager
+def hung(path: Path) -> Iterator[None]:
+    """Have whoever reads a file wait, as on a disk that hangs: it is a pipe that nobody writes to."""
+    beside = path.with_suffix(".good")
+    path.rename(beside)
+    os.mkfifo(path)
+    pipe = path.with_suffix(".pipe")
+    os.link(path, pipe)
+    try:
+        yield
+    finally:
+        beside.rename(path)
+        os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))  # who waits reads that it is empty
+
+
+@pytest.mark.slow
+def test_a_configuration_on_a_disk_that_hangs_keeps_no_signal_from_being_passed_on(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector(f"[listen]\ndrain_seconds = 2\n[spool]\n{destination(NOBODY)}").start()
+    assert collector.process
+    with hung(collector.config):
+        for _ in range(2):
+            collector.process.send_signal(signal.SIGHUP)
+        within(10, lambda: collector.process and len(threads(collector.process.pid)) > 1, "it reads")
+        collector.send(make_frame("not lost"))
+        begun = time.monotonic()
+        assert 0 == collector.stop()
+        assert time.monotonic() - begun < 8
+    assert ["not lost"] == messages(collector)
+
+
+@pytest.mark.slow
+def test_a_configuration_on_a_disk_that_hangs_keeps_no_worker_from_being_replaced(
+    make_collector: Callable[..., Collector],
+) -> None:
+    collector = make_collector().start()
+    assert collector.process
+    before = collector.worker
+    with hung(collector.config):
+        collector.process.send_signal(signal.SIGHUP)
+        within(10, lambda: collector.process and len(threads(collector.process.pid)) > 1, "it reads")
+        os.kill(before, signal.SIGKILL)
+        within(10, lambda: [pid for pid in collector.children if pid != before], "another one starts")
+    collector.config.write_text(f"{collector.config.read_text()}[spool]\n{destination(NOBODY)}")
+    within(START_SECONDS, lambda: collector.stderr.count("listening on") == 2, "it is there again")
+    collector.process.send_signal(signal.SIGHUP)
+    within(10, lambda: "elk" in collector.forwarders, "and what was read since holds")
+
+
+def threads(process: int) -> list[str]:
+    return os.listdir(f"/proc/{process}/task")
