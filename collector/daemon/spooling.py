@@ -186,7 +186,9 @@ class Spooling:
         if not forwards or not settings:
             return
         limit = self._config.listen.max_buffered_bytes // _PART_OF_RESERVE
+        syncs = bool(settings.sync_seconds or self._config.files.sync_seconds)
         if self.spool:
+            self.spool.syncs = syncs
             self.spool.limit = limit
             self.spool.max_bytes, self.spool.segment_bytes = settings.max_bytes, settings.segment_bytes
         else:
@@ -199,7 +201,7 @@ class Spooling:
                 limit=limit,
                 max_bytes=settings.max_bytes,
                 segment_bytes=settings.segment_bytes,
-                sync=True,
+                sync=syncs,
                 lock_owner=0 if is_below else self._owner,
             )
             self._wake_writer = self._handlers.write_first(self.directory, self)
@@ -234,6 +236,8 @@ class Spooling:
         if spool.trim_due:
             spool.trim()
         every = self._config.spool.sync_seconds if self._config.spool else 0
+        if not every and spool.keeps_open:  # for the log files, which are synced behind it, or were until now
+            every = self._config.files.sync_seconds or _LEAST_SECONDS
         if every and time.monotonic() - self._synced_at >= every:
             spool.sync()
             self._synced_at = time.monotonic()

@@ -61,7 +61,7 @@ class Spool:
         sync: bool,
         lock_owner: int = 0,
     ) -> None:
-        """*limit* bounds what waits, in bytes of memory. *sync*: whether sync() is going to be called.
+        """*limit* bounds what waits, in bytes of memory. *sync*: as `syncs` has it.
 
         *lock_owner*: the process to name in the directory's lock; 0: the lock of the log files covers it.
         """
@@ -126,6 +126,20 @@ class Spool:
     def bytes(self) -> int:
         """What the segments take."""
         return self._writer.others_bytes + self._writer.size
+
+    @property
+    def syncs(self) -> bool:
+        """Whether sync() is going to be called, so that segments stay open for it when they have ended."""
+        return self._writer.syncs
+
+    @syncs.setter
+    def syncs(self, value: bool) -> None:
+        self._writer.syncs = value
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether segments that have ended are open, and wait for sync()."""
+        return self._writer.keeps_open
 
     @property
     def write_errors(self) -> int:

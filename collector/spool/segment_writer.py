@@ -142,6 +142,11 @@ class SegmentWriter:
         if not size:
             os.unlink(self._path)
 
+    @property
+    def keeps_open(self) -> bool:
+        """Whether unsynced() has segments to return that have ended."""
+        return bool(self._ended)
+
     def unsynced(self) -> list[int]:
         """Return descriptors of what sync_all() is to sync, which closes them. Raises OSError."""
         if self._fd >= 0 and self._is_dirty:

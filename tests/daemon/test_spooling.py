@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ from collector.wire.records import message_of
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
 from tests.support.signals import hang_up
+from tests.support.tracing import trace_syncs, wait_for
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -126,3 +129,48 @@ def test_a_destination_taken_out_is_told_with_what_it_had_not_shipped(
     within(10, lambda: "forward elk: taken out of the configuration" in collector.stderr)
     assert collector.stop() == 0
     assert (collector.directory / ".spool" / "elk.checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_sync_seconds_of_the_spool_takes_hold_at_a_reload_either_way(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    def table(seconds: int) -> str:
+        return f"[spool]\nsync_seconds = {seconds}\nsegment_bytes = 65_536\n{ELK}"
+
+    def synced() -> int:
+        return trace.read_text().count(".seg>)")
+
+    collector = make_collector(table(0)).start()
+    trace = tmp_path / "trace"
+    strace = trace_syncs(collector, trace)
+    big = make_frame("x" * 40_000)
+    for _ in range(10):
+        collector.send(big)
+    segments = collector.directory / ".spool"
+    within(5, lambda: len(list(segments.glob("*.seg"))) == 10)
+    within(5, lambda: len(open_segments(collector)) <= 1, "what is never synced is not kept open")
+    assert 0 == synced()
+    hang_up(collector, table(1))
+    collector.send(big)
+    within(5, synced)
+    hang_up(collector, table(0))
+    within(5, lambda: len(open_segments(collector)) <= 1)
+    before = synced()
+    for _ in range(5):
+        collector.send(big)
+    within(5, lambda: len(list(segments.glob("*.seg"))) == 16)
+    within(5, lambda: len(open_segments(collector)) <= 1, "what is never synced is not kept open")
+    assert before == synced()
+    assert collector.stop() == 0
+    wait_for(strace)
+
+
+def open_segments(collector: Collector) -> list[str]:
+    """Return the segments that the worker has open."""
+    fds = f"/proc/{collector.worker}/fd"
+    links = []
+    for fd in os.listdir(fds):
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(f"{fds}/{fd}"))
+    return [link for link in links if link.endswith(".seg")]
