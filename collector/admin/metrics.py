@@ -148,7 +148,7 @@ _FORWARD_COUNTERS = (
     ("duplicate_records", "Records that were there already, sent once more in doubt", "duplicate"),
     ("retried_records", "Records sent once more because they were not taken", "retried"),
     ("filtered_records", "Records that it does not want", "filtered"),
-    ("in_doubt_records", "Records sent without an answer, and so once more", "in_doubt"),
+    ("in_doubt_records", "Records sent without an answer, or stored and perhaps there twice", "in_doubt"),
     ("dropped_records", "Records that were gone from the spool before they were sent", "dropped"),
     ("bad_blocks", "Blocks in the spool that could not be read", "bad_blocks"),
 )

@@ -232,7 +232,7 @@ class Delivery:
             self._judge(batch, dict(enumerate(verdicts)))
             again = sum(1 for verdict in verdicts if verdict.kind == "again")
             doubted = [one for one, verdict in zip(batch, verdicts, strict=True) if verdict.doubt]
-            self._in_doubt(doubted, SENT_AGAIN_AFTER_SECONDS)
+            self._in_doubt([one for one in doubted if not one.settled], SENT_AGAIN_AFTER_SECONDS)
             if again == len(batch):
                 self._trouble(
                     BusyError(f"none of {counted(len(batch), 'record')} taken: {verdicts[0].reason}")
@@ -288,6 +288,7 @@ class Delivery:
             kind = verdict.kind
             if kind in ("stored", "duplicate"):
                 one.settled = kind
+                self._window.progress.in_doubt += verdict.doubt
                 settled = True
                 stored = stored or kind == "stored"
             elif kind == "dead":

@@ -31,7 +31,8 @@ class Progress:
     """By reason."""
     retried: int = 0
     in_doubt: int = 0
-    """How many were sent and got no verdict of their own, so that they went, or go, once more."""
+    """How many were sent and got no verdict of their own, so that they went, or go, once more; and how many
+    were stored and may be there twice."""
     bad_blocks: int = 0
     dead_letters_gone: int = 0
     """How many went with the older half of the dead letters."""

@@ -27,11 +27,13 @@ class Verdict(NamedTuple):
     reason: str = ""
     """Of "again" and "dead": a short word, one of a bounded number, for metrics."""
     doubt: bool = False
-    """Of "again": whether it may be stored all the same (a 5xx of its own)."""
+    """Of "again": whether it may be stored all the same (a 5xx of its own); of "stored": whether it may be
+    there twice, as nobody could say if it was there before."""
 
 
 STORED = Verdict("stored")
 DUPLICATE = Verdict("duplicate")
+STORED_IN_DOUBT = Verdict("stored", doubt=True)
 
 
 class RequestError(Exception):

@@ -590,6 +590,19 @@ def test_what_was_sent_and_not_answered_is_sent_again_after_two_seconds_and_said
     assert running.progress.in_doubt == 3
 
 
+def test_what_is_stored_and_may_be_there_twice_is_counted_in_doubt(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    spool.write(numbered(3))
+    in_doubt = {0: ["stored"], 1: ["stored", "", True], 2: ["stored", "", True]}
+    sink.order = lambda _: {"verdicts": in_doubt}
+    running = start()
+    running.run(60)
+    assert 1 == len(sink.requests)
+    assert {"numbered": 3, "shipped": 3} == running.counts
+    assert running.progress.in_doubt == 2
+
+
 def test_the_verdicts_of_an_answer_in_part_count(
     spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
 ) -> None:

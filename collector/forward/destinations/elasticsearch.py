@@ -21,6 +21,8 @@ from collector.forward.documents import document_renderer, short_document
 from collector.forward.verdicts import (
     CHECK_SECONDS,
     DUPLICATE,
+    STORED,
+    STORED_IN_DOUBT,
     BrokenError,
     BusyError,
     HoldError,
@@ -56,8 +58,6 @@ class Elasticsearch:
         """Give each request *timeout_seconds*; None: what *settings* say."""
         self.state: dict[str, Any] = {}
         """`index`: the pattern in use last; `answered`: where the last record is that was not in doubt."""
-        self.in_doubt_records_total = 0
-        """How many were sent again although nobody could say whether they are in the data stream."""
         self.certificate_days: float | None = None
         self._settings = settings
         self._http = HttpClient(settings, timeout_seconds)
@@ -102,16 +102,20 @@ class Elasticsearch:
 
     def _send(self, batch: Sequence[Outgoing], *, again: bool) -> list[Verdict]:
         self._need_stream()
-        there: frozenset[str] = frozenset()
+        found: frozenset[str] | None = frozenset()
         index = pattern = self._settings.index
         if again:
             pattern = self.state.get("index", index)
-            pattern, there = self._found(pattern, batch)
+            pattern, found = self._found(pattern, batch)
+        there = found or frozenset()
         left = [one for one in batch if one.id not in there]
         lines = [one.data if pattern == index else _addressed(one, pattern) for one in left]
-        found = iter(self._create_all(lines, pattern, again=again) if lines else ())
+        created = self._create_all(lines, pattern, again=again) if lines else []
+        if found is None:
+            created = [STORED_IN_DOUBT if one == STORED else one for one in created]
         self.state["index"] = pattern
-        verdicts = [DUPLICATE if one.id in there else next(found) for one in batch]
+        rest = iter(created)
+        verdicts = [DUPLICATE if one.id in there else next(rest) for one in batch]
         known = {at: one for at, one in enumerate(verdicts) if isinstance(one, Verdict)}
         for one in verdicts:
             if isinstance(one, Hold):
@@ -157,8 +161,8 @@ class Elasticsearch:
             text = f"{self._http.where}: no answer of _data_stream: {shown(answer.body)}"
             raise BrokenError(text) from None
 
-    def _found(self, pattern: str, batch: Sequence[Outgoing]) -> tuple[str, frozenset[str]]:
-        """Return where records in doubt are to go, and the ids of those that are stored already.
+    def _found(self, pattern: str, batch: Sequence[Outgoing]) -> tuple[str, frozenset[str] | None]:
+        """Return where records in doubt are to go, and the ids of those stored already; None: nobody can say.
 
         *pattern* is what the checkpoint has. Where it is not that of the settings, a request by these may
         have been the last one, too late to be in the checkpoint.
@@ -175,10 +179,7 @@ class Elasticsearch:
                 asked += indices[indices.index(last) :]
         if not asked:
             return pattern, frozenset()
-        found = self._search(asked, [one.id for one in batch])
-        if found is None:
-            self.in_doubt_records_total += len(batch)
-        return pattern, found or frozenset()
+        return pattern, self._search(asked, [one.id for one in batch])
 
     def _search(self, indices: list[str], ids: list[str]) -> frozenset[str] | None:
         """Return which of *ids* are in *indices*; None: it is forbidden to ask, or shards stay away.
