@@ -11,12 +11,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector.forward.destinations.tls import FEW_DAYS, client_context, days_left, tls_fault
-from collector.forward.verdicts import HoldError
+from collector.forward.destinations.tls import client_context, days_left, tls_fault
 
 if TYPE_CHECKING:
     from collector.config.tables import Forward
-    from collector.forward.verdicts import Destination
+    from collector.forward.verdicts import HoldError
 
 _PIECE_BYTES = 256 * 1024
 _RECEIVED_BYTES = 64 * 1024
@@ -98,18 +97,3 @@ class Connection:
         if left <= 0:
             raise TimeoutError("timed out")
         return left
-
-
-def faults_in_connecting(destination: Destination, where: str) -> list[str]:
-    """Return what is wrong with a destination, a line each. It is connected, and closed."""
-    try:
-        destination.connect()
-    except HoldError as error:
-        return [f"{error}; {error.remedy}"]
-    except OSError as error:
-        return [str(error)]
-    finally:
-        destination.close()
-    days = destination.certificate_days
-    few = days is not None and days < FEW_DAYS
-    return [f"{where}: a certificate ends in {days:.1f} days; renew it"] if few else []

@@ -13,21 +13,22 @@ import ssl
 import time
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgpack
 
-from collector.forward.destinations.connection import Connection, faults_in_connecting
+from collector.forward.destinations.connected import Connected
 from collector.forward.destinations.fluent_handshake import Credentials, Handshake, read_helo, shown
 from collector.forward.destinations.http import secret
 from collector.forward.entries import Entries
-from collector.forward.verdicts import CHECK_SECONDS, STORED, BrokenError, HoldError, RequestError, Verdict
+from collector.forward.verdicts import STORED, BrokenError, HoldError, RequestError, Verdict
 from collector.wire.records import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from collector.config.tables import Forward
+    from collector.forward.destinations.connection import Connection
     from collector.forward.verdicts import Outgoing
     from collector.spool.reading import Spooled
     from collector.wire.records import Record
@@ -52,35 +53,16 @@ class AnswerError(ConnectionError):
     """What came is not what the protocol has there."""
 
 
-class Fluent:
+class Fluent(Connected):
     """One server, at `address`. `{logger}` in `tag` stands for the name of the logger."""
 
     def __init__(self, settings: Forward, *, timeout_seconds: float | None = None) -> None:
         """Give connecting, and each message, *timeout_seconds*; None: what *settings* say."""
-        self.state: dict[str, Any] = {}
-        """Nothing: each message is of its own."""
-        self.certificate_days: float | None = None
-        """As Destination has it."""
-        self._settings = settings
-        self._timeout = settings.timeout_seconds if timeout_seconds is None else timeout_seconds
+        super().__init__(settings, timeout_seconds=timeout_seconds)
         self._entries = Entries(settings.max_record_bytes)
-        self._connection: Connection | None = None
         self._answers = msgpack.Unpacker()
         self._keepalive = True
         """Whether the server leaves the connection open behind a message."""
-
-    def connect(self) -> None:
-        """Connect anew, and shake hands where there is a shared key. Raises HoldError, OSError."""
-        self.close()
-        # As bytes: the random part of HELO may come as a string, and be no text.
-        self._answers = msgpack.Unpacker(raw=True, max_buffer_size=MAX_ANSWER_BYTES)
-        connection = Connection(self._settings, self._timeout)
-        try:
-            self._greet(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self.certificate_days = connection, connection.certificate_days
 
     def render(self, spooled: Spooled, record: Record, id: str, *, short: bool = False) -> bytes:  # noqa: A002
         """Return a record as its entry, behind the tag and the tag's size."""
@@ -123,16 +105,8 @@ class Fluent:
             verdicts.update(dict.fromkeys(entries, STORED))
         return [verdicts.get(position, _SLOW) for position in range(len(batch))]
 
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.close()
-
-    def check(self) -> list[str]:
-        """Return what is wrong with it, a line each."""
-        probe = _Probe(self._settings, timeout_seconds=min(CHECK_SECONDS, self._timeout))
-        return faults_in_connecting(probe, self._settings.address)
+    def _probe(self, seconds: float) -> Fluent:
+        return _Probe(self._settings, timeout_seconds=seconds)
 
     def _tag(self, logger: str) -> bytes:
         """Return what stands before an entry: the size of the tag, and the tag."""
@@ -166,16 +140,10 @@ class Fluent:
         message: bytes = msgpack.packb((tag, packed, options))
         return message
 
-    def _ready(self) -> Connection:
-        """Return a connection that the server has not ended, with time for a message. Raises as connect()."""
-        if not self._connection or self._connection.is_over():
-            self.connect()
-        assert self._connection  # noqa: S101 - connect() has made it
-        self._connection.begin(self._timeout)
-        return self._connection
-
     def _greet(self, connection: Connection) -> None:
-        """Do what comes before the first message. Raises HoldError, OSError."""
+        """Shake hands where there is a shared key. Raises HoldError, OSError."""
+        # As bytes: the random part of HELO may come as a string, and be no text.
+        self._answers = msgpack.Unpacker(raw=True, max_buffer_size=MAX_ANSWER_BYTES)
         self._keepalive = True
         settings, where = self._settings, self._settings.address
         if not settings.shared_key_file:
