@@ -14,12 +14,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
+from collector.rereading import Rereading
 from collector.signals import HANDLED
 from collector.zone import read_zone_again
 
@@ -123,48 +124,6 @@ class _Child:
                 os.kill(self.pid, number)
 
 
-class _Reading:
-    """Reads again what forwarders there are to be, in a thread: the disk of the configuration may hang."""
-
-    def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
-        """*read* raises what it likes if it cannot say."""
-        self._read = read
-        self._mutex = threading.Lock()
-        self._is_running = self._again = False
-        self._found: Mapping[str, Sequence[str]] | None = None
-
-    def begin(self) -> None:
-        """Read, or if that is under way read once more, as the file may have changed since. Never waits."""
-        with self._mutex:
-            self._again = True
-            if not self._is_running:
-                try:
-                    threading.Thread(target=self._run, daemon=True, name="configuration").start()
-                except RuntimeError as error:
-                    log.error("SIGHUP: the forwarders stay as they are: %s; signal again", error)
-                else:
-                    self._is_running = True
-
-    def take(self) -> Mapping[str, Sequence[str]] | None:
-        """Return what was read and not yet taken, None if nothing was."""
-        with self._mutex:
-            found, self._found = self._found, None
-        return found
-
-    def _run(self) -> None:
-        while True:
-            with self._mutex:
-                if not self._again:
-                    self._is_running = False
-                    return
-                self._again = False
-            with suppress(Exception):  # whatever is wrong with it, the worker meets that too, and says so
-                found = self._read()
-                with self._mutex:
-                    self._found = found
-                os.kill(os.getpid(), signal.SIGCHLD)  # which wakes the guardian
-
-
 class _Guardian:
     """Keeps the children running. The worker's end is the guardian's, unless another one can start."""
 
@@ -187,14 +146,20 @@ class _Guardian:
 
     def run(self, forwarders_now: Callable[[], Mapping[str, Sequence[str]]], drain_seconds: float) -> int:
         """Keep them running until the worker has ended for good; return its exit code."""
-        reading = _Reading(forwarders_now)
+
+        def read() -> Mapping[str, Sequence[str]] | None:
+            with suppress(ConfigError, OSError):  # the worker says what is wrong
+                return forwarders_now()
+            return None
+
+        rereading = Rereading(read, lambda: os.kill(os.getpid(), signal.SIGCHLD))  # which wakes this loop
         first = True
         deadline = 0.0
         while True:
             self._start_due()
             if self._take_signal() == signal.SIGHUP:
-                reading.begin()
-            if (commands := reading.take()) is not None and not self._stopping:
+                rereading.begin()
+            if (commands := rereading.take()) is not None and not self._stopping:
                 self.choose_forwarders(commands)
             if self._stopping and not deadline:
                 deadline = time.monotonic() + drain_seconds

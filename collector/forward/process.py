@@ -20,6 +20,7 @@ from collector.forward.holding import CHECKPOINT
 from collector.forward.progress import Progress
 from collector.forward.window import Window
 from collector.log import counted
+from collector.rereading import Rereading
 from collector.spool.checkpoint import Checkpoint
 from collector.spool.reading import OLDEST, ReplacedError, SpoolReader
 
@@ -67,7 +68,8 @@ def run(  # noqa: PLR0913 - all that a process is given
     """Hand what is in the spool's *directory* over to one destination, until told to stop.
 
     Raises lock.HeldError where another process does, OSError where that cannot be found out. *make* makes a
-    destination, and nothing in that may fail; *reload* returns other settings, None if there are none.
+    destination, and nothing in that may fail; *reload*, called in a thread, returns other settings, None if
+    there are none.
     """
     held = _take_lock(directory, settings.name, orders)
     if held is None:
@@ -162,8 +164,11 @@ class _Forwarder:
 
     def run(self, orders: Told, reload: Callable[[], Forward | None]) -> None:
         """Hand over until told to stop."""
+        rereading = Rereading(reload)
         while not orders.stop:
-            if orders.take_reload() and (settings := reload()):
+            if orders.take_reload():
+                rereading.begin()
+            if settings := rereading.take():
                 self._settings = settings
                 self._delivery.use(settings, self._destination(), self._letters())
             calls = self._delivery.calls

@@ -231,6 +231,23 @@ def test_sighup_has_the_settings_read_again(
     within(10, lambda: sink.texts == ["a", "b"])
 
 
+def test_settings_on_a_disk_that_hangs_keep_nothing_from_being_handed_over(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    make_checkpoint(spool)
+    spool.write(["a"])
+    forwarder = start()
+    within(10, lambda: sink.stored)
+    hung = spool.directory / "hung"
+    os.mkfifo(hung)
+    forwarder.process.send_signal(signal.SIGHUP)
+    with hung.open("wb"):  # which waits until it is read
+        spool.write(["b"])
+        within(10, lambda: sink.texts == ["a", "b"])
+    forwarder.says("reloaded")
+    assert forwarder.stop() == 0
+
+
 def test_the_status_says_what_waits_what_holds_and_who_runs(
     spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
 ) -> None:

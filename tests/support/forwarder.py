@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from collector import log
@@ -26,6 +28,8 @@ def main() -> int:
         return LineDestination(int(port))
 
     def reload() -> Forward | None:
+        with suppress(FileNotFoundError):
+            Path(directory, "hung").read_bytes()  # if it is a pipe, until somebody writes to it
         print("reloaded", flush=True)
         return settings
 
