@@ -20,6 +20,7 @@ from tests.support.commands import run
 from tests.support.destinations import NOBODY as NOWHERE
 from tests.support.destinations import destination, told
 from tests.support.frames import make_frame
+from tests.support.syslog_servers import Rsyslog
 from tests.support.volumes import bound_by_permissions, needs_root
 from tests.support.volumes import run as run_or_skip
 from tests.support.waiting import within
@@ -522,6 +523,20 @@ def test_a_verdict_other_than_stored_is_exit_code_1(check: Check, tmp_path: Path
     assert f" is not stored: {NOWHERE}: [Errno 111] Connection refused" in said["down"]
     assert " is not stored, the destination holds: " in said["secret"]
     assert f"{tmp_path}/none" in said["secret"]
+
+
+@pytest.mark.slow
+def test_rsyslog_writes_the_record_that_it_is_sent(tmp_path: Path) -> None:
+    home = tmp_path / "rsyslog"
+    home.mkdir()
+    with Rsyslog(home) as server:
+        file = tmp_path / "logs.toml"
+        address = f'address = "127.0.0.1:{server.relp}"'
+        file.write_text(f'[spool]\n[[forward]]\nname = "siem"\ntype = "relp"\n{address}\n')
+        result = run("check", "-c", str(file), "--send")
+        assert 0 == result.returncode, result.stdout + result.stderr
+        assert "a record of collector check --send" in server.out.read_text()
+        assert verdicts(result)["siem"].removesuffix(" is stored") in server.out.read_text()
 
 
 def test_a_destination_that_hangs_has_no_verdict_after_five_seconds(check: Check) -> None:
