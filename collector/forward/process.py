@@ -259,11 +259,11 @@ class _Forwarder:
 
     def _tell(self) -> None:
         """Tell the status."""
-        delivery, records = self._delivery, self._window.records
+        delivery = self._delivery
         told = status.status_of(
             self._progress,
             hold=delivery.hold,
-            oldest=records[0].spooled.received if records else None,
+            oldest=self._oldest() if self._progress.waiting else None,
             last_success=delivery.last_success,
             certificate_days=delivery.certificate_days,
         )
@@ -271,3 +271,16 @@ class _Forwarder:
             status.write(self._directory, self._settings.name, told)
         except OSError as error:
             log.warning("%s: its status cannot be written: %s", self._settings.name, escape(str(error)))
+
+    def _oldest(self) -> int | None:
+        """Return when the first of the records that wait was received; None if that cannot be read."""
+        if self._window.records:
+            return self._window.records[0].spooled.received
+        # Behind each request in a backlog: all that was read is passed, and the next one is not read yet.
+        reader = SpoolReader(self._directory, self._progress.position)
+        try:
+            return next((one.received for one in reader.read(1, 1)), None)
+        except (OSError, ReplacedError):  # whoever reads on says so
+            return None
+        finally:
+            reader.close()

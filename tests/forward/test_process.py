@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from collector.forward.progress import Progress
 from collector.spool.checkpoint import Checkpoint, read_state
 from collector.spool.reading import OLDEST, Position
 from tests.support.line_destination import HangUp, Sink
-from tests.support.spool_files import SpoolFiles
+from tests.support.spool_files import RECEIVED, SpoolFiles
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -279,6 +280,28 @@ def test_the_status_is_told_each_second_of_a_long_pause(
     within(20, lambda: len(sink.requests) == 8, "a pause of 6.4 seconds at least")
     spool.write(numbered(4, 4))
     within(3, lambda: status.read(directory, "elk")["waiting"] == 7)
+
+
+def test_the_lag_of_a_backlog_is_told_between_two_requests_too(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    directory = str(spool.directory)
+    make_checkpoint(spool, Position(0, 0, 0, 1))
+    for text in numbered(1000):
+        spool.write([text])
+    never = threading.Event()
+
+    def slowly(_: list[str]) -> None:
+        never.wait(0.2)
+
+    sink.order = slowly
+    start(batch_records=1)
+    for count in (5, 10):
+        within(10, lambda count=count: status.read(directory, "elk").get("shipped", 0) > count)
+        told = status.read(directory, "elk")
+        assert told["waiting"] > 900
+        # They were received a second after each other.
+        assert told["lag_seconds"] == pytest.approx(told["time"] - RECEIVED / 1e9 - told["next"], abs=1.1)
 
 
 def test_a_new_spool_in_its_place_is_handed_over_from_its_beginning(
