@@ -143,12 +143,16 @@ class SegmentFile:
         marker = self._marker()
         start, bad = max(offset, HEADER_BYTES), 0
         while True:
-            if sound := self._sound(start, marker):
+            sound, behind = self._sound(start, marker), start
+            if not sound:
+                behind = self._marker_from(start + 1, marker)
+                if behind < 0:
+                    break
+                # Both may have been written since we looked; with another one behind it, a block is whole.
+                sound = self._sound(start, marker)
+            if sound:
                 block, end = sound
                 return Found(block, start, end, bad)
-            behind = self._marker_from(start + 1, marker)
-            if behind < 0:
-                break
             start, bad = behind, bad + 1
         size = os.fstat(self._fd).st_size
         if ended and start < size:

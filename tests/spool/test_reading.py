@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,6 +139,32 @@ def test_an_incomplete_block_is_waited_for_until_a_later_segment_was_there_befor
     assert [3, 4] == [spooled.number for spooled in reader.read(9, 999)]
     assert 0 == reader.bad_blocks
     reader.close()
+
+
+@pytest.mark.slow
+def test_blocks_written_while_a_reader_looks_for_one_are_all_read(tmp_path: Path) -> None:
+    """The first of two, where none was a moment ago, is no damaged one ahead of the second."""
+    spool = make_spool(tmp_path)
+    spool.open()
+
+    def write() -> None:
+        for number in range(1, 40_001, 2):
+            spool.add(PEER, numbered(number, number + 1), 1)
+            spool.add(PEER, numbered(number + 1, number + 2), 1)
+            spool.write()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    reader = SpoolReader(str(tmp_path), OLDEST)
+    found: list[int] = []
+    is_written = False
+    while not is_written:
+        is_written = not thread.is_alive()
+        while some := reader.read(1000, 1_000_000):
+            found += [spooled.number for spooled in some]
+    reader.close()
+    assert found == list(range(1, 40_001))
+    assert reader.bad_blocks == 0
 
 
 def test_a_damaged_block_is_counted_and_costs_its_own_records_only(tmp_path: Path) -> None:
