@@ -267,7 +267,7 @@ class Delivery:
         self._disconnect()
         try:
             self._destination.connect()
-        except (HoldError, OSError) as error:
+        except (RequestError, OSError) as error:
             self._disconnect()
             self._trouble(error)
         else:
@@ -325,8 +325,6 @@ class Delivery:
             else:
                 self._in_doubt(left, SENT_AGAIN_AFTER_SECONDS)
             self._trouble(error)
-            wanted = min(error.retry_after or 0.0, self._settings.max_pause_seconds)
-            self._not_before = max(self._not_before, self._clock() + wanted)
         elif isinstance(error, TooLargeError):
             if len(batch) > 1:
                 self._halve_bytes(batch)
@@ -365,7 +363,7 @@ class Delivery:
 
     def _trouble(self, error: Exception) -> None:
         """Say what keeps records from being taken, and wait longer than the last time."""
-        wait = self._wait_longer()
+        wait = self._wait_longer(error.retry_after or 0.0 if isinstance(error, BusyError) else 0.0)
         text = escape(str(error) or type(error).__name__)
         if not isinstance(error, HoldError):
             log.warning("%s: %s; trying again in %.1f s", self._name, text, wait)
@@ -376,10 +374,15 @@ class Delivery:
         what = (self._name, moment(since), text, remedy)
         log.error("%s: holds since %s: %s%s", *what, extra={"about": error.reason})
 
-    def _wait_longer(self) -> float:
-        """Make a pause, twice as long as the last one where nothing was stored in between; return it."""
-        self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), self._settings.max_pause_seconds)
-        wait = self._pause * (1 + random.random()) / 2  # noqa: S311 - so that not all come back at once
+    def _wait_longer(self, wanted: float) -> float:
+        """Make a pause, twice as long as the last one where nothing was stored in between; return it.
+
+        It is no shorter than *wanted* seconds, up to `max_pause_seconds`.
+        """
+        longest = self._settings.max_pause_seconds
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), longest)
+        # By chance, so that not all come back at once.
+        wait = max(self._pause * (1 + random.random()) / 2, min(wanted, longest))  # noqa: S311
         self._not_before = self._clock() + wait
         return wait
 

@@ -125,7 +125,7 @@ class Destination(Protocol):
     """How long the nearer of both certificates of the last connection is valid; None: there is none."""
 
     def connect(self) -> None:
-        """Look up names, secrets and certificates again, and connect. Raises HoldError, OSError."""
+        """Look up names, secrets and certificates again, and connect. Raises RequestError, OSError."""
 
     def render(self, spooled: Spooled, record: Record, id: str, *, short: bool = False) -> bytes:  # noqa: A002
         """Return one record as it is to be sent; *short*: reduced to text, for a second try.

@@ -10,9 +10,11 @@ import pytest
 from collector.config.tables import Forward
 from collector.forward.culprits import PROOFS
 from collector.forward.delivery import Delivery
+from collector.forward.destinations.elasticsearch import Elasticsearch
 from collector.forward.progress import Progress
 from collector.forward.window import Window
 from collector.spool.reading import OLDEST, SpoolReader
+from tests.support.bulk_server import BulkServer, Reply
 from tests.support.line_destination import SHORT, HangUp, LineDestination, Sink
 from tests.support.spool_files import COLLECTOR, SpoolFiles
 from tests.support.waiting import within
@@ -661,6 +663,27 @@ def test_a_connection_is_made_anew_after_reconnect_seconds(
         running.run()
         running.now += 100
     assert {"connections": 2} == running.progress.destination
+
+
+@pytest.mark.parametrize(
+    ("instead", "seconds"),
+    [(Reply(502), 0), (Reply(503, headers=(("Retry-After", "7"),)), 7), (Reply(400), 0), (lambda _: None, 0)],
+    ids=["502", "503", "400", "hangs up"],
+)
+def test_what_answers_while_a_connection_is_made_is_asked_again(
+    spool: SpoolFiles, start: Callable[..., Running], instead: Any, seconds: int
+) -> None:
+    """A data stream is looked up then: its engine, or what is before it, may be anything but well."""
+    spool.write(numbered(3))
+    with BulkServer() as server:
+        server.roll_over("stream")
+        server.instead["stream"].append(instead)
+        running = start(url=server.url, index="stream")
+        begun = running.now
+        running.delivery.use(running.settings, Elasticsearch(running.settings), running.letters)
+        running.run()
+        assert {"numbered": 3, "shipped": 3} == running.counts
+        assert running.now - begun >= seconds
 
 
 def test_other_settings_take_hold_between_two_requests(

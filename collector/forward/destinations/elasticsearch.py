@@ -70,7 +70,7 @@ class Elasticsearch:
         self._bulk = f"/_bulk?filter_path={FILTER_PATH}{pipeline}"
 
     def connect(self) -> None:
-        """Connect to the next address, and see that a data stream is one. Raises HoldError, OSError."""
+        """Connect to the next address, and see that a data stream is one. Raises RequestError, OSError."""
         self._stream_known = False
         self._http.connect()
         self.certificate_days = self._http.certificate_days
