@@ -141,8 +141,9 @@ class Elasticsearch:
         if "%" in name or self._stream_known:
             return
         if self._indices_of(name) == []:
-            text = f"{self._http.where}: index = {name}: no data stream: create would make a plain index"
-            raise HoldError("data_stream", text, f"{self._template_remedy()}, then PUT _data_stream/{name}")
+            text = f"{self._http.where}: index = {name}: no data stream: create would fill a plain index"
+            then = f"then PUT _data_stream/{name}, in place of a plain index of that name if there is one"
+            raise HoldError("data_stream", text, f"{self._template_remedy()}, {then}")
         self._stream_known = True
 
     def _indices_of(self, stream: str) -> list[str] | None:
@@ -155,8 +156,9 @@ class Elasticsearch:
         if answer.status != HTTPStatus.OK:
             raise fault_of(answer, self._http.where)
         try:
-            (found,) = json.loads(answer.body)["data_streams"]
-            return [index["index_name"] for index in found["indices"]]
+            # None, where there is an index of that name, and no data stream.
+            found = [one["indices"] for one in json.loads(answer.body)["data_streams"]]
+            return [index["index_name"] for index in found[0]] if found else []
         except (KeyError, TypeError, ValueError):
             text = f"{self._http.where}: no answer of _data_stream: {shown(answer.body)}"
             raise BrokenError(text) from None

@@ -438,6 +438,16 @@ def test_a_data_stream_that_is_none_holds_and_makes_no_plain_index(
     assert [STORED] == one.send([outgoing(one)], again=False)
 
 
+def test_a_plain_index_in_place_of_a_data_stream_holds(
+    server: BulkServer, make: Callable[..., Elasticsearch]
+) -> None:
+    """A real engine says so: there is something of that name, but no data stream."""
+    server.instead[STREAM].append(Reply(200, b'{"data_streams":[]}'))
+    with pytest.raises(HoldError, match=f"index = {STREAM}: no data stream") as caught:
+        make(index=STREAM).connect()
+    assert "in place of a plain index of that name" in caught.value.remedy
+
+
 def test_a_data_stream_that_was_deleted_holds_at_the_next_request(
     server: BulkServer, make: Callable[..., Elasticsearch]
 ) -> None:
