@@ -33,6 +33,7 @@ class OpenSearch:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
+        self._home = home
         self._output = home / "stdout"
         home.mkdir(exist_ok=True)
         more = [f"{key}={value}" for key, value in settings.items()]
@@ -82,6 +83,11 @@ class OpenSearch:
             found += [hit["_source"]["message"] for hit in hits]
             answer = self.ask("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": answer["_scroll_id"]})
         return found
+
+    def shard(self, index: str, number: int) -> Path:
+        """Return where the data of a shard lie."""
+        (found,) = self.ask("GET", f"/{index}/_settings").values()
+        return self._home / "data/nodes/0/indices" / str(found["settings"]["index"]["uuid"]) / str(number)
 
     def _is_up(self) -> bool:
         assert self._process

@@ -191,7 +191,9 @@ class Elasticsearch:
         path = f"/{quote(','.join(indices), safe=',')}"
         query = json.dumps({"query": {"ids": {"values": ids}}, "size": len(ids), "_source": False})
         only = "allow_partial_search_results=false&filter_path=timed_out,_shards,hits.hits._id,error"
-        for method, body in (("_refresh?", ""), (f"_search?{only}&", query)):
+        search = (f"_search?{only}&", query)
+        # A refresh waits a minute for missing shards, and does not tell of them; a search does so at once.
+        for method, body in (search, ("_refresh?", ""), search):
             how = f"{path}/{method}ignore_unavailable=true"  # an index that is not there yet, or no longer
             answer = self._http.request("POST", how, body.encode(), "application/json")
             if answer.status == HTTPStatus.FORBIDDEN:
