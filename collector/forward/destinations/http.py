@@ -14,6 +14,7 @@ import os
 import re
 import ssl
 import time
+import traceback
 import urllib.request
 import zlib
 from contextlib import suppress
@@ -84,6 +85,7 @@ class HttpClient:
             self.certificate_days = days_left(connection.sock, self._settings.certificate)
         except (OSError, http.client.HTTPException) as error:
             self.close()
+            traceback.clear_frames(error.__traceback__)  # http.client leaves a proxy's answer open there
             raise self._as_hold(error) or self._as_os_error(error) from None
         self._timed = connection.sock = _TimedSocket(connection.sock)
 
