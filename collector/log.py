@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ def set_up(level: int) -> None:
     ours.addHandler(_stderr)
     ours.setLevel(level)
     ours.propagate = False
+    _stderr.begin()  # now, as there may be none left when there is something to say
 
 
 def counted(number: int, noun: str, singular: str = "", plural: str = "", form: str = "") -> str:
@@ -114,6 +116,20 @@ class _ThreadedHandler(logging.Handler):
         self.ended = False
         """Whether the last line was taken: what comes later is left out."""
 
+    def begin(self) -> None:
+        """Have the thread at work. Where none can be had lines wait, and the next one tries again."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._write, daemon=True, name="stderr")
+            # It inherits that all signals are blocked; else it would take those that others block later.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                thread.start()
+                self._thread = thread
+            except RuntimeError:
+                pass
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Take an event. Never waits."""
         self.put(self.format(record))
@@ -122,10 +138,7 @@ class _ThreadedHandler(logging.Handler):
         """Take a line. Never waits."""
         if self.ended:
             return
-        if self._thread is None:
-            thread = threading.Thread(target=self._write, daemon=True, name="stderr")
-            thread.start()
-            self._thread = thread  # if none can be had, the next line tries again
+        self.begin()
         if self._left_out:
             line += f" ({counted(self._left_out, 'line')} before it left out: nobody read stderr)"
         try:

@@ -111,9 +111,9 @@ class _Child:
         self.pid, self._begun = pid, time.monotonic()
 
     def ended(self) -> None:
-        """Note that it does not run any more, and when to start it again: later each time it ends at once."""
+        """Note that it does not run, and when to start it again: later each time it ends at once."""
         now = time.monotonic()
-        settled = now - self._begun >= _SETTLED_SECONDS
+        settled = self.pid and now - self._begun >= _SETTLED_SECONDS
         self._pause = 0.0 if settled else min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
         self.pid, self.start_at = 0, now + self._pause
 
@@ -196,7 +196,12 @@ class _Guardian:
         for child in (self._worker, *self._forwarders.values()):
             if not child.pid and child.start_at <= now and not self._stopping:
                 sockets = self._sockets if child is self._worker else []
-                child.started(_start(child.command, sockets, self._theirs, child.what))
+                try:
+                    child.started(_start(child.command, sockets, self._theirs, child.what))
+                except OSError as error:  # a limit on processes, or no memory
+                    child.ended()
+                    what = "%s: no process can be made for it, which is tried again: %s"
+                    log.error(what, child.what, error, extra={"about": child.what})
 
     def _take_signal(self) -> int:
         """Wait for a signal, or until something is due, and pass it on; return its number, 0 if none came."""

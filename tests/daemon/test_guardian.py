@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -382,6 +382,39 @@ def test_a_later_worker_that_cannot_start_is_tried_again(collector: Collector) -
     os.kill(collector.worker, signal.SIGKILL)
     within(10, lambda: "ended with 2" in collector.stderr)
     collector.config.write_text(config)
+    collector.send(make_frame("patience"))
+    within(15, lambda: messages(collector) == ["patience"])
+
+
+@contextmanager
+def no_more_processes(pid: int) -> Iterator[None]:
+    """Keep a process from starting others, as where a container has as many as it may."""
+    groups = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    group = next((each for each in groups if (each / "cgroup.procs").exists()), groups[0]) / f"of-{pid}"
+    before = Path(f"/proc/{pid}/cgroup").read_text()
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("0")
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"needs a control group that limits processes: {error}")
+    ours = next(
+        line.rpartition(":")[2] for line in before.splitlines() if ":pids:" in line or line.startswith("0::")
+    )
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        (group.parent / ours.lstrip("/") / "cgroup.procs").write_text(str(pid))
+        group.rmdir()
+
+
+def test_a_worker_that_no_process_can_be_made_for_is_tried_again(collector: Collector) -> None:
+    assert collector.process
+    with no_more_processes(collector.process.pid):
+        os.kill(collector.worker, signal.SIGKILL)
+        within(10, lambda: "the worker: no process can be made for it" in collector.stderr)
     collector.send(make_frame("patience"))
     within(15, lambda: messages(collector) == ["patience"])
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -242,9 +243,17 @@ def test_settings_on_a_disk_that_hangs_keep_nothing_from_being_handed_over(
     hung = spool.directory / "hung"
     os.mkfifo(hung)
     forwarder.process.send_signal(signal.SIGHUP)
-    with hung.open("wb"):  # which waits until it is read
-        spool.write(["b"])
-        within(10, lambda: sink.texts == ["a", "b"])
+    pipes: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):  # nobody reads it yet
+            pipes.append(os.open(hung, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(pipes)
+
+    within(10, is_read)
+    spool.write(["b"])
+    within(10, lambda: sink.texts == ["a", "b"])
+    os.close(pipes[0])
     forwarder.says("reloaded")
     assert forwarder.stop() == 0
 
