@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 from collector.escape import escape
@@ -162,7 +164,7 @@ class Delivery:
     def _fill(self, waiting: list[Waiting], now: float) -> float | None:
         """Read on until a batch is full or has waited long enough, and return None; else how long to wait."""
         settings = self._settings
-        size = sum(len(one.outgoing.data) for one in waiting)
+        size = sum([one.size for one in waiting])
         wanted, room = settings.batch_records - len(waiting), settings.batch_bytes - size
         if wanted <= 0 or room <= 0:
             return None
@@ -180,14 +182,9 @@ class Delivery:
 
     def _cut(self, waiting: list[Waiting]) -> list[Waiting]:
         """Return the first of those that wait, as many as one request takes."""
-        batch: list[Waiting] = []
-        size = 0
-        for one in waiting[: min(self._settings.batch_records, self._culprits.take)]:
-            size += len(one.outgoing.data)
-            if batch and size > self._max_bytes:
-                break
-            batch.append(one)
-        return batch
+        batch = waiting[: min(self._settings.batch_records, self._culprits.take)]
+        ends = list(accumulate([one.size for one in batch]))
+        return batch[: max(1, bisect_right(ends, self._max_bytes))]
 
     def _next_witness(self, suspect: Waiting, waiting: list[Waiting]) -> list[Waiting]:
         """Return the record that is to show, alone, whether *suspect* was refused for what it is.
@@ -244,10 +241,12 @@ class Delivery:
         """Make one request of records; return as many verdicts. Raises what a destination does."""
         progress = self._window.progress
         self._held.sent()
-        progress.retried += sum(1 for one in batch if one.tries)
+        again = False
         for one in batch:
+            if one.tries:
+                progress.retried += 1
             one.tries += 1
-        again = any(one.doubt for one in batch)
+            again = again or one.doubt
         try:
             verdicts = self._destination.send([one.outgoing for one in batch], again)
         finally:
@@ -346,7 +345,7 @@ class Delivery:
                 self._trouble(error)
 
     def _halve_bytes(self, batch: list[Waiting]) -> None:
-        self._max_bytes = max(1, sum(len(one.outgoing.data) for one in batch) // 2)
+        self._max_bytes = max(1, sum(one.size for one in batch) // 2)
 
     def _in_doubt(self, records: list[Waiting], seconds: float) -> None:
         if records:

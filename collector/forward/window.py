@@ -36,6 +36,7 @@ RENDERING, UNREADABLE = "rendering", "unreadable"
 """Why a record is dead that was never sent."""
 _BILLION = 1_000_000_000
 _MAX_KNOWN = 10_000
+_new = tuple.__new__  # what Outgoing() does, without a call of Python
 
 
 class Source(Protocol):
@@ -48,32 +49,45 @@ class Source(Protocol):
 class Waiting:
     """A record that is wanted, until it is settled and passed."""
 
-    # Of the class until they change: to set all of them in each would take as long as reading the record.
-    after: Position | None = None
-    """Of a gap: where the progress is behind it."""
-    dropped = 0
-    """Of a gap: how many numbers are missing."""
-    settled = ""
-    """"stored", "duplicate" or "dead", once it is."""
-    dead = ""
-    """Why it is to become a dead letter, once that is certain."""
-    suspected = ""
-    """Why it was refused, alone and as text, while nothing shows that this is for what it is."""
-    shown = False
-    """Whether it was refused while another one was stored."""
-    proofs = 0
-    """How often in a row the connection broke for it, alone, and not for the one sent before it."""
-    short = False
-    """Whether it is reduced to text."""
-    tries = 0
+    # Each is looked at many times: to find them in a dict, or by the class, takes several times as long.
+    __slots__ = (
+        *("after", "dead", "doubt", "dropped", "filtered", "outgoing", "proofs", "settled", "short"),
+        *("shown", "size", "spooled", "suspected", "tries"),
+    )
+    spooled: Spooled
+    filtered: int
+    """How many before it are not wanted."""
+    doubt: bool
+    """Whether it may be stored already."""
     outgoing: Outgoing
+    size: int
+    """Of what is to be sent, in bytes."""
+    tries: int
+    settled: str
+    """"stored", "duplicate" or "dead", once it is."""
+    dead: str
+    """Why it is to become a dead letter, once that is certain."""
+    suspected: str
+    """Why it was refused, alone and as text, while nothing shows that this is for what it is."""
+    shown: bool
+    """Whether it was refused while another one was stored."""
+    proofs: int
+    """How often in a row the connection broke for it, alone, and not for the one sent before it."""
+    short: bool
+    """Whether it is reduced to text."""
+    dropped: int
+    """Of a gap: how many numbers are missing."""
+    after: Position | None
+    """Of a gap: where the progress is behind it."""
 
-    def __init__(self, spooled: Spooled, filtered: int, *, doubt: bool) -> None:
+    def __init__(self, spooled: Spooled, filtered: int, doubt: bool) -> None:  # noqa: FBT001 - slower by name
         self.spooled = spooled
         self.filtered = filtered
-        """How many before it are not wanted."""
         self.doubt = doubt
-        """Whether it may be stored already."""
+        self.size = self.tries = self.proofs = self.dropped = 0
+        self.settled = self.dead = self.suspected = ""
+        self.shown = self.short = False
+        self.after = None
 
 
 class Window:
@@ -144,20 +158,14 @@ class Window:
             raise
         unreadable: list[tuple[bytes, RecordError]] = []
         self._reading = spooled, iter([one.payload for one in spooled])
-        records: list[Record | None] = list(self._reader.read(self._reading[1], unreadable, []))
-        if unreadable:
-            refused = {id(payload) for payload, _ in unreadable}
-            readable = iter(records)
-            records = [None if id(one.payload) in refused else next(readable) for one in spooled]
-        for one, record in zip(spooled, records, strict=True):
-            if one.number != self._expected:
-                self._jump(one)
-            self._expected = one.number + 1
-            self._last = one
-            if record is None or self._is_wanted(record):
-                self._append(Waiting(one, self._filtered, doubt=self._is_in_doubt(one)), record)
-            else:
-                self._filtered += 1
+        given = iter(spooled)
+        for record in self._reader.read(self._reading[1], unreadable, []):
+            while unreadable:  # those before it
+                unreadable.pop()
+                self._take(next(given), None)
+            self._take(next(given), record)
+        for one in given:
+            self._take(one, None)
         if self._sent_ahead:
             for waiting in self.records:
                 if ahead := self._sent_ahead.pop(waiting.spooled.number, None):
@@ -181,18 +189,20 @@ class Window:
         """Pass the settled records at the front; tell whether there were any."""
         records, progress = self.records, self.progress
         before, last = progress.position, None
-        while records and records[0].settled:
+        shipped = 0
+        while records and (settled := records[0].settled):
             last = records.popleft()
-            progress.filtered += last.filtered
-            progress.dropped += last.dropped
+            if last.filtered:
+                progress.filtered += last.filtered
             if last.dropped:  # what is sent in place of a gap is in no count
-                continue
-            if last.settled == "stored":
-                progress.shipped += 1
-            elif last.settled == "duplicate":
+                progress.dropped += last.dropped
+            elif settled == "stored":
+                shipped += 1
+            elif settled == "duplicate":
                 progress.duplicate += 1
             else:
                 progress.dead[last.dead] = progress.dead.get(last.dead, 0) + 1
+        progress.shipped += shipped
         if not records and self._last:
             progress.filtered += self._filtered
             self._filtered = 0
@@ -207,6 +217,20 @@ class Window:
         one.short = short
         self._render(one, self._record_of(one.spooled))
 
+    def _take(self, one: Spooled, record: Record | None) -> None:
+        """Have the next record wait, if it is wanted; None: it is unreadable."""
+        _, _, _, _, number, _, _, _ = one  # by its name it takes as long as all
+        if number != self._expected:
+            self._jump(one)
+        self._expected = number + 1
+        self._last = one
+        if record is None or self._is_wanted(record):
+            self._append(
+                Waiting(one, self._filtered, self._in_doubt > 0 or number < self._in_doubt_below), record
+            )
+        else:
+            self._filtered += 1
+
     def _jump(self, behind: Spooled) -> None:
         """Go on with a number that was not expected."""
         if not self._expected:
@@ -215,6 +239,7 @@ class Window:
             self._add_gap(behind)
 
     def _append(self, one: Waiting, record: Record | None) -> None:
+        self._in_doubt -= 1
         self._filtered = 0
         self.records.append(one)
         self._render(one, record)
@@ -231,16 +256,13 @@ class Window:
         fields = {"name": "collector", "levelno": logging.ERROR, "levelname": "ERROR", "msg": text}
         payload = json.dumps({**fields, "created": behind.received / _BILLION}).encode()
         gap = behind._replace(number=last, peer="", payload=payload)
-        one = Waiting(gap, self._filtered, doubt=self._is_in_doubt(behind))
+        in_doubt = self._in_doubt > 0 or behind.number < self._in_doubt_below
+        one = Waiting(gap, self._filtered, in_doubt)
         # The position keeps to what was read last; from there the number alone says what comes next.
         position = self._last.after if self._last else self.progress.position
         one.after = position._replace(number=behind.number)
         one.dropped = last - first + 1
         self._append(one, self._record_of(gap))
-
-    def _is_in_doubt(self, spooled: Spooled) -> bool:
-        self._in_doubt -= 1
-        return self._in_doubt >= 0 or spooled.number < self._in_doubt_below
 
     def _is_wanted(self, record: Record) -> bool:
         key = record[0].fields["name"], record[1].fields.get("levelno")  # a call for each would be felt
@@ -263,18 +285,22 @@ class Window:
         return spooled[len(spooled) - length_hint(left) - 1].received / _BILLION
 
     def _record_of(self, spooled: Spooled) -> Record | None:
-        self._reading = [spooled], iter([spooled.payload])
-        return next(RecordReader(self._encoding, now=self._received).read(self._reading[1], [], []), None)
+        before, self._reading = self._reading, ([spooled], iter([spooled.payload]))
+        try:
+            return next(RecordReader(self._encoding, now=self._received).read(self._reading[1], [], []), None)
+        finally:
+            self._reading = before
 
     def _render(self, one: Waiting, record: Record | None) -> None:
         spooled = one.spooled
+        collector_id, epoch, _, _, number, received, _, _ = spooled
         if one.dropped:
-            id_ = f"{spooled.collector_id}-gap-{spooled.number - one.dropped + 1}-{spooled.number}"
+            id_ = f"{collector_id}-gap-{number - one.dropped + 1}-{number}"
         else:
-            if (spooled.collector_id, spooled.epoch) != self._prefix_of:
-                self._prefix_of = spooled.collector_id, spooled.epoch
-                self._prefix = spooled.id.removesuffix(str(spooled.number))
-            id_ = f"{self._prefix}{spooled.number}"
+            if (collector_id, epoch) != self._prefix_of:
+                self._prefix_of = collector_id, epoch
+                self._prefix = spooled.id.removesuffix(str(number))
+            id_ = f"{self._prefix}{number}"
         data = b""
         if record is None:
             one.dead = UNREADABLE
@@ -285,7 +311,8 @@ class Window:
                 # Anything may come off the wire; if one record cannot be rendered, the next one can.
                 log.exception("%s: record %s cannot be rendered", self._name, id_)
                 one.dead = RENDERING
-        one.outgoing = Outgoing(id_, spooled.epoch, spooled.number, spooled.received, data)
+        one.size = len(data)
+        one.outgoing = _new(Outgoing, (id_, epoch, number, received, data))
 
 
 def _moment(received: int) -> str:

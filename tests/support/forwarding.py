@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from collector.forward.verdicts import Outgoing
+from collector.spool.reading import Spooled
 from collector.wire.fragments import RecordReader
 from tests.support.frames import make_payload
 
@@ -46,12 +47,9 @@ def settings(url: str = "", **keys: Any) -> Any:
     return Settings(url=url, **keys)
 
 
-class Spooled(NamedTuple):
-    """What render() reads of a record from the spool."""
-
-    number: int
-    received: int = RECEIVED
-    peer: str = "10.0.0.7:51934"
+def spooled(number: int, received: int = RECEIVED) -> Spooled:
+    """Return a record as render() is given one; its payload is not read again."""
+    return Spooled("c0ffee", 7, 0, 0, number, received, "10.0.0.7:51934", b"")
 
 
 def record_of(payload: bytes) -> Record:
@@ -74,6 +72,5 @@ def outgoing(
     """Return a record that *destination* has rendered."""
     payload = make_payload(message, **extra)
     record_id = f"c0ffee-{epoch}-{number}"
-    spooled: Any = Spooled(number, received)
-    data = destination.render(spooled, record_of(payload), record_id)
+    data = destination.render(spooled(number, received), record_of(payload), record_id)
     return Outgoing(record_id, epoch, number, received, data)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from collector.forward.verdicts import Outgoing
-from tests.support.forwarding import RECEIVED, Spooled, record_of
+from tests.support.forwarding import RECEIVED, record_of, spooled
 
 if TYPE_CHECKING:
     from collector.forward.verdicts import Destination
@@ -28,6 +28,5 @@ def parts(message: bytes) -> dict[str, str]:
 
 def rendered(destination: Destination, number: int, payload: bytes) -> Outgoing:
     """Return the record in *payload* as *destination* sends it."""
-    spooled: Any = Spooled(number)
     id_ = f"c0ffee-7-{number}"
-    return Outgoing(id_, 7, number, RECEIVED, destination.render(spooled, record_of(payload), id_))
+    return Outgoing(id_, 7, number, RECEIVED, destination.render(spooled(number), record_of(payload), id_))

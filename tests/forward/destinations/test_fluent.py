@@ -16,7 +16,7 @@ from collector.forward.destinations.fluent import MAX_ANSWER_BYTES, Fluent
 from collector.forward.verdicts import STORED, BrokenError, HoldError, Outgoing, Verdict
 from tests.support.certificates import certificates
 from tests.support.forward_server import ForwardServer, answer, hang_up, stay_silent
-from tests.support.forwarding import RECEIVED, Spooled, outgoing, record_of
+from tests.support.forwarding import RECEIVED, outgoing, record_of, spooled
 from tests.support.frames import make_payload
 from tests.support.waiting import within
 
@@ -149,8 +149,8 @@ def test_a_record_reduced_to_text_has_the_tag_of_the_whole_one(
     server: ForwardServer, make: Callable[..., Fluent]
 ) -> None:
     one = make(server)
-    record, spooled = record_of(make_payload("m" * 10_000, k="v")), Spooled(1)
-    data = one.render(spooled, record, "c0ffee-7-1", short=True)  # type: ignore[arg-type] # what it reads of one
+    record = record_of(make_payload("m" * 10_000, k="v"))
+    data = one.render(spooled(1), record, "c0ffee-7-1", short=True)
     assert [STORED] == one.send([Outgoing("c0ffee-7-1", 7, 1, RECEIVED, data)], again=True)
     assert server.messages[0].tag == "collector.app"
     assert server.messages[0].entries[0].fields.keys() == {"id", "message"}

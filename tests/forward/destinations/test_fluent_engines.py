@@ -13,7 +13,7 @@ from collector.forward.verdicts import STORED, HoldError, Outgoing
 from tests.support.certificates import certificates
 from tests.support.corpus import PAYLOADS
 from tests.support.forward_engines import Engine, NpmServer, OtelCollector, Received, npm_modules, otelcol
-from tests.support.forwarding import RECEIVED, Spooled, outgoing, record_of
+from tests.support.forwarding import RECEIVED, outgoing, record_of, spooled
 from tests.support.frames import make_payload
 from tests.support.waiting import within
 
@@ -57,8 +57,8 @@ def rendered(one: Fluent, payloads: list[bytes]) -> tuple[list[Outgoing], list[R
     """Return records to be sent, and what is to arrive."""
     batch, expected = [], []
     for number, payload in enumerate(payloads):
-        record_id, spooled = f"c0ffee-7-{number}", Spooled(number)
-        data = one.render(spooled, record_of(payload), record_id)  # type: ignore[arg-type] # what it reads of one
+        record_id = f"c0ffee-7-{number}"
+        data = one.render(spooled(number), record_of(payload), record_id)
         batch.append(Outgoing(record_id, 7, number, RECEIVED, data))
         end = 4 + int.from_bytes(data[:4], "big")
         moment, fields = msgpack.unpackb(data[end:], ext_hook=lambda _, ext: ext)

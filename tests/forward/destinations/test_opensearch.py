@@ -20,7 +20,7 @@ from collector.forward.verdicts import (
 )
 from tests.support.bulk_server import BulkServer
 from tests.support.corpus import PAYLOADS
-from tests.support.forwarding import RECEIVED, Spooled, outgoing, record_of, settings
+from tests.support.forwarding import RECEIVED, outgoing, record_of, settings, spooled
 from tests.support.frames import make_payload
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ def test_whatever_real_clients_send_arrives_as_documented_and_once(
     batch, expected = [], {}
     for number, payload in enumerate(PAYLOADS.values()):
         record = record_of(payload)
-        spooled: Any = Spooled(number)
         record_id = f"c0ffee-7-{number}"
-        data = one.render(spooled, record, record_id)
-        text = document_renderer(1_000_000)(record, spooled.peer, RECEIVED, number, "")
+        data = one.render(spooled(number), record, record_id)
+        text = document_renderer(1_000_000)(record, spooled(number).peer, RECEIVED, number, "")
         expected[record_id] = json.loads(text)
         batch.append(Outgoing(record_id, 7, number, RECEIVED, data))
     assert [STORED] * len(batch) == one.send(batch, again=False)
@@ -89,9 +88,11 @@ def by_number(engine: OpenSearch, index: str, start: int, end: int) -> list[dict
 
 
 def odd_one(one: Elasticsearch, number: int, fields: dict[Any, Any]) -> Outgoing:
-    record_id, spooled = f"c0ffee-7-{number}", Spooled(number)
+    record_id = f"c0ffee-7-{number}"
     payload = make_payload(**fields)
-    return Outgoing(record_id, 7, number, RECEIVED, one.render(spooled, record_of(payload), record_id))  # type: ignore[arg-type] # what it reads of one
+    return Outgoing(
+        record_id, 7, number, RECEIVED, one.render(spooled(number), record_of(payload), record_id)
+    )
 
 
 def test_what_is_hard_on_a_mapping_is_stored_by_the_template(
@@ -150,8 +151,7 @@ def test_a_poison_record_is_refused_alone_and_taken_as_short_text(
     verdicts = one.send(batch, again=False)
     assert verdicts.pop(500) == Verdict("dead", "mapper_parsing_exception")
     assert [STORED] * 999 == verdicts
-    spooled: Any = Spooled(500)
-    data = one.render(spooled, record_of(make_payload(n="x")), batch[500].id, short=True)
+    data = one.render(spooled(500), record_of(make_payload(n="x")), batch[500].id, short=True)
     assert [STORED] == one.send([batch[500]._replace(data=data)], again=True)
 
 
