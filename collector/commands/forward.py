@@ -7,6 +7,7 @@ lock; what sends again has one of its own.
 from __future__ import annotations
 
 import difflib
+import gc
 import logging
 import os
 import signal
@@ -94,6 +95,7 @@ def _hand_over(path: str | None, config: Config, directory: str, settings: Forwa
     log.set_up(config.log.level)
     orders = Orders(config.listen.drain_seconds, int(os.environ.pop(guardian.PIPE, "0")) or None)
     reload = partial(_settings_again, path, settings.name)
+    gc.freeze()  # else all that was imported is searched for garbage with nearly every batch
     encoding = config.listen.python2_encoding
     try:
         process.run(directory, settings, make, orders, reload=reload, encoding=encoding)
