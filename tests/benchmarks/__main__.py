@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from tests.benchmarks import instructions, latency, loads, profiling, runs, tables
+from tests.benchmarks import forwarding, instructions, latency, loads, profiling, runs, tables
 from tests.benchmarks.servers import SERVERS
 from tests.benchmarks.workload import DEFAULT, LATENCY, WORKLOADS, Workload, find_python_2
 
@@ -60,6 +61,11 @@ def main() -> None:
         action="store_true",
         help="count the instructions for a record, from frames to lines, by valgrind; measure nothing else",
     )
+    parser.add_argument(
+        "--forward",
+        action="store_true",
+        help="measure handing over instead: the collector with and without a spool, and each forwarder",
+    )
     parser.add_argument("--lines", action="store_true", help="in a profile: lines, not functions")
     options = parser.parse_args()
     if options.instructions:
@@ -68,7 +74,9 @@ def main() -> None:
     # A server has a descriptor per connection and per file.
     _raise_open_files()
     names = NAMES if "all" in options.workload else options.workload
-    if options.profile:
+    if options.forward:
+        _forward(options)
+    elif options.profile:
         _profile(options, [name for name in names if name in WORKLOADS])
     else:
         _measure(options, names)
@@ -115,6 +123,32 @@ def _count(options: argparse.Namespace) -> None:
         with _directory(options) as home:
             counted[case] = instructions.count(*instructions.CASES[case], home)
     print(tables.instructions(counted))
+
+
+def _forward(options: argparse.Namespace) -> None:
+    """Measure handing over, and print tables of it."""
+    name, servers = "text-8", [tables.OURS, "collector-spool"]
+    with _directory(options) as home:
+        streams = loads.write(_sized(WORKLOADS[name], options.records), home)
+        measured = {name: _rounds(options, streams, servers)}
+    handed: dict[str, list[forwarding.Handed]] = {}
+    records = max(options.records, forwarding.LEAST_RECORDS)
+    with _directory(options) as spools:
+        for kind, workload in forwarding.RECORDS.items():
+            forwarding.fill(replace(workload, records=records), spools / kind)
+        for number in range(options.rounds):
+            for destination, kind in product(forwarding.TYPES, forwarding.RECORDS):
+                with _directory(options) as home:
+                    result = forwarding.run(destination, spools / kind, records, home)
+                case = f"{destination}, {kind}"
+                handed.setdefault(case, []).append(result)
+                _say(
+                    f"forward {number + 1}: {case:>20}{result.speed:10.0f} records/s"
+                    f"{result.cpu:8.2f} us of CPU{result.peak_bytes / 1e6:6.0f} MB"
+                )
+    print(_heading(options, servers))
+    for text in (tables.results(measured), tables.targets(measured, {}), tables.handed(handed)):
+        print("", text, sep="\n")
 
 
 def _sized(workload: Workload, records: int) -> Workload:

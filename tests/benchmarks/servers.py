@@ -80,6 +80,16 @@ class JsonCollector(ThisCollector):
     config = '[format]\nstyle = "json"\n'
 
 
+class SpoolingCollector(ThisCollector):
+    """The same with a spool, of a destination that is not there; without its guardian and its forwarder."""
+
+    config = '[spool]\n[[forward]]\nname = "away"\ntype = "elasticsearch"\nurl = "http://127.0.0.1:1"\n'
+
+    def start(self) -> None:
+        super().start()
+        self.pid = self._collector.worker
+
+
 class _Peer:
     """A program that is not ours."""
 
@@ -194,6 +204,7 @@ def _find_rsyslog() -> str | None:
 SERVERS: dict[str, type[Server]] = {
     "collector": ThisCollector,
     "collector-json": JsonCollector,
+    "collector-spool": SpoolingCollector,
     "rsyslog": Rsyslog,
     "twisted": Twisted,
     "cookbook": Cookbook,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tests.benchmarks.forwarding import Handed
     from tests.benchmarks.latency import Latency
     from tests.benchmarks.runs import Result
 
@@ -97,6 +98,21 @@ def instructions(counted: Mapping[str, Mapping[str, float]]) -> str:
     return table(("instructions", *(f"to {goal}" for goal in goals)), rows)
 
 
+def handed(measured: Mapping[str, Sequence[Handed]]) -> str:
+    """Return the table of what forwarders took."""
+    rows = [
+        (
+            case,
+            f"{median(one.speed for one in runs):,.0f}",
+            f"{median(one.cpu for one in runs):.2f}",
+            f"{max(one.peak_bytes for one in runs) / 1e6:.0f}",
+            f"{len(runs)}",
+        )
+        for case, runs in measured.items()
+    ]
+    return table(("forwarder", "records/s", "CPU us/record", "peak MB", "runs"), rows)
+
+
 def paired(rounds: Rounds, one: str, other: str, figure: Callable[[Result], float]) -> list[float]:
     """Return the ratios of two servers' figures, those of one round by each other, in order."""
     pairs = zip(rounds.get(one, ()), rounds.get(other, ()), strict=False)
@@ -129,6 +145,7 @@ _RATIOS: tuple[tuple[str, str, str, str, Callable[[Result], float], float], ...]
     ("1,000 loggers, 100 busy of 1,000: CPU / rsyslog's", "crowd", OURS, "rsyslog", _cpu, 0.6),
     ("messages of 4,000 bytes: CPU / rsyslog's", "long-8", OURS, "rsyslog", _cpu, 0.5),
     ("JSON / text: CPU per record", "text-8", "collector-json", OURS, _cpu, 1.5),
+    ("with / without a spool: CPU per record", "text-8", "collector-spool", OURS, _cpu, 1.25),
 )
 _P50_MS, _P99_MS, _PEAK_MB = 1, 5, 80
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.benchmarks import instructions, latency, loads, runs, tables
+from tests.benchmarks import forwarding, instructions, latency, loads, runs, tables
 from tests.benchmarks.processes import cpu_seconds, peak_bytes
 from tests.benchmarks.runs import Result
 from tests.benchmarks.servers import SERVERS
@@ -136,6 +136,17 @@ def test_every_server_writes_each_line_of_a_workload_as_it_should_be(name: str, 
     result = runs.run(SERVERS[name](tmp_path / "server"), streams)
     assert (1000, 0, True) == (result.records, result.lost, result.same)
     assert result.cpu > 0 < result.speed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", forwarding.TYPES)
+def test_every_record_of_a_spool_is_handed_over_to_a_sink(kind: str, tmp_path: Path) -> None:
+    if kind == "fluent":
+        pytest.importorskip("msgpack", reason="needs the extra fluent")
+    records = forwarding.LEAST_RECORDS
+    forwarding.fill(replace(forwarding.RECORDS["extra"], records=records), tmp_path / "filled")
+    result = forwarding.run(kind, tmp_path / "filled", records, tmp_path)
+    assert (2000, True) == (result.records, result.cpu > 0 < result.speed)
 
 
 @pytest.mark.slow
