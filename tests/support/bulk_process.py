@@ -52,6 +52,16 @@ class BulkProcess:
         """Return the message of each document, in no order."""
         return [document["message"] for _, _, document in _read(self._journal)]
 
+    def by_id(self) -> dict[str, str]:
+        """Return the message of each document by its id."""
+        return {id_: document["message"] for _, id_, document in _read(self._journal)}
+
+    def collisions(self) -> list[str]:
+        """Return the message of each document that came with the id of another one."""
+        path = _collisions(self._journal)
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [json.loads(line)["message"] for line in lines]
+
 
 class _Journaled(BulkServer):
     """A server that keeps a journal of what it stores."""
@@ -64,6 +74,7 @@ class _Journaled(BulkServer):
         for index, document_id, document in _read(journal):
             self.documents[index][document_id] = document
         self._fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._collisions = _collisions(journal)
 
     def answer(self, asked: Asked) -> tuple[int, object]:
         with self._lock:
@@ -77,7 +88,14 @@ class _Journaled(BulkServer):
         item = super()._create(action, line)
         if item["status"] == 201:
             self._new.append(json.dumps([item["_index"], action["_id"]]).encode() + b"\t" + line + b"\n")
+        elif json.loads(line) != self.documents[item["_index"]][action["_id"]]:
+            with self._collisions.open("ab") as file:
+                file.write(line + b"\n")
         return item
+
+
+def _collisions(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.collisions")
 
 
 def _read(journal: Path) -> list[tuple[str, str, dict[str, Any]]]:

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 
 from collector.forward import status
 from collector.forward.progress import Progress
-from collector.spool.checkpoint import read_state
+from collector.spool.checkpoint import SLOT_BYTES, read_state
+from collector.spool.reading import OLDEST, SpoolReader
 from tests.support.frames import make_frame
+from tests.support.spools import read_all
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tests.support.collectors import Collector
+    from tests.support.synced import Disk
 
 NAME = "elk"
 SPOOL = "[spool]\n"
@@ -84,8 +87,34 @@ def settled(
     return now
 
 
+def passed(collector: Collector) -> Progress:
+    """Return the progress once all that is in the spool now is done with."""
+    reader = SpoolReader(str(spool_of(collector)), OLDEST)
+    end = reader.end().number
+    reader.close()
+
+    def done() -> bool:
+        now = progress(collector)
+        return now is not None and now.position.number >= end
+
+    within(_SECONDS, done, f"all before number {end} is handed over")
+    now = progress(collector)
+    assert now
+    assert_balanced(now)
+    return now
+
+
 def numbers_in_files(collector: Collector) -> list[int]:
     return [int(found) for data in collector.files().values() for found in _NUMBER.findall(data)]
+
+
+def numbers_in_spool(collector: Collector) -> dict[str, int]:
+    """Return the numbers of the records that are in the spool, by their ids."""
+    return {
+        spooled.id: int(found[1])
+        for spooled in read_all(spool_of(collector))
+        if (found := _NUMBER.search(spooled.payload))
+    }
 
 
 def numbers_in(messages: Iterable[str]) -> list[int]:
@@ -229,15 +258,15 @@ class Killer:
     def __init__(self, collector: Collector, seed: int, engine: tuple[Callable[[], None], ...]) -> None:
         """*engine*: how the destination is killed, and started again."""
         self._collector = collector
-        self._random = random.Random(seed)  # noqa: S311 - the same kills for the same seed
+        self.chance = random.Random(seed)  # noqa: S311 - the same kills for the same seed
         self._kill_engine, self._start_engine = engine
 
     def pause(self, seconds: float) -> None:
         """Let the collector work for some time up to *seconds*."""
-        time.sleep(self._random.uniform(0, seconds))
+        time.sleep(self.chance.uniform(0, seconds))
 
     def part_of(self, count: int) -> int:
-        return self._random.randrange(count)
+        return self.chance.randrange(count)
 
     def kill(self, victim: str) -> None:
         collector = self._collector
@@ -253,6 +282,14 @@ class Killer:
             self._start_engine()
         else:
             self._kill_guardian(*(collector.children if victim == "all" else ()))
+
+    def cut_power(self, disk: Disk) -> None:
+        """Kill all but the destination; leave what *disk* may have then."""
+        collector = self._collector
+        assert collector.process
+        kill(collector.process.pid, *collector.children)
+        collector.process.wait()
+        disk.cut(self.chance, SLOT_BYTES)
 
     def _kill_guardian(self, *others: int) -> None:
         """Kill the guardian, and *others*; those left end by themselves. Start all again."""
