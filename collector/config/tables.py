@@ -220,6 +220,11 @@ class Forward:
         return level >= self.level and (taken > left_out or (not self.loggers and left_out < 0))
 
     @property
+    def request_records(self) -> int:
+        """How many records a request has at most, and a kill doubles: by RELP no more than a window."""
+        return min(self.batch_records, self.window) if self.type == "relp" else self.batch_records
+
+    @property
     def host_and_port(self) -> tuple[str, int]:
         """Return what `address` names, an IPv6 address without its brackets."""
         return forward_checks.host_and_port(self.address)

@@ -165,7 +165,7 @@ class Delivery:
         """Read on until a batch is full or has waited long enough, and return None; else how long to wait."""
         settings = self._settings
         size = sum([one.size for one in waiting])
-        wanted, room = settings.batch_records - len(waiting), settings.batch_bytes - size
+        wanted, room = settings.request_records - len(waiting), settings.batch_bytes - size
         if wanted <= 0 or room <= 0:
             return None
         if self._window.fill(min(wanted, _MAX_WINDOW - len(self._window.records)), room):
@@ -182,7 +182,7 @@ class Delivery:
 
     def _cut(self, waiting: list[Waiting]) -> list[Waiting]:
         """Return the first of those that wait, as many as one request takes."""
-        batch = waiting[: min(self._settings.batch_records, self._culprits.take)]
+        batch = waiting[: min(self._settings.request_records, self._culprits.take)]
         ends = list(accumulate([one.size for one in batch]))
         return batch[: max(1, bisect_right(ends, self._max_bytes))]
 

@@ -114,6 +114,16 @@ def test_what_is_spooled_is_stored_in_its_order_and_under_its_id(
     assert [2, 1] == [len(texts) for _, texts in sink.requests]
 
 
+@pytest.mark.parametrize(("type_", "sizes"), [("relp", [2, 2, 1]), ("syslog", [3, 2])])
+def test_by_relp_a_request_has_a_window_of_records_at_most(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], type_: str, sizes: list[int]
+) -> None:
+    """The progress is saved behind each request: a kill doubles no more."""
+    spool.write(numbered(5))
+    start(type=type_, window=2, batch_records=3).run()
+    assert sizes == [len(texts) for _, texts in sink.requests]
+
+
 def test_a_gap_is_counted_and_told_of_by_a_record_that_is_in_no_count(
     spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
 ) -> None:
