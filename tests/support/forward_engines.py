@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from tests.support.syslog_servers import free_port
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -54,26 +55,36 @@ class Received(NamedTuple):
 class Engine:
     """A server in a directory of its own. To be used with `with`, which ends it."""
 
-    def __init__(self, home: Path, command: list[str], port: int = 0) -> None:
-        """Start it by *command*; it prints its port if that is 0."""
+    def __init__(self, home: Path, command: list[str], port: int) -> None:
+        """Have it started by *command*, which makes it listen on *port*."""
         self.out = home / "out"
+        self.address = f"127.0.0.1:{port}"
+        self._home, self._command, self._port = home, command, port
         self._output = home / "output"
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(command, cwd=home, stdout=output, stderr=output)
-        try:
-            within(_START_SECONDS, lambda: port or self._printed(), "the port of a server")
-            self.address = f"127.0.0.1:{port or self._printed()}"
-            within(_START_SECONDS, self._answers, "a server answers")
-        except BaseException:
-            self.__exit__()
-            raise
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and return when it can be connected to."""
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(self._command, cwd=self._home, stdout=output, stderr=output)
+        within(_START_SECONDS, self._answers, "a server answers")
+
+    def kill(self) -> None:
+        """End it by SIGKILL; start() may follow."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
     def lines(self) -> list[Any]:
         """Return what it has written, line by line of JSON."""
@@ -83,15 +94,11 @@ class Engine:
     def received(self) -> list[Received]:
         raise NotImplementedError
 
-    def _printed(self) -> str:
-        assert self._process.poll() is None, self._output.read_text()[-2000:]
-        return self._output.read_text().strip()
-
     def _answers(self) -> bool:
+        assert self._process
         assert self._process.poll() is None, self._output.read_text()[-2000:]
-        host, _, port = self.address.partition(":")
         with suppress(OSError):
-            socket.create_connection((host, int(port))).close()
+            socket.create_connection(("127.0.0.1", self._port)).close()
             return True
         return False
 
@@ -100,7 +107,9 @@ class NpmServer(Engine):
     """`FluentServer` with its own options."""
 
     def __init__(self, modules: Path, home: Path, **options: object) -> None:
-        super().__init__(home, ["node", str(modules / "server.js"), str(home / "out"), json.dumps(options)])
+        port = free_port()
+        settings = json.dumps({"listenOptions": {"host": "127.0.0.1", "port": port}, **options})
+        super().__init__(home, ["node", str(modules / "server.js"), str(home / "out"), settings], port)
 
     def received(self) -> list[Received]:
         return [
@@ -113,8 +122,7 @@ class OtelCollector(Engine):
     """The OpenTelemetry Collector with its receiver for this protocol, which writes to a file."""
 
     def __init__(self, program: Path, home: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = int(free.getsockname()[1])
+        port = free_port()
         (home / "otelcol.yaml").write_text(_SETTINGS.format(port=port, out=home / "out"))
         super().__init__(home, [str(program), "--config", str(home / "otelcol.yaml")], port)
 

@@ -38,9 +38,14 @@ _SECONDS = 30
 
 
 def forward_table(url: str, name: str = NAME, **keys: object) -> str:
-    """Return the table of a destination that is handed a batch each twentieth of a second."""
-    text = f'[[forward]]\nname = "{name}"\ntype = "elasticsearch"\nurl = "{url}"\n'
-    for key, value in {"batch_seconds": 0.05, "max_pause_seconds": 1, **keys}.items():
+    """Return the table of an engine that is handed a batch each twentieth of a second."""
+    return destination_table("elasticsearch", name, url=url, **{"batch_seconds": 0.05, **keys})
+
+
+def destination_table(kind: str, name: str = NAME, **keys: object) -> str:
+    """Return the table of a destination of any type, which is tried each second at least."""
+    text = f'[[forward]]\nname = "{name}"\ntype = "{kind}"\n'
+    for key, value in {"max_pause_seconds": 1, **keys}.items():
         text += f'{key} = "{value}"\n' if isinstance(value, str) else f"{key} = {value}\n"
     return text
 

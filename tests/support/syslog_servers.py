@@ -54,7 +54,7 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.relp, self.tcp = _free_port(), _free_port()
+        self.relp, self.tcp = free_port(), free_port()
         self.out = home / "out"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -201,7 +201,19 @@ def _unpacked(config: pytest.Config) -> Path:
     return root
 
 
-def _free_port() -> int:
+def relp_tls(certificates: Path) -> dict[str, str]:
+    """Return the settings of imrelp by which it asks for a certificate, and shows its own."""
+    return {
+        "tls": '"on"',
+        "tls.caCert": f'"{certificates}/ca.pem"',
+        "tls.myCert": f'"{certificates}/server.pem"',
+        "tls.myPrivKey": f'"{certificates}/server.key"',
+        "tls.authMode": '"name"',
+        "tls.permittedPeer": '["localhost"]',
+    }
+
+
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

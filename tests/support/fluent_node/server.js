@@ -1,13 +1,13 @@
 // A forward server of npm's @fluent-org/logger: node server.js OUT OPTIONS, with its options as JSON.
-// It adds a line of JSON for each entry to OUT, and prints its port.
+// It adds a line of JSON for each entry to OUT.
 const fs = require("fs");
 const { FluentServer } = require("@fluent-org/logger");
 const [out, options] = [process.argv[2], JSON.parse(process.argv[3])];
 for (const name of ["key", "cert"])
   if (options.tlsOptions) options.tlsOptions[name] = fs.readFileSync(options.tlsOptions[name]);
 const file = fs.openSync(out, "a");
-const server = new FluentServer({ listenOptions: { host: "127.0.0.1", port: 0 }, ...options });
+const server = new FluentServer(options);
 server.on("entry", (tag, time, fields) => {
   fs.writeSync(file, JSON.stringify({ tag, seconds: time.epoch, nanoseconds: time.nano, fields }) + "\n");
 });
-server.listen().then(() => console.log(server.port));
+server.listen();
