@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
 from bisect import bisect_right
 from functools import lru_cache
@@ -65,15 +66,17 @@ _ENDING = f'][{EXTRAS} {LEFT_OUT}="100000"] '
 class SyslogLines:
     """Renders the records of one destination."""
 
-    def __init__(self, facility: str, app_name: str, max_bytes: int) -> None:
-        """Make records of *max_bytes* at most; `{logger}` in *app_name* stands for the name of the logger.
+    def __init__(self, facility: str, app_name: str, max_bytes: int, max_extras: int = sys.maxsize) -> None:
+        """Make records of *max_bytes* at most, with *max_extras* at most.
+
+        `{logger}` in *app_name* stands for the name of the logger.
 
         A control character counts four times: rsyslog writes `#012` for a newline, unless told otherwise,
         and of what is then longer than its own limit it drops the end, and acknowledges all.
         """
         self._facility = FACILITIES.index(facility) << 3
         self._app_name = app_name
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_extras = max_bytes, max_extras
         self._clock = Clock("%Y-%m-%dT%H:%M:%S.", time.gmtime)
         self._here = _header(socket.gethostname(), _HOST)
         self._peer, self._host, self._client = "", self._here, ""
@@ -111,7 +114,9 @@ class SyslogLines:
             "utf-8", "backslashreplace"
         )
         size = len(data)
-        if size * _CONTROL_BYTES <= self._max_bytes or _weight(data) <= self._max_bytes:
+        if len(extra) <= self._max_extras and (
+            size * _CONTROL_BYTES <= self._max_bytes or _weight(data) <= self._max_bytes
+        ):
             return data
         return self._cut(record, begin, f"{message}{below}")
 
@@ -137,17 +142,20 @@ class SyslogLines:
         client = {KEY_OF["client"]: self._peer} if self._peer else {}
         fields = {**_of(("name",), head), **_of(_SITE, site), **client, **_of(_TAIL, tail)}
         data, left_out = begin, 0
-        for element, values in (("", fields), (f"][{EXTRAS}", _of_extras(extra))):
-            before = element
+        for element, values, most in (
+            ("", fields, len(fields)),
+            (f"][{EXTRAS}", _of_extras(extra), self._max_extras),
+        ):
+            before, kept = element, 0
             for name, value in values.items():
                 one = before + _rendered({name: value})
                 if len(one) > room_for_fields:
                     one = before + _rendered({name: cut(value, room_for_fields // _ESCAPED_BYTES)})
                 size = len(one.encode("utf-8", "backslashreplace"))
-                if size <= room_for_fields:
+                if size <= room_for_fields and kept < most:
                     room_for_fields -= size
                     data += one
-                    before = ""
+                    before, kept = "", kept + 1
                 else:
                     left_out += 1
         told = f' {LEFT_OUT}="{left_out}"' if left_out else ""

@@ -194,6 +194,19 @@ def test_extras_have_what_the_text_does_not_need() -> None:
     assert "left_out" not in made
 
 
+@pytest.mark.parametrize(("count", "left_out"), [(239, 0), (240, 0), (241, 1), (1500, 1260)])
+def test_of_more_extras_than_a_server_keeps_it_is_told_how_many_are_left_out(
+    count: int, left_out: int
+) -> None:
+    lines = SyslogLines("local0", "{logger}", 100_000, max_extras=240)
+    extras: dict[str, Any] = {f"key{number}": number for number in range(count)}
+    made = lines.line(record("text", **extras), "10.0.0.7:1", "c0ffee-1-2")
+    found = parts(made)
+    assert min(count, 240) == len(re.findall(r" key\d+=", found["data"]))
+    assert ([str(left_out)] if left_out else []) == re.findall(r' left_out="(\d+)"\]$', found["data"])
+    assert found["text"] == "text"
+
+
 VALUES = st.text() | st.integers() | st.lists(st.text(max_size=5)) | st.sampled_from(["\n" * 500, '"' * 900])
 
 

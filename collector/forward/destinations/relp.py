@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ _SHOWN_BYTES = 200
 
 class Relp(Syslog):
     """One server, at `address`."""
+
+    _max_extras = sys.maxsize  # rsyslog keeps all
 
     def __init__(self, settings: Forward, *, timeout_seconds: float | None = None) -> None:
         super().__init__(settings, timeout_seconds=timeout_seconds)

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 class Syslog(Connected):
     """One server, at `address`."""
 
+    _max_extras = 240
+    """syslog-ng keeps 255 parameters of a message, our fields among them, and says nothing of the others."""
+
     def __init__(self, settings: Forward, *, timeout_seconds: float | None = None) -> None:
         """Give connecting, and each request, *timeout_seconds*; None: what *settings* say."""
         super().__init__(settings, timeout_seconds=timeout_seconds)
-        self._lines = SyslogLines(settings.facility, settings.app_name, settings.max_record_bytes)
+        self._lines = SyslogLines(
+            settings.facility, settings.app_name, settings.max_record_bytes, self._max_extras
+        )
 
     def render(self, spooled: Spooled, record: Record, id: str, *, short: bool = False) -> bytes:  # noqa: A002
         """Return a record as one message, without what frames it."""
