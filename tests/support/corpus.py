@@ -1,11 +1,13 @@
 """Recorded input: frames that real clients sent, and what hostile ones could.
 
 `data/frames/STREAM.bin` holds all the frames of one Python as a client would send them, one after the other,
-in the order of `data/frames/manifest.json`. `data/hostile/NAME.bin` is all that one hostile connection sends.
+in the order of `data/frames/manifest.json`. `data/values/values.json` has a payload for each kind of value.
+`data/hostile/NAME.bin` is all that one hostile connection sends.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 from typing import Any
@@ -43,3 +45,14 @@ def hostile() -> list[dict[str, Any]]:
 
 PAYLOADS = {(stream, case["case"]): data[4:] for stream in STREAMS for case, data in frames(stream)}
 """Without length prefix, by Python and name."""
+
+VALUES = {
+    case["name"]: base64.b64decode(case["payload"])
+    for case in json.loads((DATA / "values/values.json").read_text())
+}
+"""Payloads with an extra `x` of each kind of value, by name."""
+
+
+def payloads(stream: str) -> list[bytes]:
+    """Return the payloads of a Python, or those of "values"."""
+    return [*VALUES.values()] if stream == "values" else [data[4:] for _, data in frames(stream)]

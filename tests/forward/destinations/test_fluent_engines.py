@@ -11,7 +11,7 @@ from collector.config import forwards
 from collector.forward.destinations.fluent import Fluent
 from collector.forward.verdicts import STORED, HoldError, Outgoing
 from tests.support.certificates import certificates
-from tests.support.corpus import PAYLOADS
+from tests.support.corpus import PAYLOADS, VALUES
 from tests.support.forward_engines import Engine, NpmServer, OtelCollector, Received, npm_modules, otelcol
 from tests.support.forwarding import RECEIVED, outgoing, record_of, spooled
 from tests.support.frames import make_payload
@@ -76,7 +76,7 @@ def test_whatever_real_clients_send_arrives_with_its_fields_time_and_tag(
     engine: Engine, make: Callable[..., Fluent], compression: str
 ) -> None:
     one = make(engine, compression=compression)
-    batch, expected = rendered(one, list(PAYLOADS.values()))
+    batch, expected = rendered(one, [*PAYLOADS.values(), *VALUES.values()])
     assert [STORED] * len(batch) == one.send(batch, again=False)
     within(30, lambda: len(engine.received()) >= len(batch), "all arrive")
     received = engine.received()

@@ -19,7 +19,7 @@ from collector.forward.verdicts import (
     Verdict,
 )
 from tests.support.bulk_server import BulkServer
-from tests.support.corpus import PAYLOADS
+from tests.support.corpus import PAYLOADS, VALUES
 from tests.support.forwarding import RECEIVED, outgoing, record_of, settings, spooled
 from tests.support.frames import make_payload
 
@@ -64,7 +64,7 @@ def test_whatever_real_clients_send_arrives_as_documented_and_once(
     one = make()
     put_template(opensearch, name, one)
     batch, expected = [], {}
-    for number, payload in enumerate(PAYLOADS.values()):
+    for number, payload in enumerate([*PAYLOADS.values(), *VALUES.values()]):
         record = record_of(payload)
         record_id = f"c0ffee-7-{number}"
         data = one.render(spooled(number), record, record_id)

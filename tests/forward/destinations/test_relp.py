@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -15,12 +13,11 @@ import pytest
 from collector.config.tables import Forward
 from collector.forward.destinations.relp import Relp
 from collector.forward.verdicts import STORED, BrokenError, HoldError, Verdict
-from tests.support.corpus import STREAMS, frames
+from tests.support.corpus import STREAMS, payloads
 from tests.support.forwarding import outgoing
-from tests.support.places import DATA
 from tests.support.scripted_server import OK, RelpSession, serving
 from tests.support.syslog_messages import parts, rendered
-from tests.support.syslog_servers import Rsyslog
+from tests.support.syslog_servers import Rsyslog, relp_tls
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -354,18 +351,14 @@ def test_rsyslog_has_every_field_as_it_was_sent(tmp_path: Path, connected: Conne
     assert known == {key: extras[key] for key in known}
 
 
-VALUES = [base64.b64decode(case["payload"]) for case in json.loads((DATA / "values/values.json").read_text())]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [*STREAMS, "values"])
 def test_rsyslog_has_what_clients_of_every_python_have_sent(
     tmp_path: Path, stream: str, connected: Connect
 ) -> None:
-    payloads = VALUES if stream == "values" else [frame[4:] for _, frame in frames(stream)]
     with Rsyslog(tmp_path) as server:
         destination = connected(f"127.0.0.1:{server.relp}")
-        batch = [rendered(destination, number, payload) for number, payload in enumerate(payloads)]
+        batch = [rendered(destination, number, payload) for number, payload in enumerate(payloads(stream))]
         assert [STORED] * len(batch) == destination.send(batch, again=False)
         destination.close()
         written = server.records()
@@ -395,21 +388,13 @@ def test_rsyslog_keeps_all_of_what_was_cut_for_it(tmp_path: Path, escaped: bool,
 def test_rsyslog_takes_records_by_tls_from_who_shows_a_certificate(
     tmp_path: Path, certificates: Path, certificate: str
 ) -> None:
-    tls = {
-        "tls": '"on"',
-        "tls.caCert": f'"{certificates}/ca.pem"',
-        "tls.myCert": f'"{certificates}/server.pem"',
-        "tls.myPrivKey": f'"{certificates}/server.key"',
-        "tls.authMode": '"name"',
-        "tls.permittedPeer": '["localhost"]',
-    }
     keys = {"ca": f"{certificates}/ca.pem"}
     if certificate:
         keys |= {
             "certificate": f"{certificates}/client.pem",
             "private_key": f"{certificates}/client.key",
         }
-    with Rsyslog(tmp_path, tls) as server:
+    with Rsyslog(tmp_path, relp_tls(certificates)) as server:
         destination = Relp(settings(f"127.0.0.1:{server.relp}", **keys))
         if certificate:
             destination.connect()

@@ -12,8 +12,10 @@ import pytest
 from collector.config.tables import Forward
 from collector.forward.destinations.syslog import Syslog
 from collector.forward.verdicts import STORED, BrokenError, HoldError
+from tests.support.corpus import STREAMS, payloads
 from tests.support.forwarding import outgoing
 from tests.support.scripted_server import serving
+from tests.support.syslog_messages import parts, rendered
 from tests.support.syslog_servers import Rsyslog, Server, SyslogNg
 from tests.support.waiting import within
 
@@ -157,6 +159,24 @@ def test_a_server_has_every_field_as_it_was_sent(server: Server, connected: Conn
     assert extras["data"].endswith(expected)
     known = {"priority": "134", "host": "10.0.0.7", "app_name": "app"}
     assert known == {key: extras[key] for key in known}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [*STREAMS, "values"])
+def test_a_server_has_what_clients_of_every_python_have_sent(
+    server: Server, stream: str, connected: Connect
+) -> None:
+    destination = connected(f"127.0.0.1:{server.tcp}")
+    batch = [rendered(destination, number, payload) for number, payload in enumerate(payloads(stream))]
+    assert [STORED] * len(batch) == destination.send(batch, again=False)
+    destination.close()
+    within(20, lambda: len(server.records()) == len(batch), "all arrive")
+    sent, written = [parts(one.data) for one in batch], server.records()
+    assert [one["data"] for one in sent] == [one["data"] for one in written]
+    assert [one["text"].removesuffix("\n") for one in sent] == [one["text"] for one in written]
+    for name in ("priority", "host", "app_name", "process"):  # of what is not there one has "-", the other ""
+        assert [one[name] for one in sent] == [one[name] or "-" for one in written]
+    assert [one["time"] for one in sent] == [one["time"].replace("+00:00", "Z") for one in written]
 
 
 @pytest.mark.slow
