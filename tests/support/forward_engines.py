@@ -23,7 +23,7 @@ from tests.support.waiting import within
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_NODE = Path(__file__).with_name("fluent_node")
+_SERVER = Path(__file__).with_name("fluent_node") / "server.js"
 _INSTALL_SECONDS = 120
 _BUILD_SECONDS = 600
 _START_SECONDS = 30
@@ -55,11 +55,12 @@ class Received(NamedTuple):
 class Engine:
     """A server in a directory of its own. To be used with `with`, which ends it."""
 
-    def __init__(self, home: Path, command: list[str], port: int) -> None:
+    def __init__(self, home: Path, command: list[str], port: int, **environment: str) -> None:
         """Have it started by *command*, which makes it listen on *port*."""
         self.out = home / "out"
         self.address = f"127.0.0.1:{port}"
         self._home, self._command, self._port = home, command, port
+        self._environment = {**os.environ, **environment}
         self._output = home / "output"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +78,9 @@ class Engine:
     def start(self) -> None:
         """Start it, and return when it can be connected to."""
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(self._command, cwd=self._home, stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._home, stdout=output, stderr=output, env=self._environment
+            )
         within(_START_SECONDS, self._answers, "a server answers")
 
     def kill(self) -> None:
@@ -109,7 +112,8 @@ class NpmServer(Engine):
     def __init__(self, modules: Path, home: Path, **options: object) -> None:
         port = free_port()
         settings = json.dumps({"listenOptions": {"host": "127.0.0.1", "port": port}, **options})
-        super().__init__(home, ["node", str(modules / "server.js"), str(home / "out"), settings], port)
+        command = ["node", str(_SERVER), str(home / "out"), settings]
+        super().__init__(home, command, port, NODE_PATH=str(modules / "node_modules"))
 
     def received(self) -> list[Received]:
         return [
@@ -145,13 +149,13 @@ class OtelCollector(Engine):
 
 @pytest.fixture(scope="session")
 def npm_modules(request: pytest.FixtureRequest) -> Path:
-    """Return the directory of a server of npm's with what it needs, or skip the test."""
+    """Return the directory with the package of npm's server, or skip the test."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("needs Node.js and npm to run a real forward server")
     return _kept(
         request,
         "fluent-logger-1.0.10",
-        lambda beside: shutil.copytree(_NODE, beside, dirs_exist_ok=True),
+        lambda beside: shutil.copy(_SERVER.with_name("package.json"), beside),
         ["npm", "install", "--silent", "--no-audit", "--no-fund"],
         _INSTALL_SECONDS,
     )

@@ -93,16 +93,15 @@ def settled(
 
 
 def passed(collector: Collector) -> Progress:
-    """Return the progress once all that is in the spool now is done with."""
+    """Return the progress once all that is in the spool is done with."""
     reader = SpoolReader(str(spool_of(collector)), OLDEST)
-    end = reader.end().number
-    reader.close()
 
     def done() -> bool:
         now = progress(collector)
-        return now is not None and now.position.number >= end
+        return now is not None and now.position.number >= reader.end().number
 
-    within(_SECONDS, done, f"all before number {end} is handed over")
+    within(_SECONDS, done, "all in the spool is handed over")
+    reader.close()
     now = progress(collector)
     assert now
     assert_balanced(now)
