@@ -188,7 +188,7 @@ class SpoolReader:
                 return False
         header = self._file.header
         if header is None:
-            self.bad_blocks += ended
+            self.bad_blocks += ended and not self._file.lacks_header
             return False
         while True:
             found = self._file.find(self._offset, ended=ended)

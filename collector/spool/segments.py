@@ -134,6 +134,11 @@ class SegmentFile:
             self._header = header if header and header.epoch == self._epoch else None
         return self._header
 
+    @property
+    def lacks_header(self) -> bool:
+        """Whether it ends before its header does: the kill fell into the first write. Raises OSError."""
+        return os.fstat(self._fd).st_size < HEADER_BYTES
+
     def find(self, offset: int, *, ended: bool) -> Found:
         """Find the first sound block at *offset* or behind it. There must be a sound header. Raises OSError.
 

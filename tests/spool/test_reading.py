@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from collector.spool.checkpoint import Checkpoint
 from collector.spool.reading import OLDEST, Position, ReplacedError, SpoolReader
+from collector.spool.segments import HEADER_BYTES
 from tests.support.spools import (
     PEER,
     make_spool,
@@ -64,6 +65,20 @@ def test_a_read_takes_as_many_and_as_large_as_asked_but_for_a_single_larger_one(
     assert [] == reader.read(9, 20)
     spool_now(spool, [b"e"])
     assert [b"e"] == [spooled.payload for spooled in reader.read(9, 20)]
+    reader.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, HEADER_BYTES - 1])
+def test_a_segment_whose_first_write_a_kill_has_cut_short_is_skipped_and_nothing_is_bad(
+    tmp_path: Path, size: int
+) -> None:
+    spool_of(tmp_path, 2)
+    (segment,) = segments_of(tmp_path)
+    segment.write_bytes(segment.read_bytes()[:size])
+    spool_now(make_spool(tmp_path), numbered(3, 4))
+    reader = SpoolReader(str(tmp_path), OLDEST)
+    assert numbered(3, 4) == [spooled.payload for spooled in reader.read(9, 999)]
+    assert 0 == reader.bad_blocks
     reader.close()
 
 
