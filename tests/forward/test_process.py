@@ -286,9 +286,9 @@ def test_the_status_is_told_each_second_of_a_long_pause(
     spool.write(numbered(3))
     sink.order = lambda _: {"error": "hold"}
     start()
-    within(20, lambda: len(sink.requests) == 8, "a pause of 6.4 seconds at least")
+    within(20, lambda: len(sink.requests) == 7, "a pause of 3.2 seconds at least")
     spool.write(numbered(4, 4))
-    within(3, lambda: status.read(directory, "elk")["waiting"] == 7)
+    within(2, lambda: status.read(directory, "elk")["waiting"] == 7)
 
 
 def test_the_lag_of_a_backlog_is_told_between_two_requests_too(

@@ -160,7 +160,7 @@ def test_a_wrong_key_holds_without_dead_letters_until_it_is_right(
 def test_a_forwarder_that_is_killed_again_and_again_leaves_none_out(
     tmp_path: Path, server: ForwardServer
 ) -> None:
-    count, kills = 20_000, 5
+    count, kills = 20_000, 3
     (tmp_path / "logs").mkdir()
     spool = SpoolFiles(tmp_path / "logs/.spool")
     for start in range(0, count, 1000):

@@ -435,7 +435,7 @@ def test_kill_9_of_rsyslog_in_a_window_loses_nothing_and_doubles_a_window_at_mos
     tmp_path: Path, connected: Connect
 ) -> None:
     """Its queue is Direct: an answer says that the record is in the file."""
-    kills, count = 5, 30_000
+    kills, count = 3, 20_000
     with Rsyslog(tmp_path) as server:
         destination = connected(f"127.0.0.1:{server.relp}")
         left = records(destination, count)
