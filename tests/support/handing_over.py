@@ -259,8 +259,10 @@ def kill(*processes: int) -> None:
 class Killer:
     """Kills one process of a collector, or all of them, and sees to it that all run again."""
 
-    def __init__(self, collector: Collector, seed: int, engine: tuple[Callable[[], None], ...]) -> None:
+    def __init__(self, collector: Collector, engine: tuple[Callable[[], None], ...]) -> None:
         """*engine*: how the destination is killed, and started again."""
+        seed = int.from_bytes(os.urandom(4), "big")
+        print("seed:", seed)
         self._collector = collector
         self.chance = random.Random(seed)  # noqa: S311 - the same kills for the same seed
         self._kill_engine, self._start_engine = engine

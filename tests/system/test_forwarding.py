@@ -127,9 +127,7 @@ def survive(  # noqa: PLR0913 - what a case is made of
     Where a kill of forwarder or engine may double as many records as *may_double*, it falls into handing
     over for sure.
     """
-    seed = int.from_bytes(os.urandom(4), "big")
-    print("seed:", seed)
-    killer = Killer(collector, seed, (engine.kill, engine.start))
+    killer = Killer(collector, (engine.kill, engine.start))
     kills = KILLS or (len(victims) if may_double else 20)
     collector.start()
     bursts: list[int] = []

@@ -57,10 +57,8 @@ def bulk(tmp_path: Path) -> Iterator[BulkProcess]:
 def test_after_power_cuts_no_id_is_there_twice_and_nothing_synced_is_missing(
     tmp_path: Path, bulk: BulkProcess, make_collector: MakeCollector, record_property: Property
 ) -> None:
-    seed = int.from_bytes(os.urandom(4), "big")
-    print("seed:", seed)
     collector = make_collector(SPOOL + forward_table(bulk.url))
-    killer = Killer(collector, seed, (bulk.kill, bulk.start))
+    killer = Killer(collector, (bulk.kill, bulk.start))
     disk = Disk(spool_of(collector), tmp_path)
     collector.start(env=disk.environment)
     survived: dict[str, int] = {}
