@@ -15,11 +15,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 from collector.escape import escape
-from collector.forward.culprits import BREAKS, REFUSED, WITNESSES, Culprits
+from collector.forward.culprits import REFUSED, WITNESSES, Culprits
 from collector.forward.holding import LETTERS, SPOOL, Held, Hold, moment
 from collector.forward.refusals import Refusals
 from collector.forward.verdicts import (
     STORED,
+    STORED_IN_DOUBT,
     BrokenError,
     BusyError,
     HoldError,
@@ -99,6 +100,8 @@ class Delivery:
     def use(self, settings: Forward, destination: Destination, letters: Letters) -> None:
         """Go on with other settings, from the next request on."""
         self._disconnect()
+        self._culprits.clear()  # what the former one did, and has stored, shows nothing of this one
+        self._culprits = Culprits(self._window)
         self._letters = letters
         self._name = settings.name
         self._settings, self._destination = settings, destination
@@ -189,24 +192,16 @@ class Delivery:
     def _next_witness(self, suspect: Waiting, waiting: list[Waiting]) -> list[Waiting]:
         """Return the record that is to show, alone, whether *suspect* was refused for what it is.
 
-        Where none is left, nothing is shown, and the destination holds.
+        Where there is none, nothing is shown, and the destination holds.
         """
         culprits = self._culprits
         witnesses = culprits.witnesses(suspect, waiting)
         if len(witnesses) < WITNESSES:
             self._window.fill(WITNESSES, self._settings.batch_bytes)
-            waiting = self._window.unsettled()
-            witnesses = culprits.witnesses(suspect, waiting)
-        if untried := culprits.untried(witnesses):
-            return untried
-        if suspect.proofs:
-            text = f"{BREAKS} at record {suspect.outgoing.id}, and there are none behind it to show why"
-            remedy = "see there why; what comes behind it is handed over, and shows it"
-        else:
-            text = f"refuses record {suspect.outgoing.id} ({suspect.suspected}) and all tried behind it"
-            remedy = "see there why; none of them becomes a dead letter"
-        self.hold_for(REFUSED, text, remedy)
-        culprits.adjourn(suspect, waiting)
+            witnesses = culprits.witnesses(suspect, self._window.unsettled())
+        if witness := culprits.untried(witnesses) or culprits.known():
+            return witness
+        self.hold_for(REFUSED, *culprits.adjourn(suspect))
         return []
 
     # --- a request, and its answer ---
@@ -253,6 +248,8 @@ class Delivery:
             progress.destination = self._destination.state
         if len(verdicts) != len(batch):
             raise BrokenError(f"it has answered for {len(verdicts)} of {counted(len(batch), 'record')}")
+        if batch[0] is self._culprits.copy and verdicts == [STORED]:
+            return [STORED_IN_DOUBT]
         return verdicts
 
     def _is_connected(self) -> bool:

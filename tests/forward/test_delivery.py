@@ -3,19 +3,22 @@ from __future__ import annotations
 import logging
 import random
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from collector.config.tables import Forward
-from collector.forward.culprits import PROOFS
+from collector.forward.culprits import COPIES, PROOFS
 from collector.forward.delivery import Delivery
 from collector.forward.destinations.elasticsearch import Elasticsearch
+from collector.forward.destinations.relp import Relp
 from collector.forward.progress import Progress
 from collector.forward.window import Window
 from collector.spool.reading import OLDEST, SpoolReader
 from tests.support.bulk_server import BulkServer, Reply
 from tests.support.line_destination import SHORT, HangUp, LineDestination, Sink
+from tests.support.relp_server import RelpServer
 from tests.support.spool_files import COLLECTOR, SpoolFiles
 from tests.support.waiting import within
 
@@ -393,24 +396,198 @@ def test_a_lone_record_that_is_refused_waits_until_another_one_is_stored(
     assert {"numbered": 2, "shipped": 1, "dead": 1} == running.counts
 
 
-def test_the_last_record_holds_if_the_connection_breaks_for_it_until_enough_behind_it_are_stored(
+POISONED = ("poison", "closes the connection")
+QUIET = {"the last of a stream": [*numbered(30), "poison"], "alone behind another one": ["record 1"]}
+
+
+@pytest.mark.parametrize("texts", QUIET.values(), ids=QUIET)
+def test_one_that_breaks_the_connection_is_found_although_none_comes_behind_it(
+    texts: list[str], spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    sink.order = poisoned(sink, "hang up", "poison")
+    running = start(batch_records=20)
+    spool.write(texts)
+    running.run(60)
+    if "poison" not in texts:
+        spool.write(["poison"])
+        running.run(60)
+    good = len(texts) - texts.count("poison")
+    assert [POISONED] == running.letters.letters
+    assert {"numbered": good + 1, "shipped": good, "dead": 1} == running.counts
+    assert running.delivery.hold is None
+    copies = [again for again, texts in sink.requests if texts[0] in sink.texts and len(texts) == 1]
+    assert PROOFS <= sink.duplicates <= COPIES
+    assert all(copies[-sink.duplicates :]), "so that it goes where it is"
+
+
+def test_so_it_is_by_bulk_and_the_last_one_stored_is_there_once(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    with BulkServer() as server:
+        server.hangs_up_at = b"poison"
+        running = start(url=server.url)
+        running.delivery.use(running.settings, Elasticsearch(running.settings), running.letters)
+        for texts in (["good"], ["poison"], [*numbered(3), "poison"]):
+            spool.write(texts)
+            running.run(60)
+        (documents,) = server.documents.values()
+    assert ["good", *numbered(3)] == [one["message"] for one in documents.values()]
+    assert {"numbered": 6, "shipped": 4, "dead": 2} == running.counts
+    assert {"closes the connection": 2} == running.progress.dead
+
+
+def relp_to(server: RelpServer, running: Running) -> None:
+    settings = Forward("siem", "relp", address=server.address, batch_seconds=0, max_record_bytes=8000)
+    running.delivery.use(settings, Relp(settings), running.letters)
+
+
+def test_so_it_is_by_relp_and_the_copies_of_the_last_one_are_counted_in_doubt(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    with RelpServer() as server:
+        server.hangs_up_at = b"poison"
+        running = start()
+        relp_to(server, running)
+        copies = Counter[str]()
+        for texts in (["good"], ["poison"], [*numbered(3), "poison"]):
+            in_doubt = running.progress.in_doubt
+            spool.write(texts)
+            running.run(60)
+            sent_again = Counter(server.texts()) - Counter(["good", *numbered(3)]) - copies
+            copies += sent_again
+            assert running.progress.in_doubt - in_doubt >= sent_again.total()
+    assert {"good", "record 3"} == set(copies), "the last one stored before each"
+    assert all(PROOFS <= count <= COPIES for count in copies.values())
+    assert {"numbered": 6, "shipped": 4, "dead": 2} == running.counts
+
+
+def test_without_one_that_is_stored_it_holds_until_another_one_is(
     spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
 ) -> None:
-    spool.write(["good", "poison"])
+    spool.write(["poison"])
     sink.order = poisoned(sink, "hang up", "poison")
     running = start()
     running.run(600)
-    assert ["good"] == sink.texts
+    assert [] == running.letters.letters
+    assert running.delivery.hold
+    assert running.delivery.hold.reason == "refused"
+    spool.write(["good"])
+    running.run(120)
+    assert [POISONED] == running.letters.letters
+    assert {"numbered": 2, "shipped": 1, "dead": 1} == running.counts
+
+
+def test_where_no_id_is_known_one_record_is_doubled_so_often_and_then_what_comes_shows_it(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    """The connection breaks for its copies too, now and then: so the count of proofs begins anew."""
+    copies = 0
+
+    def order(texts: list[str]) -> dict[str, Any] | None:
+        nonlocal copies
+        if any(text.removeprefix(SHORT) == "poison" for text in texts):
+            raise HangUp
+        if texts != ["good"] or "good" not in sink.texts:
+            return None
+        if len(sink.requests) % 7 == 0:
+            raise HangUp
+        copies += 1
+        return {"verdicts": {0: ["stored"]}}
+
+    sink.order = order
+    spool.write(["good", "poison"])
+    running = start()
+    running.run(24 * 3600)
+    assert COPIES == copies
+    assert [] == running.letters.letters
+    assert running.delivery.hold
     number = 0
     while not running.letters.letters:
         number += 1
         spool.write([f"record {number}"])
         running.run(120)
-        assert f"record {number}" == sink.texts[-1], "it keeps back none behind it"
-    assert PROOFS - 1 <= number <= PROOFS + 1
-    assert [("poison", "closes the connection")] == running.letters.letters
-    running.run(10)
+        assert f"record {number}" in sink.texts, "it keeps back none behind it"
+    assert [POISONED] == running.letters.letters
     assert {"numbered": number + 2, "shipped": number + 1, "dead": 1} == running.counts
+
+
+def test_a_record_that_is_refused_is_a_dead_letter_once_the_last_one_is_stored_again(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    with RelpServer() as server:
+        server.refuses = b"poison"
+        running = start()
+        relp_to(server, running)
+        for text in ("good", "poison"):
+            spool.write([text])
+            running.run(60)
+        assert ["good", "good"] == server.texts()
+    assert {"numbered": 2, "shipped": 1, "dead": 1} == running.counts
+    assert running.progress.in_doubt == 1
+
+
+def test_one_that_is_there_already_shows_nothing_of_a_record_that_is_refused(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.order = poisoned(sink, "dead", "poison")
+    running = start()
+    for text in ("good", "poison"):
+        spool.write([text])
+        running.run(3600)
+    assert [] == running.letters.letters
+    assert running.delivery.hold
+    assert 1 == sink.duplicates, "it is asked once"
+    assert "takes records again" not in caplog.text
+
+
+def test_nor_does_it_of_one_for_which_the_connection_broke_before(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    """What is there is answered for, while nothing new is taken: first it hangs up, then it refuses."""
+    left = iter([HangUp] * 6)
+
+    def order(texts: list[str]) -> dict[str, Any] | None:
+        if texts == ["good"]:
+            return None
+        for hang_up in left:
+            raise hang_up
+        return sink.refuse("new")(texts)
+
+    running = start()
+    spool.write(["good"])
+    running.run(60)
+    sink.order = order
+    spool.write(["new"])
+    running.run(3600)
+    assert sink.duplicates >= 3
+    assert [] == running.letters.letters
+    assert running.delivery.hold
+    sink.order = lambda _: None
+    running.run(120)
+    assert {"numbered": 2, "shipped": 2} == running.counts
+
+
+def test_after_other_settings_nothing_that_the_former_destination_did_shows_anything(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+) -> None:
+    sink.order = poisoned(sink, "hang up", "poison")
+    running = start()
+    spool.write(["good", "poison"])
+    while sink.duplicates < PROOFS // 2:
+        running.run(0.1)
+    other = Sink()
+    other.order = poisoned(other, "hang up", "poison")
+    running.delivery.use(running.settings, LineDestination(other.port), running.letters)
+    running.run(600)
+    assert [] == other.texts
+    assert [] == running.letters.letters
+    assert not any(one.proofs for one in running.window.records)
+    spool.write(["another"])
+    running.run(120)
+    other.close()
+    assert ["another"] == other.texts
+    assert PROOFS - 1 <= other.duplicates <= COPIES
+    assert {"numbered": 3, "shipped": 2, "dead": 1} == running.counts
 
 
 def test_two_in_a_row_for_which_the_connection_breaks_are_both_found(
@@ -726,6 +903,33 @@ def test_a_balancer_that_shakes_hands_and_hangs_up_for_a_minute_makes_no_dead_le
     running.run(600)
     assert [] == running.letters.letters
     assert {"numbered": 500, "shipped": 500} == running.counts
+
+
+@pytest.mark.parametrize("answered", [0, 1, PROOFS - 1, PROOFS])
+def test_nor_does_one_that_hangs_up_for_an_hour_at_the_last_record_and_all_but_a_few_copies_of_the_one_before(
+    answered: int,
+    spool: SpoolFiles,
+    sink: Sink,
+    start: Callable[..., Running],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    running = start()
+    spool.write(["good"])
+    running.run(10)
+    until, passed = running.now + 3600, iter(range(answered))
+
+    def hang_up(texts: list[str]) -> None:
+        if running.now < until and (texts != ["good"] or next(passed, None) is None):
+            raise HangUp
+
+    sink.order = hang_up
+    spool.write(["the last"])
+    running.run(8 * 3600)
+    assert answered == sink.duplicates
+    assert [] == running.letters.letters
+    assert {"numbered": 2, "shipped": 2} == running.counts
+    assert ["good", "the last"] == sink.texts, "and none is reduced to text"
 
 
 def closed(sink: Sink, *texts: str) -> Callable[[list[str]], dict[str, Any] | None]:

@@ -60,6 +60,8 @@ class BulkServer:
         """By text in a document, what its item says instead of storing it."""
         self.instead: dict[str, list[Reply | Callable[[socket.socket], None]]] = defaultdict(list)
         """By the last part of a path, what the next requests get: another answer, or what is done to them."""
+        self.hangs_up_at = b""
+        """What it hangs up at, without an answer, where it stands in a `_bulk`."""
         self.store_all_the_same = False
         """Whether those requests are carried out nevertheless."""
         self.server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self))
@@ -94,6 +96,8 @@ class BulkServer:
     def answer(self, asked: Asked) -> tuple[int, object]:  # noqa: PLR0911 - one a path
         parts = urlsplit(asked.path).path.strip("/").split("/")
         if parts[-1] == "_bulk":
+            if self.hangs_up_at and self.hangs_up_at in asked.body:
+                raise ConnectionError
             return 200, self._bulk(asked.body)
         if parts[-2:-1] == ["_data_stream"]:
             if parts[-1] not in self.streams:
