@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 import collector.forward.status as files
@@ -152,7 +153,8 @@ def _show_dead(directory: str, settings: Forward, encoding: str) -> int:
     letters = _letters(directory, settings)
     for letter in letters.read():
         _say(_line(letter, reader))
-    for text in _unread(letters, "shown"):
+    damaged = (f"{path}: could not be read, and is kept; see the disk" for path in letters.damaged())
+    for text in chain(_unread(letters, "shown"), damaged):
         _say(f"{settings.name}: {text}", to=sys.stderr)
     return EXIT_OK
 

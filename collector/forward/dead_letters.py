@@ -8,6 +8,7 @@ sent again. What cannot be read is counted, and stays: as `NAME.dead.damaged`, o
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -92,6 +93,10 @@ class DeadLetters:
         """Yield all letters, the oldest first. Raises OSError."""
         for suffix in (_RESEND, _OLDER, ""):
             yield from read(self.path + suffix, self.bad)
+
+    def damaged(self) -> list[str]:
+        """Return the paths of what was set aside because it cannot be read. Nothing here deletes it."""
+        return sorted(glob.glob(f"{glob.escape(self.path)}{_DAMAGED}*"))
 
     def take(self) -> list[Letter]:
         """Take letters out, to be sent again: [] if there are none. Raises OSError.

@@ -127,6 +127,9 @@ def test_dead_letters_that_cannot_be_read_are_told_of(config: str, spool: SpoolF
     sent = run("forward", "-c", config, "elk", "--resend-dead")
     assert (1, "0 stored, 0 there already, 0 filtered, 0 refused\n") == (sent.returncode, sent.stdout)
     assert f"elk: {path}.damaged: 1 block cannot be read and is not sent: " in sent.stderr
+    shown = run("forward", "-c", config, "elk", "--dead")
+    assert (0, "") == (shown.returncode, shown.stdout)
+    assert f"elk: {path}.damaged: could not be read, and is kept; see the disk\n" == shown.stderr
 
 
 def test_what_a_resend_is_refused_is_told_and_a_dead_letter(tmp_path: Path, spool: SpoolFiles) -> None:
