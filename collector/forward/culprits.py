@@ -114,8 +114,14 @@ class Culprits:
         text = f"refuses record {id_} ({reason}) and all others that were tried"
         return text, "see there why; none of them becomes a dead letter"
 
-    def answered(self, batch: list[Waiting], *, stored: bool) -> None:
-        """Draw the conclusions of a request that has settled some records, of which some were *stored*."""
+    def answered(self, batch: list[Waiting], *, stored: bool, sent: bool) -> None:
+        """Draw the conclusions of a request that has settled some records, of which some were *stored*.
+
+        *sent*: or were there, as the answer to sending them says. Who asks beforehand sends nothing.
+        """
+        if not sent:
+            self._copies = 0
+            return
         self._breaks = 0
         if batch[0] is self.copy:
             self._copies -= stored

@@ -19,6 +19,7 @@ from collector.forward.culprits import REFUSED, WITNESSES, Culprits
 from collector.forward.holding import LETTERS, SPOOL, Held, Hold, moment
 from collector.forward.refusals import Refusals
 from collector.forward.verdicts import (
+    FOUND,
     STORED,
     STORED_IN_DOUBT,
     BrokenError,
@@ -278,25 +279,26 @@ class Delivery:
     def _judge(self, batch: list[Waiting], verdicts: Mapping[int, Verdict], *, holds: bool = False) -> None:
         """Settle the records that have a verdict; *holds*: the destination holds all the same."""
         refused = []
-        stored = settled = False
+        there: set[Verdict] = set()
         for position, verdict in verdicts.items():
             one = batch[position]
-            kind = verdict.kind
-            if kind in ("stored", "duplicate"):
-                one.settled = kind
+            if verdict.kind in ("stored", "duplicate"):
+                one.settled = verdict.kind
                 self._window.progress.in_doubt += verdict.doubt
-                settled = True
-                stored = stored or kind == "stored"
-            elif kind == "dead":
+                there.add(verdict)
+            elif verdict.kind == "dead":
                 refused.append((one, verdict.reason))
-        if settled:
-            self._note_settled(batch, stored=stored, holds=holds)
+        stored = any(verdict.kind == "stored" for verdict in there)
+        if there:
+            self._note_settled(batch, stored=stored, sent=there != {FOUND}, holds=holds)
         self._culprits.refuse(refused, shown=stored)
 
-    def _note_settled(self, batch: list[Waiting], *, stored: bool, holds: bool = False) -> None:
-        """Draw the conclusions of records that are there now, of which some were *stored*."""
+    def _note_settled(
+        self, batch: list[Waiting], *, stored: bool, sent: bool = True, holds: bool = False
+    ) -> None:
+        """Draw the conclusions of records that are there now, of which some were *stored*, or just *sent*."""
         self._pause = 0.0
-        self._culprits.answered(batch, stored=stored)
+        self._culprits.answered(batch, stored=stored, sent=sent)
         if stored:
             self.last_success = time.time()
         if holds:

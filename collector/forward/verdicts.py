@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
     kind: Literal["stored", "duplicate", "again", "dead"]
     """Stored; there already; not taken this time; refused for what it is."""
     reason: str = ""
-    """Of "again" and "dead": a short word, one of a bounded number, for metrics."""
+    """Of "again" and "dead": a short word, one of a bounded number, for metrics; of "duplicate": FOUND."""
     doubt: bool = False
     """Of "again": whether it may be stored all the same (a 5xx of its own); of "stored": whether it may be
     there twice, as nobody could say if it was there before."""
@@ -33,6 +33,8 @@ class Verdict(NamedTuple):
 
 STORED = Verdict("stored")
 DUPLICATE = Verdict("duplicate")
+FOUND = Verdict("duplicate", "found")
+"""There already, as was asked; nothing of the request was sent, so it shows nothing of what is taken."""
 STORED_IN_DOUBT = Verdict("stored", doubt=True)
 
 

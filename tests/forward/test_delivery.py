@@ -436,6 +436,27 @@ def test_so_it_is_by_bulk_and_the_last_one_stored_is_there_once(
     assert {"closes the connection": 2} == running.progress.dead
 
 
+def test_what_a_search_finds_shows_nothing_of_a_bulk(
+    spool: SpoolFiles, start: Callable[..., Running]
+) -> None:
+    """Behind a rollover nothing of what is there is sent: the connection may break at each `_bulk`."""
+    with BulkServer() as server:
+        server.roll_over("stream")
+        running = start(url=server.url, index="stream")
+        running.delivery.use(running.settings, Elasticsearch(running.settings), running.letters)
+        spool.write(["good"])
+        running.run(60)
+        server.roll_over("stream")
+        server.hangs_up_at = b"create"
+        spool.write(["the last"])
+        running.run(3600)
+        assert [] == running.letters.letters
+        server.hangs_up_at = b""
+        running.run(120)
+        assert [1, 1] == [len(server.documents[index]) for index in server.streams["stream"]]
+    assert {"numbered": 2, "shipped": 2} == running.counts
+
+
 def relp_to(server: RelpServer, running: Running) -> None:
     settings = Forward("siem", "relp", address=server.address, batch_seconds=0, max_record_bytes=8000)
     running.delivery.use(settings, Relp(settings), running.letters)

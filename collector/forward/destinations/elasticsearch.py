@@ -21,6 +21,7 @@ from collector.forward.documents import document_renderer, short_document
 from collector.forward.verdicts import (
     CHECK_SECONDS,
     DUPLICATE,
+    FOUND,
     STORED,
     STORED_IN_DOUBT,
     BrokenError,
@@ -117,7 +118,8 @@ class Elasticsearch:
         elif created.count(STORED) == len(batch):  # as a rule
             return [STORED] * len(batch)
         rest = iter(created)
-        verdicts = [DUPLICATE if one.id in there else next(rest) for one in batch]
+        is_there = DUPLICATE if lines else FOUND
+        verdicts = [is_there if one.id in there else next(rest) for one in batch]
         known = {at: one for at, one in enumerate(verdicts) if isinstance(one, Verdict)}
         for one in verdicts:
             if isinstance(one, Hold):

@@ -11,6 +11,7 @@ import pytest
 from collector.forward.destinations.elasticsearch import Elasticsearch
 from collector.forward.verdicts import (
     DUPLICATE,
+    FOUND,
     STORED,
     STORED_IN_DOUBT,
     BrokenError,
@@ -339,7 +340,7 @@ def test_what_is_in_doubt_is_sought_where_the_last_record_without_a_doubt_went_w
     one, batch = in_doubt(server, make)
     server.roll_over(STREAM)
     assert [STORED] == one.send([outgoing(one, 9)], again=True)
-    assert [DUPLICATE, DUPLICATE] == one.send(batch, again=True)
+    assert [FOUND, FOUND] == one.send(batch, again=True)
     assert one.state["answered"] == f".ds-{STREAM}-000001"
     one.send([outgoing(one, 10)], again=False)
     assert one.state["answered"] == f".ds-{STREAM}-000002"
@@ -363,7 +364,7 @@ def test_where_all_are_there_no_empty_body_is_sent(
 ) -> None:
     one, batch = in_doubt(server, make)
     server.roll_over(STREAM)
-    assert [DUPLICATE, DUPLICATE] == one.send(batch, again=True)
+    assert [FOUND, FOUND] == one.send(batch, again=True)
     assert not [asked for asked in server.asked if "_bulk" in asked.path]
 
 
@@ -392,7 +393,7 @@ def test_while_shards_are_missing_nothing_is_sent(
     for _ in range(2):
         with pytest.raises(BusyError, match="shards are missing"):
             one.send(batch, again=True)
-    assert [DUPLICATE, DUPLICATE] == one.send(batch, again=True)
+    assert [FOUND, FOUND] == one.send(batch, again=True)
 
 
 def test_when_shards_have_been_missing_for_long_the_records_are_sent_and_counted(
@@ -421,7 +422,7 @@ def test_where_data_streams_may_not_be_listed_all_of_it_is_searched(
     one, batch = in_doubt(server, make)
     server.roll_over(STREAM)
     server.instead[STREAM].append(Reply(403, error_body("security_exception")))
-    assert [DUPLICATE, DUPLICATE] == one.send(batch, again=True)
+    assert [FOUND, FOUND] == one.send(batch, again=True)
 
 
 def test_a_data_stream_that_is_none_holds_and_makes_no_plain_index(
