@@ -166,15 +166,14 @@ class _Guardian:
             status = self._reap()
             if status is None:
                 if self._stopping and not self._worker.pid:  # between two workers
-                    self._end_forwarders(deadline)
-                    return EXIT_OK
+                    return EXIT_OK if self._end_forwarders(deadline) else EXIT_FAILED
                 continue
             code = os.waitstatus_to_exitcode(status)
             # Only the first worker's failure to start is for the operator to mend: a later one may merely
             # have to wait for a disk to come back.
             if self._stopping or code == EXIT_OK or (first and code == EXIT_CANNOT_START):
-                self._end_forwarders(deadline or time.monotonic() + drain_seconds)
-                return code if code >= 0 else EXIT_FAILED
+                ended = self._end_forwarders(deadline or time.monotonic() + drain_seconds)
+                return code if code >= 0 and ended else EXIT_FAILED
             first = False
             lost = "; what it had not written is lost" if self._has_listened() else " before it listened"
             pid = self._worker.pid
@@ -247,20 +246,28 @@ class _Guardian:
                 "%s, process %d, %s; another starts", child.what, ended[0], how, extra={"about": child.what}
             )
 
-    def _end_forwarders(self, deadline: float) -> None:
-        """Let forwarders end what is in flight, until *deadline*, by the monotonic clock."""
-        self._stopping = True
-        for child in self._forwarders.values():
-            child.tell(signal.SIGTERM)
+    def _end_forwarders(self, deadline: float) -> bool:
+        """Let forwarders end what is in flight, until *deadline*, by the monotonic clock.
+
+        Return whether nobody has said a second time that all is to stop: that ends them at once.
+        """
+        told, self._stopping = self._stopping, True
+        if not told:  # another signal would cut short what is in flight
+            for child in self._forwarders.values():
+                child.tell(signal.SIGTERM)
         left = {child.pid for child in (*self._forwarders.values(), *self._retired) if child.pid}
-        while left and time.monotonic() < deadline:
-            signal.sigtimedwait(AWAITED, min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        again = False
+        while left and not again and time.monotonic() < deadline:
+            info = signal.sigtimedwait(AWAITED, min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            if info and info.si_signo in (signal.SIGTERM, signal.SIGINT):
+                told, again = True, told
             with suppress(ChildProcessError):
                 while pid := os.waitpid(-1, os.WNOHANG)[0]:
                     left.discard(pid)
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        return not again
 
     def _has_listened(self) -> bool:
         """Tell whether the worker that has ended had said that it listens."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bulk_server import Asked, BulkServer
 from tests.support.collectors import START_SECONDS, messages
-from tests.support.destinations import NOBODY, destination
+from tests.support.destinations import NOBODY, destination, told
 from tests.support.frames import make_frame
 from tests.support.places import ETC
 from tests.support.waiting import within
@@ -474,3 +476,59 @@ def test_a_configuration_on_a_disk_that_hangs_keeps_no_worker_from_being_replace
 
 def threads(process: int) -> list[str]:
     return os.listdir(f"/proc/{process}/task")
+
+
+# --- stopping while a forwarder has a request in flight ---
+
+
+class SlowServer(BulkServer):
+    """Answers no request for records before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    def answer(self, asked: Asked) -> tuple[int, object]:
+        if asked.method == "POST":
+            self.may_answer.wait(START_SECONDS)
+        return super().answer(asked)
+
+
+@pytest.fixture
+def slow_server() -> Iterator[SlowServer]:
+    with SlowServer() as server:
+        yield server
+        server.may_answer.set()
+
+
+def stopping(make_collector: Callable[..., Collector], server: SlowServer) -> Collector:
+    """Return a collector that stops: its worker has ended, and a request of the forwarder is in flight."""
+    collector = make_collector(f"[spool]\n{destination(server.url)}").start()
+    collector.send(make_frame("asked"))
+    within(15, lambda: any(asked.method == "POST" for asked in server.asked), "a request")
+    assert collector.process
+    (forwarder,) = collector.forwarders.values()
+    collector.process.terminate()
+    within(15, lambda: collector.children == [forwarder], "the worker has ended")
+    return collector
+
+
+@pytest.mark.slow
+def test_a_request_in_flight_is_answered_before_the_end(
+    make_collector: Callable[..., Collector], slow_server: SlowServer
+) -> None:
+    collector = stopping(make_collector, slow_server)
+    slow_server.may_answer.set()
+    assert collector.process
+    assert collector.process.wait(15) == 0
+    assert "elk: stopped" in collector.stderr
+    assert told(collector.directory / ".spool")["shipped"] == 1
+
+
+@pytest.mark.slow
+def test_a_second_signal_waits_for_no_answer(
+    make_collector: Callable[..., Collector], slow_server: SlowServer
+) -> None:
+    collector = stopping(make_collector, slow_server)
+    assert collector.stop() == 1
+    assert not slow_server.may_answer.is_set()
