@@ -112,10 +112,14 @@ def _settings_again(path: str | None, name: str) -> Forward | None:
     read_zone_again()
     try:
         config = load(path)
-        return _chosen(config, name, path or "the defaults")[0]
     except ConfigError as error:
         ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
         return None
+    for forward in config.forwards:
+        if forward.name == name:
+            return forward
+    ours.info("%s: taken out of the configuration; the former settings hold until it is stopped", name)
+    return None
 
 
 # --- what was, and is ---

@@ -655,6 +655,7 @@ def test_a_destination_that_had_shipped_all_is_told_of_when_it_is_taken_out_and_
         within(30, lambda: told(collector.directory / ".spool").get("shipped") == 1)
         hang_up(collector, f"{SPOOL}{destination(NOBODY, 'other')}")
     within(20, lambda: "forward elk: taken out of the configuration: 0 records" in collector.stderr)
+    assert "cannot be used" not in collector.stderr
     assert 0 == collector.stop()
     collector.start()
     hang_up(collector)
