@@ -15,6 +15,7 @@ import pytest
 
 from collector.forward import lock, status
 from collector.forward.progress import Progress
+from collector.signals import HANDLED
 from collector.spool.checkpoint import Checkpoint, read_state
 from collector.spool.reading import OLDEST, Position
 from tests.support.line_destination import HangUp, Sink
@@ -35,9 +36,14 @@ class ForwarderProcess:
         command = [sys.executable, "-m", "tests.support.forwarder", str(directory), str(port)]
         self.said = said
         with said.open("ab") as file:
-            self.process = subprocess.Popen(
-                [*command, json.dumps(settings)], stdout=file, stderr=subprocess.STDOUT
-            )
+            # As the guardian starts it: a signal that comes early waits until it can be taken.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            try:
+                self.process = subprocess.Popen(
+                    [*command, json.dumps(settings)], stdout=file, stderr=subprocess.STDOUT
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def kill(self) -> None:
         self.process.kill()
