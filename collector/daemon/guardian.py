@@ -139,7 +139,7 @@ class _Guardian:
         self._ours = ours
         self._worker = _Child("the worker", command)
         self._forwarders: dict[str, _Child] = {}
-        self._retired: list[_Child] = []
+        self._retired: dict[str, _Child] = {}
         """Forwarders whose destination was taken out, and that have not ended yet."""
         self._stopping = False
         self._looks_at_zombie = 0
@@ -184,10 +184,13 @@ class _Guardian:
         """Keep those running that have *commands*, by the names of their destinations, and end others."""
         for name in self._forwarders.keys() - commands.keys():
             retired = self._forwarders.pop(name)
-            retired.tell(signal.SIGTERM)
-            self._retired += [retired] if retired.pid else []
-        for name, command in commands.items():
-            self._forwarders.setdefault(name, _Child(f"the forwarder {name}", command))
+            if retired.pid:
+                retired.tell(signal.SIGTERM)
+                self._retired[name] = retired
+        for name in commands.keys() - self._forwarders.keys():
+            # One that is ending still has the lock: another one starts behind it.
+            back = self._retired.pop(name, None)
+            self._forwarders[name] = back or _Child(f"the forwarder {name}", commands[name])
 
     def _start_due(self) -> None:
         """Start what does not run and has paused for long enough."""
@@ -232,7 +235,9 @@ class _Guardian:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self._worker.pid:
                     return ended[1]
-                self._retired = [child for child in self._retired if child.pid != ended[0]]
+                self._retired = {
+                    name: child for name, child in self._retired.items() if child.pid != ended[0]
+                }
                 for child in self._forwarders.values():
                     if child.pid == ended[0]:
                         child.ended()
@@ -242,9 +247,10 @@ class _Guardian:
     def _tell_end(self, child: _Child, ended: tuple[int, int]) -> None:
         if not self._stopping:
             how = _how(os.waitstatus_to_exitcode(ended[1]))
-            log.error(
-                "%s, process %d, %s; another starts", child.what, ended[0], how, extra={"about": child.what}
-            )
+            # With 0 ends only what was told to: whose destination was taken out and is back, say.
+            level = logging.INFO if ended[1] == EXIT_OK else logging.ERROR
+            what = "%s, process %d, %s; another starts"
+            log.log(level, what, child.what, ended[0], how, extra={"about": child.what})
 
     def _end_forwarders(self, deadline: float) -> bool:
         """Let forwarders end what is in flight, until *deadline*, by the monotonic clock.
@@ -255,7 +261,7 @@ class _Guardian:
         if not told:  # another signal would cut short what is in flight
             for child in self._forwarders.values():
                 child.tell(signal.SIGTERM)
-        left = {child.pid for child in (*self._forwarders.values(), *self._retired) if child.pid}
+        left = {child.pid for child in (*self._forwarders.values(), *self._retired.values()) if child.pid}
         again = False
         while left and not again and time.monotonic() < deadline:
             info = signal.sigtimedwait(AWAITED, min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))

@@ -274,7 +274,8 @@ class Spooling:
         path = status.lock_path(self.directory, name)
         while time.monotonic() < deadline and self._thread.apply(_is_held, (path,)):
             gevent.sleep(_LOOK_SECONDS)
-        self._thread.apply(self._tell_left, (name, mark))
+        if all(forward.name != name for forward in self._config.forwards):  # else it is back
+            self._thread.apply(self._tell_left, (name, mark))
 
     def _tell_left(self, name: str, mark: Mark | None) -> None:
         """Say, in the thread, what a destination had not shipped; without a *mark* only if there is any."""

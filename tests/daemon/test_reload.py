@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -643,6 +644,32 @@ def test_what_a_destination_that_is_taken_out_had_not_shipped_is_a_warning(
     assert "forward other: taken out" not in collector.stderr
     hang_up(collector, f"{SPOOL}{both}")
     within(20, lambda: told(spool).get("waiting") == 8)
+
+
+def test_a_destination_that_is_back_before_its_forwarder_has_ended_is_handed_over_to(
+    make_collector: MakeCollector,
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        asked.set()
+        go_on.wait(60)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with BulkServer() as server:
+        server.instead["_bulk"] = [hang]
+        both = destination(server.url) + destination(NOBODY, "other")
+        collector = make_collector(f"{SPOOL}{both}").start()
+        collector.send(make_frame("one"))
+        assert asked.wait(30)
+        hang_up(collector, f"{SPOOL}{destination(NOBODY, 'other')}")
+        hang_up(collector, f"{SPOOL}{both}")
+        go_on.set()
+        within(30, lambda: "the forwarder elk, process" in collector.stderr)
+        within(30, lambda: told(collector.directory / ".spool").get("waiting") == 0)
+    assert "another forwarder hands over to it" not in collector.stderr
+    assert "forward elk: taken out of the configuration" not in collector.stderr
+    assert "ERROR the forwarder elk" not in collector.stderr
 
 
 def test_a_destination_that_had_shipped_all_is_told_of_when_it_is_taken_out_and_never_again(
