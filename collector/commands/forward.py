@@ -29,7 +29,7 @@ from collector.forward.choose import make
 from collector.forward.dead_letters import DeadLetters
 from collector.forward.holding import moment
 from collector.forward.orders import DIRECTORY, Orders
-from collector.forward.verdicts import RequestError
+from collector.forward.verdicts import HoldError, RequestError
 from collector.log import counted
 from collector.wire.fragments import RecordReader
 from collector.wire.records import message_of, name_of
@@ -52,12 +52,15 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError, OSError."""
     config = load(options.config)
     place = options.config or "the defaults"
-    if config.spool is None:
+    if not config.forwards:
         raise ConfigError([f"{place}: no table [[forward]]: there is nobody to hand over to; add one"])
-    if options.resend != (options.since is not None) or (options.until and not options.resend):
+    since, until = options.since, options.until
+    if options.resend != (since is not None) or (until is not None and not options.resend):
         raise ConfigError(
             ["collector forward: --resend needs --since, and --since and --until need --resend"]
         )
+    if since is not None and since >= (time.time() if until is None else until):
+        raise ConfigError(["collector forward: --since must be before --until, or before now without it"])
     directory = os.environ.get(DIRECTORY) or config.spool_directory
     chosen = _chosen(config, options.name, place) if options.name else config.forwards
     asks = options.template or options.dead or options.resend or options.resend_dead
@@ -94,8 +97,9 @@ def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
 def _hand_over(path: str | None, config: Config, directory: str, settings: Forward) -> int:
     """Be the forwarder of a destination."""
     log.set_up(config.log.level)
-    orders = Orders(config.listen.drain_seconds, int(os.environ.pop(guardian.PIPE, "0")) or None)
-    reload = partial(_settings_again, path, settings.name)
+    pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
+    orders = Orders(config.listen.drain_seconds, pipe)
+    reload = partial(_settings_again, path, settings.name, tells=pipe is None)  # else the worker does
     gc.freeze()  # else all that was imported is searched for garbage with nearly every batch
     encoding = config.listen.python2_encoding
     try:
@@ -107,18 +111,20 @@ def _hand_over(path: str | None, config: Config, directory: str, settings: Forwa
     end_at_once(EXIT_OK)  # a look-up of names may hang in a thread of libc
 
 
-def _settings_again(path: str | None, name: str) -> Forward | None:
-    """Return what the file says of a destination now; None, and say why, if the former settings stay."""
+def _settings_again(path: str | None, name: str, *, tells: bool) -> Forward | None:
+    """Return what the file says of a destination now; None, and maybe tell why, if the former ones stay."""
     read_zone_again()
     try:
         config = load(path)
     except ConfigError as error:
-        ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
+        if tells:
+            ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
         return None
     for forward in config.forwards:
         if forward.name == name:
             return forward
-    ours.info("%s: taken out of the configuration; the former settings hold until it is stopped", name)
+    if tells:
+        ours.info("%s: taken out of the configuration; the former settings hold until it is stopped", name)
     return None
 
 
@@ -179,7 +185,8 @@ def _print_template(settings: Forward) -> int:
     try:
         _say(template())
     except (RequestError, OSError) as error:
-        _say(f"{settings.name}: {error}", to=sys.stderr)
+        advice = error.advice if isinstance(error, HoldError) else ""
+        _say(f"{settings.name}: {error}{advice}", to=sys.stderr)
         return EXIT_CANNOT_START
     finally:
         destination.close()
@@ -195,6 +202,9 @@ def _resend(options: argparse.Namespace, config: Config, directory: str, setting
     encoding = config.listen.python2_encoding
     try:
         held = lock.take(os.path.join(directory, f"{settings.name}.resend.lock"))
+    except FileNotFoundError as error:
+        text = f"{directory}: no spool is there; a running collector makes it, or see [spool] directory"
+        raise ConfigError([f"collector forward: {text}"]) from error
     except lock.HeldError as error:
         text = f"{settings.name}: is sent again already, by process {error.pid or 'unknown'}"
         raise ConfigError([f"collector forward: {text}"]) from error
@@ -203,7 +213,8 @@ def _resend(options: argparse.Namespace, config: Config, directory: str, setting
         if options.resend_dead:
             outcome = resend.resend_letters(letters, settings, make(settings), orders, encoding=encoding)
         else:
-            times = int(options.since * _BILLION), int((options.until or time.time()) * _BILLION)
+            until = time.time() if options.until is None else options.until
+            times = int(options.since * _BILLION), int(until * _BILLION)
             outcome = resend.resend_spooled(
                 *(directory, settings, make(settings), orders, times), letters=letters, encoding=encoding
             )

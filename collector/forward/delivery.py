@@ -367,9 +367,8 @@ class Delivery:
             log.warning("%s: %s; trying again in %.1f s", self._name, text, wait)
             return
         since = self.hold.since if self.hold else time.time()
-        remedy = f"; {error.remedy}" if error.remedy else ""
         self.hold = Hold(error.reason, text, since)
-        what = (self._name, moment(since), text, remedy)
+        what = (self._name, moment(since), text, error.advice)
         log.error("%s: holds since %s: %s%s", *what, extra={"about": error.reason})
 
     def _wait_longer(self, wanted: float) -> float:

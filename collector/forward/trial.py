@@ -57,8 +57,7 @@ def send_one(settings: Forward, directory: str) -> Sent:
         data = destination.render(spooled, record, id_)
         (verdict,) = destination.send([Outgoing(id_, spooled.epoch, spooled.number, received, data)], False)  # noqa: FBT003 - the protocol
     except HoldError as error:
-        remedy = f"; {error.remedy}" if error.remedy else ""
-        return Sent(stored=False, text=f"{id_} is not stored, the destination holds: {error}{remedy}")
+        return Sent(stored=False, text=f"{id_} is not stored, the destination holds: {error}{error.advice}")
     except RequestError as error:
         doubt = ", and nobody knows whether it is stored" if isinstance(error, BrokenError) else ""
         return Sent(stored=False, text=f"{id_} has no verdict{doubt}: {error}")

@@ -62,6 +62,11 @@ class HoldError(RequestError):
         self.remedy = remedy
         """What an operator can do about it."""
 
+    @property
+    def advice(self) -> str:
+        """The remedy as it follows the text, "" if there is none."""
+        return f"; {self.remedy}" if self.remedy else ""
+
 
 class BrokenError(RequestError):
     """There was no answer, or part of one: all that was sent and has no verdict is in doubt.

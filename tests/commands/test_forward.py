@@ -18,7 +18,7 @@ from collector.forward.verdicts import Outgoing
 from collector.forward.window import Waiting
 from collector.spool.checkpoint import Checkpoint
 from collector.spool.reading import OLDEST, Position, SpoolReader
-from tests.support.bulk_server import BulkServer
+from tests.support.bulk_server import BulkServer, Reply
 from tests.support.commands import run
 from tests.support.destinations import destination
 from tests.support.spool_files import COLLECTOR, SpoolFiles
@@ -94,7 +94,15 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(config: str) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [["elk", "--resend"], ["elk", "--since", "10m"], ["elk", "--until", "10m"], ["--dead"]],
+    [
+        ["elk", "--resend"],
+        ["elk", "--since", "10m"],
+        ["elk", "--until", "10m"],
+        ["elk", "--until", "1970-01-01T00:00+00:00"],
+        ["elk", "--resend", "--since", "10m", "--until", "20m"],
+        ["elk", "--resend", "--since", "2999-01-01"],
+        ["--dead"],
+    ],
     ids=" ".join,
 )
 def test_what_does_not_go_together_is_refused(wrong: list[str], config: str) -> None:
@@ -107,6 +115,25 @@ def test_a_time_that_is_none_is_refused(config: str) -> None:
     shown = run("forward", "-c", config, "elk", "--resend", "--since", "noon")
     assert shown.returncode == 2
     assert "noon: must be a number and s, m, h, d or w, such as 10m, or a time such as" in shown.stderr
+
+
+@pytest.mark.parametrize("what", [["--resend", "--since", "10m"], ["--resend-dead"]], ids=" ".join)
+def test_where_there_is_no_spool_nothing_is_sent_again(what: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'[files]\ndirectory = "{tmp_path}"\n[spool]\n{destination("http://127.0.0.1:1")}')
+    shown = run("forward", "-c", str(path), "elk", *what)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith(f"collector forward: {tmp_path}/.spool: no spool is there; ")
+
+
+def test_a_template_that_cannot_be_made_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with BulkServer() as server:
+        server.instead[""] = [Reply(200, b"<html>")]
+        path = tmp_path / "c.toml"
+        path.write_text(f'[files]\ndirectory = "{tmp_path}"\n[spool]\n{destination(server.url)}')
+        shown = run("forward", "-c", str(path), "elk", "--template")
+    assert (2, "") == (shown.returncode, shown.stdout)
+    assert shown.stderr.endswith("; see whether url is that of the engine\n")
 
 
 def test_dead_letters_are_shown_in_a_line_each(config: str, spool: SpoolFiles) -> None:
@@ -172,7 +199,7 @@ def test_a_missing_package_holds_and_a_second_process_is_turned_away(
 
 def test_without_a_destination_there_is_nobody_to_hand_over_to(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    path.write_text(f'[files]\ndirectory = "{tmp_path}"\n')
+    path.write_text(f'[files]\ndirectory = "{tmp_path}"\n[spool]\n')
     shown = run("forward", "-c", str(path))
     assert shown.returncode == 2
     assert shown.stderr == f"{path}: no table [[forward]]: there is nobody to hand over to; add one\n"

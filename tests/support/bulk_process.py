@@ -88,7 +88,7 @@ class _Journaled(BulkServer):
         item = super()._create(action, line)
         if item["status"] == 201:
             self._new.append(json.dumps([item["_index"], action["_id"]]).encode() + b"\t" + line + b"\n")
-        elif json.loads(line) != self.documents[item["_index"]][action["_id"]]:
+        elif item["status"] == 409 and json.loads(line) != self.documents[item["_index"]][action["_id"]]:
             with self._collisions.open("ab") as file:
                 file.write(line + b"\n")
         return item
