@@ -672,6 +672,20 @@ def test_a_destination_that_is_back_before_its_forwarder_has_ended_is_handed_ove
     assert "ERROR the forwarder elk" not in collector.stderr
 
 
+def test_a_configuration_that_cannot_be_used_is_told_by_the_worker_alone(
+    make_collector: MakeCollector,
+) -> None:
+    both = destination(NOBODY) + destination(NOBODY, "other")
+    collector = make_collector(f"{SPOOL}{both}").start()
+    collector.send(make_frame("one"))
+    within(30, lambda: told(collector.directory / ".spool").get("waiting") == 1)
+    collector.config.write_text("[nonsense]\n")
+    send_signal(collector, signal.SIGHUP)
+    within(10, lambda: "nonsense" in collector.stderr)
+    assert 0 == collector.stop()  # by then the forwarders have read it too
+    assert 1 == collector.stderr.count("nonsense")
+
+
 def test_a_destination_that_had_shipped_all_is_told_of_when_it_is_taken_out_and_never_again(
     make_collector: MakeCollector,
 ) -> None:
