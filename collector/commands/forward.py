@@ -46,6 +46,8 @@ ours = logging.getLogger(__name__)
 
 _BILLION = 10**9
 _MAX_CHARACTERS = 200
+_NICE = 10
+"""A forwarder steps behind the worker: what it does not ship now waits on disk, what comes in cannot."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,6 +102,7 @@ def _hand_over(path: str | None, config: Config, directory: str, settings: Forwa
     pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
     orders = Orders(config.listen.drain_seconds, pipe)
     reload = partial(_settings_again, path, settings.name, tells=pipe is None)  # else the worker does
+    os.nice(_NICE)
     gc.freeze()  # else all that was imported is searched for garbage with nearly every batch
     encoding = config.listen.python2_encoding
     try:

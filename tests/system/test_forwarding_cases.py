@@ -18,6 +18,7 @@ from tests.support.bulk_server import Asked, BulkServer
 from tests.support.fleet import hold, report
 from tests.support.frames import make_frame
 from tests.support.handing_over import (
+    NAME,
     SPOOL,
     doubled,
     forward_table,
@@ -187,6 +188,14 @@ def test_a_forwarder_that_is_killed_is_started_again_and_doubles_nothing(
     stop(collector)
     assert_all_arrived_once(server, 200)
     assert f"the forwarder elk, process {first}, was killed by signal 9; another starts" in collector.stderr
+
+
+def test_a_forwarder_steps_behind_the_worker(make_collector: Callable[..., Collector]) -> None:
+    collector = make_collector(SPOOL + forward_table("http://127.0.0.1:1")).start()
+    niceness = os.getpriority(os.PRIO_PROCESS, collector.worker)
+    within(SECONDS, lambda: NAME in collector.forwarders, "there is a forwarder")
+    forwarder = collector.forwarders[NAME]
+    within(SECONDS, lambda: os.getpriority(os.PRIO_PROCESS, forwarder) == min(niceness + 10, 19))
 
 
 def test_without_its_guardian_the_worker_drains_and_the_forwarder_ends(
