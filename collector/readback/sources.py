@@ -57,6 +57,7 @@ class Source:
         """
         self.found = found
         self.layouts = [layout.near(found.status.st_mtime) for layout in layouts]
+        self.print = ""
         self.file = LogFile(found.path)
         self.first = b""
         """The time of its first record."""
