@@ -7,7 +7,6 @@ which nothing that collects may load; `tail` and `top` bring http.client.
 from __future__ import annotations
 
 import argparse
-import datetime
 import difflib
 import importlib
 import io
@@ -19,7 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from collector import __version__, levels, signals
+from collector import __version__, levels, moments, signals
 from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
 
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MAX_PORT = 65_535
+_MAX_CONTEXT = 1000
 _WAIT_FOR_SIGNALS = ("run", "forward")
 """Commands that wait for signals themselves; they stay blocked for those."""
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -163,15 +162,34 @@ def _add_tail_options(tail: _Parser) -> None:
         type=_pattern,
         help="only records that match this regular expression (default: all)",
     )
+    tail.add_argument("-i", "--ignore-case", action="store_true", help="whatever the case of what --grep finds")
     tail.add_argument(
-        "--since",
-        metavar="10m",
-        type=_seconds,
-        help="only records this recent: a number and s, m, h, d or w (default: all)",
+        "--client", metavar="ADDRESS", default="", help="only records of this client, with its port or without"
     )
+    for option, metavar, which in (
+        ("--since", "10m", "from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"),
+        ("--until", "T", "before this time, written likewise"),
+    ):
+        tail.add_argument(option, metavar=metavar, type=_moment, help=f"only records {which} (default: all)")
+    for letter, name, which in (("A", "after", "after"), ("B", "before", "before"), ("C", "context", "around")):
+        tail.add_argument(
+            f"-{letter}",
+            f"--{name}",
+            metavar="N",
+            type=_context,
+            help=f"with each record that is found, the N of its file {which} it",
+        )
     tail.add_argument("--json", action="store_true", help="print JSON lines, whatever the format")
+    tail.add_argument("--count", action="store_true", help="print how many there are, by level and logger")
     tail.add_argument(
-        "-n", "--number", metavar="N", type=_number, help="only the last N (default: all; with -f: 10)"
+        "-n",
+        "--number",
+        metavar="N",
+        type=_number_or_all,
+        help="only the last N, or all (default: 10; with FILE, --grep, --since, --until or --count: all)",
+    )
+    tail.add_argument(
+        "files", metavar="FILE", nargs="*", help="read these instead, laid out as in the configuration"
     )
 
 
@@ -203,7 +221,7 @@ def _add_forward_options(forward: _Parser) -> None:
             f"--{which}",
             metavar="T",
             type=_moment,
-            help=f"{which} when it was received, 10m ago or 2026-11-22T10:00 ({default})",
+            help=f"{which} when it was received, 10m ago or at 2026-11-22T10:00 ({default})",
         )
 
 
@@ -229,27 +247,33 @@ def _pattern(text: str) -> re.Pattern[str]:
         ) from error
 
 
-def _seconds(text: str) -> int:
-    if not (match := re.fullmatch("([0-9]{1,9})([smhdw])", text)):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number and s, m, h, d or w, such as 10m")
-    return int(match[1]) * _UNIT_SECONDS[match[2]]
-
-
 def _moment(text: str) -> float:
     """Return a time in seconds since 1970."""
-    if re.fullmatch("[0-9]+[a-z]", text):
-        return time.time() - _seconds(text)
     try:
-        return datetime.datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError) as error:
-        rule = "must be a number and s, m, h, d or w, such as 10m, or a time such as 2026-11-22T10:00"
-        raise argparse.ArgumentTypeError(f"{text}: {rule}") from error
+        return moments.moment(text, time.time())
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
 
 
 def _number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 up")
     return int(text)
+
+
+def _number_or_all(text: str) -> float:
+    if text == "all":
+        return float("inf")
+    try:
+        return _number(text)
+    except argparse.ArgumentTypeError as fault:
+        raise argparse.ArgumentTypeError(f"{fault}, or all") from fault
+
+
+def _context(text: str) -> int:
+    if (number := _number(text)) > _MAX_CONTEXT:
+        raise argparse.ArgumentTypeError(f"{text}: must be at most {_MAX_CONTEXT}, as they are held in memory")
+    return number
 
 
 def _complain(text: str) -> None:

@@ -7,7 +7,8 @@ import logging
 
 # Python reads this many quickly; a longer number, cut to them, is still above every level.
 _DIGITS = 18
-_NAMES = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+NAMES = ("NOTSET", "DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+"""The standard ones, in their order; some are two names of one."""
 
 
 def from_text(text: str) -> int:
@@ -20,7 +21,7 @@ def from_text(text: str) -> int:
 def known(name: str) -> int | None:
     """Return the level called *name*, in any case; None if it is no standard one."""
     upper = name.upper()
-    return int(getattr(logging, upper)) if upper in _NAMES else None
+    return int(getattr(logging, upper)) if upper in NAMES else None
 
 
 def from_name(name: str, number: str = "a whole number from 0 up") -> int:
@@ -31,6 +32,6 @@ def from_name(name: str, number: str = "a whole number from 0 up") -> int:
     level = known(name)
     if level is not None:
         return level
-    near = difflib.get_close_matches(name.upper(), _NAMES, 1)
-    rule = f"must be one of {', '.join(_NAMES)}, or {number}"
+    near = difflib.get_close_matches(name.upper(), NAMES, 1)
+    rule = f"must be one of {', '.join(NAMES)}, or {number}"
     raise ValueError(f"{rule}; did you mean {near[0]}?" if near else rule)

@@ -11,34 +11,38 @@ import os
 import re
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from contextlib import closing
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from collector import levels
 from collector.admin.client import Subscription
 from collector.config.load import load
+from collector.escape import escape
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_leave
 from collector.files import inventory
 from collector.format.json_lines import KEY_OF
+from collector.format.text_lines import ABSENT
+from collector.readback.filters import Filters, level_of, unusable
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
-from collector.readback.merge import last, merge
-from collector.readback.origins import Origins, belongs_to, wanted_layouts
-from collector.readback.sources import Source, open_all
-from collector.readback.times import time_key
+from collector.readback.query import Hit, Query
+from collector.readback.search import Search
+from collector.readback.sources import Source
+from collector.readback.times import exact_key
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from collector.config.tables import Config
     from collector.readback.follow import Batch
-    from collector.readback.layouts import Layout
-    from collector.readback.sources import Select
 
-_FOLLOWED_RECORDS = 10
+_LAST_RECORDS = 10
+# When it shows how far it has come, and how often.
+_PATIENCE_SECONDS = 2.0
+_PROGRESS_SECONDS = 0.2
+_MEGABYTE = 1_000_000
 _POLL_SECONDS = 0.25
 # After this, what was received before the stream began is in its file, unless the disk stalls.
 _ON_THEIR_WAY_SECONDS = 0.3
@@ -52,33 +56,35 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError."""
     config = load(options.config)
-    if fault := _unusable_filter(options, config):
-        _say(fault)
+    query = Query(
+        after=None if options.since is None else int(options.since),
+        before=options.until,
+        level=options.level,
+        logger=options.logger or "",
+        regex=options.grep and re.compile(options.grep.pattern, re.IGNORECASE if options.ignore_case else 0),
+        client=options.client,
+    )
+    if fault := _misuse(options) or unusable(config, query):
+        _say(f"--{fault}" if not fault.startswith("-") else fault)
         return EXIT_CANNOT_START
     try:
         with reader_may_leave():
-            return _Tail(options, config).run()
+            return _Tail(options, config, query).run()
     except KeyboardInterrupt:
         pass  # how -f ends
     except OSError as error:
-        _say(f"{error}; see [files] directory")
+        _say(str(error))
         return EXIT_FAILED
     return EXIT_OK
 
 
-def _unusable_filter(options: argparse.Namespace, config: Config) -> str:
-    """Return why records cannot be told apart by an option, and the remedy; "" if they can."""
-    for layout in wanted_layouts(config, options.logger):
-        if options.level and not (layout.tells("levelname") or layout.tells("levelno")):
-            why, remedy = (
-                f"--level: lines of {layout.setting('text')} tell no level",
-                "add %(levelname)s to it",
-            )
-        elif options.since is not None and layout.untimed:
-            why, remedy = f"--since: {layout.untimed}", layout.remedy
-        else:
-            continue
-        return f'{why}; {remedy}, or use style = "json"'
+def _misuse(options: argparse.Namespace) -> str:
+    """Return which options do not go together, and the remedy; "" if all do."""
+    context = options.after or options.before or options.context
+    if options.follow and (options.files or options.until is not None or options.count or context):
+        return "-f shows what is written to the directory from now on; leave out FILE, --until, --count, -A, -B and -C"
+    if options.count and (context or options.number is not None):
+        return "--count counts all that --since, --until and the filters leave; leave out -n, -A, -B and -C"
     return ""
 
 
@@ -99,112 +105,177 @@ def _say_untimed(sources: Iterable[Source]) -> None:
 
 
 class _Tail:
-    def __init__(self, options: argparse.Namespace, config: Config) -> None:
+    def __init__(self, options: argparse.Namespace, config: Config, query: Query) -> None:
         self._options = options
         self._config = config
-        self._origins = Origins(config)
-        self._since = b"" if options.since is None else time_key(max(0, time.time() - options.since))
+        self._query = query
         self._on_terminal = sys.stdout.isatty()
         self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
-        filters = options.level or options.logger or options.grep
-        changes = options.json or self._on_terminal
-        self._select: Select | None = self._pick if filters or changes or self._since else None
-        self._filters = bool(filters or self._since)
+        self._context = (
+            options.context or 0 if options.before is None else options.before,
+            options.context or 0 if options.after is None else options.after,
+        )
+        self._shown: tuple[int, int] | None = None
+        """The file of the last record that was printed, and where the next one begins in it."""
         self._out = sys.stdout.buffer
 
     def run(self) -> int:
-        since = self._options.since
-        opened = open_all(self._config, self._select, _for_blocks(self._options.grep))
-        follower = Follower(self._config, opened) if self._options.follow else None
-        if since is not None:
-            opened = [one for one in opened if one.found.status.st_mtime >= time.time() - since - 1]
-        sources = [source for source in opened if source.peek()]
-        _say_untimed(sources)
-        self._read_back(sources)
-        self._out.flush()
-        troubles = [source.file.trouble for source in opened if source.file.trouble]
-        for trouble in troubles:
-            _say(trouble)
+        options, troubles = self._options, []
+        files = []
+        for path in options.files:
+            try:
+                files.append(inventory.given(self._config, path))
+            except OSError as error:
+                troubles.append(f"{path}: {error.strerror or error}")
+        if options.files and not files:
+            return self._end([], troubles)
+        progress = _Progress()
+        try:
+            search = Search(
+                self._config, self._query, files=files, context=self._context, report=progress.read
+            )
+        except OSError as error:
+            _say(f"{error}; see [files] directory")
+            return EXIT_FAILED
+        with closing(search):
+            progress.total = sum(source.found.status.st_size for source in search.sources)
+            follower = Follower(self._config, search.sources) if options.follow else None
+            if options.count:
+                self._count(search)
+            else:
+                self._read_back(search)
+            progress.end()
+            self._out.flush()
+            code = self._end(search.sources, troubles + search.troubles)
         if follower:
             self._follow(follower)
+        return code
+
+    def _end(self, sources: Sequence[Source], troubles: list[str]) -> int:
+        _say_untimed(sources)
+        for trouble in troubles:
+            _say(trouble)
         return EXIT_FAILED if troubles else EXIT_OK
 
-    def _read_back(self, sources: list[Source]) -> None:
-        number = self._options.number
-        if number is None and self._options.follow and not self._since:
-            number = _FOLLOWED_RECORDS
+    def _read_back(self, search: Search) -> None:
+        options, number = self._options, self._options.number
         if number is None:
-            for records in merge(sources):
-                self._write(records)
-        elif self._filters:
-            kept: deque[bytes] = deque(maxlen=number)
-            for records in merge(sources):
-                kept.extend(records)
-            self._write(kept)
-        elif number:
-            for source, record, key in last(sources, number):
-                self._write(self._select(source, [record], [key])[0] if self._select else [record])
+            is_span = options.since is not None or options.until is not None
+            takes_all = is_span or options.files or (options.grep and not options.follow)
+            number = float("inf") if takes_all else _LAST_RECORDS
+        if number != float("inf"):
+            self._read_last(search, int(number))
+        elif options.json or self._on_terminal or any(self._context):
+            for hit in search.oldest_first():
+                self._show(self._rendered(hit), hit.source.rank, hit.offset, len(hit.record))
+        else:
+            for run, begin, end in search.runs(newest_first=False):
+                self._out.write(b"\n".join(run.records[begin:end]))
+                self._out.write(b"\n")
+
+    def _read_last(self, search: Search, number: int) -> None:
+        stack, left = search.stack(), number
+        for hit in search.newest_first(number) if number else ():
+            left -= hit.is_hit
+            if left < 0:
+                break
+            item = self._rendered(hit), hit.source.rank, hit.offset, len(hit.record)
+            stack.put(item, len(item[0]))
+            if not left and not any(self._context):
+                break
+        for batch in stack.take():
+            for item in reversed(batch):
+                self._show(*item)
+
+    def _show(self, text: bytes, file: int, offset: int, size: int) -> None:
+        """Print a record; with context, what was left out before it as grep does."""
+        if any(self._context) and not self._options.json:
+            if self._shown not in (None, (file, offset)):
+                self._out.write(b"--\n")
+            self._shown = file, offset + size + 1
+        self._out.write(text)
+        self._out.write(b"\n")
+
+    def _count(self, search: Search) -> None:
+        counts: Counter[tuple[str, str]] = Counter()
+        for run, begin, end in search.runs(newest_first=False):
+            told = search.telling(run.source)
+            counts.update(map(told, run.records[begin:end]))
+        for (level, logger), number in sorted(counts.items(), key=_by_logger):
+            if self._options.json:
+                row = json.dumps({"logger": logger, "level": level, "count": number}, ensure_ascii=False)
+            else:
+                row = f"{number:>12} {level or ABSENT:<8} {escape(logger or ABSENT)}"
+            self._out.write(row.encode("utf-8", "replace") + b"\n")
 
     def _follow(self, follower: Follower) -> None:
-        admin, options = self._config.admin, self._options
-        with closing(Subscription(admin, options.logger or "", options.level)) as subscription:
+        options, admin = self._options, self._config.admin
+        filters = Filters(self._config, self._query)
+        with (
+            closing(follower),
+            closing(Subscription(admin, options.logger or "", options.level)) as subscription,
+        ):
             for batch in follow(self._config, follower, subscription, _say):
                 for source, record, key in batch:
-                    self._write(self._pick(source, [record], [key])[0])
+                    picker = filters.picker(source)
+                    if key >= self._since and (not picker or picker.picks(record)):
+                        self._show(self._rendered(Hit(source, 0, key, record)), 0, 0, 0)
                 self._out.flush()
 
-    def _write(self, records: Iterable[bytes]) -> None:
-        for record in records:
-            self._out.write(record)
-            self._out.write(b"\n")
+    @property
+    def _since(self) -> bytes:
+        return b"" if self._query.after is None else exact_key(float(self._query.after))
 
-    def _pick(
-        self, source: Source, records: list[bytes], keys: list[bytes]
-    ) -> tuple[list[bytes], list[bytes]]:
-        """Return those of *records* that pass the filters, as they come out, and their times."""
-        options = self._options
-        kept, times = [], []
-        for record, key in zip(records, keys, strict=True):
-            if key < self._since:
-                continue
-            if options.grep and not options.grep.search(record.decode("utf-8", "replace")):
-                continue
-            if options.level or options.logger or options.json or self._on_terminal:
-                layout = source.layout_of(record)
-                fields = layout.fields(record)
-                if options.level and _levelno(fields) < options.level:
-                    continue
-                if options.logger and not self._is_wanted(fields, source.found.base):
-                    continue
-                kept.append(self._render(record, key, layout, fields))
-            else:
-                kept.append(record)
-            times.append(key)
-        return kept, times
-
-    def _is_wanted(self, fields: dict[str, Any], base: str) -> bool:
-        """Whether a record is of the wanted logger or one below, by its logger's name, or else its file."""
-        wanted = self._options.logger
-        if (logger := fields.get(KEY_OF["name"])) is not None:
-            return belongs_to(logger, wanted)
-        return self._origins.is_of(base, wanted)
-
-    def _render(self, record: bytes, key: bytes, layout: Layout, fields: dict[str, Any]) -> bytes:
-        if self._options.json and not layout.is_json:
-            if layout.timed:
-                fields = {**fields, KEY_OF["asctime"]: key.decode().rstrip(".") + "Z"}
-            if KEY_OF["message"] not in fields:
-                fields[KEY_OF["message"]] = record.decode("utf-8", "replace")
-            record = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    def _rendered(self, hit: Hit) -> bytes:
+        if self._options.json:
+            record = hit.record
+            if not hit.source.layout_of(record).is_json:
+                text = json.dumps(hit.fields(), ensure_ascii=False, separators=(",", ":"))
+                record = text.encode("utf-8", "replace")
+            return _visible(record) if self._on_terminal else record
         if not self._on_terminal:
-            return record
-        begin, end = layout.level_at(record) if not self._options.json else (0, 0)
+            return hit.record
+        record, layout = hit.record, hit.source.layout_of(hit.record)
+        begin, end = layout.level_at(record)
         if not self._colours or begin == end:
             return _visible(record)
-        colour = next(colour for least, colour in _COLOURS if _levelno(fields) >= least)
+        level = level_of(layout.fields(record))
+        colour = next(colour for least, colour in _COLOURS if level >= least)
         return (
             _visible(record[:begin]) + colour + _visible(record[begin:end]) + _PLAIN + _visible(record[end:])
         )
+
+
+class _Progress:
+    """How much has been read, on a terminal that shows nothing else, of what takes long."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._read = 0
+        self._is_wanted = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._next = time.monotonic() + _PATIENCE_SECONDS
+        self._shown = False
+
+    def read(self, size: int) -> None:
+        """Note that so many more bytes have been read from the disk."""
+        self._read += size
+        if self._is_wanted and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PROGRESS_SECONDS
+            self._shown = True
+            megabytes, total = self._read // _MEGABYTE, self.total // _MEGABYTE
+            sys.stderr.write(f"\rcollector tail: {megabytes:,} of at most {total:,} MB read")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take it away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _by_logger(counted: tuple[tuple[str, str], int]) -> tuple[str, float, str]:
+    (level, logger), _ = counted
+    return logger, -level_of({KEY_OF["levelname"]: level}), level
 
 
 def follow(
@@ -248,26 +319,8 @@ def _follow_stream(
     return "the stream has ended"
 
 
-def _for_blocks(grep: re.Pattern[str] | None) -> re.Pattern[str] | None:
-    """Return a pattern that finds in a block what *grep* finds in its records; None if there is none."""
-    if grep is None or re.search(r"\\[AZ]|\(\?[<!=]", grep.pattern):
-        return None
-    return re.compile(grep.pattern, grep.flags | re.MULTILINE)
-
-
 def _visible(record: bytes) -> bytes:
     return _CONTROL.sub(lambda match: b"\\x%02x" % match[0][-1], record)
-
-
-def _levelno(fields: dict[str, Any]) -> float:
-    """Return the level as a number. One that is unknown is below no level, as it is when collecting."""
-    if isinstance(number := fields.get("levelno"), int):
-        return number
-    name = str(fields.get(KEY_OF["levelname"], ""))
-    if name.startswith("Level ") and name[6:].isdecimal():
-        return int(name[6:])
-    number = levels.known(name)
-    return float("inf") if number is None else number
 
 
 def _say(text: str) -> None:

@@ -65,6 +65,19 @@ def _split(path: str) -> tuple[str, Backup | None]:
     return base, backup
 
 
+def given(config: Config, path: str) -> Found:
+    """Return the file at *path*, which may be anybody's, by its name. Raises OSError, also if it is no regular one."""
+    real = os.path.realpath(path)
+    status = os.stat(real)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"not a regular file: {path!r}")
+    name = os.path.relpath(real, os.path.realpath(config.files.directory))
+    if name.startswith(".."):
+        name = os.path.basename(real)
+    base, backup = (name, None) if log_name(config).fullmatch(name) else _split(name)
+    return Found(real, base, backup, status)
+
+
 def find(config: Config, *, rotated: bool = False) -> Iterator[Found]:
     """Yield the log files and backups, in no order. Raises OSError if the directory cannot be listed.
 

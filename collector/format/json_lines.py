@@ -99,6 +99,11 @@ def json_renderer() -> Callable[[Record, str], str]:
     return render
 
 
+def in_json(text: str) -> str:
+    """Return *text* as it stands within the quotes of a line of JSON."""
+    return _one_line(encode_basestring(text))[1:-1]
+
+
 def _members(names: Sequence[str], fields: Mapping[str, Any]) -> str:
     """Return the members for those of *names* that *fields* have, a comma before each."""
     present = [(KEY_OF[name], fields[name]) for name in names if fields.get(name) is not None]

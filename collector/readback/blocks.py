@@ -1,170 +1,231 @@
-"""A block: records that follow each other in one file, told apart only as far as that is needed.
+"""A file as blocks of whole records, which are the same from either end.
 
-A block is taken from its front, up to one time after another, until it is empty. Records of one file keep
-their order: one that is dated before the record above it counts as of that one's time.
+A block is the records that begin in one stretch of the file; stretches are of one length. A record is of the
+time that its line tells, but records of one file keep their order: one that is dated before the record above
+it counts as of that one's time. That reaches as far as the block. What time it is between two blocks is told
+by the records on both sides together, so that one whose clock is wrong moves nothing but its own block.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from collector.readback.layouts import split_records
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from collector.readback.layouts import Layout
+    from collector.readback.log_file import LogFile
 
-    Records = tuple[list[bytes], list[bytes]]
-    """Records, and the time of each."""
-    AnyBlock: TypeAlias = "Block | UntimedBlock"
-
-_STEP_BYTES = 512
+_WITNESSES = 9
+"""How many records of a block tell the time at its edge."""
+_NEWLINE = ord("\n")
+_LINE_BYTES = 4096
 
 
 class Block:
     """Whole records as they stand in the file, without the last newline."""
 
-    def __init__(self, data: bytes, layouts: Sequence[Layout], floor: bytes) -> None:
-        """*floor* is the time of the record above."""
-        self._data = data
+    __slots__ = ("data", "high", "low", "offset")
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        """*offset* is where it begins in the file, in bytes that are not compressed."""
+        self.data = data.removesuffix(b"\n")
+        self.offset = offset
+        self.low = b""
+        """The time at its beginning."""
+        self.high: bytes | None = None
+        """The time at its end; None: where the file ends."""
+
+
+class Cutter:
+    """Cuts a file, which is open, into blocks, and those into records."""
+
+    def __init__(
+        self, file: LogFile, layouts: Sequence[Layout], first: bytes, stretch: int, *, timed: bool
+    ) -> None:
+        """*first* is the time of lines ahead of the first record.
+
+        If lines are not *timed*, each of them is a record, and all are of that time.
+        """
+        self._file = file
         self._layouts = layouts
-        self._floor = floor
-        self._taken = 0
-        self.low = max(floor, self._key_at(0) or b"")
-        """The time of the first record that is left."""
-        self.high = max(self.low, self._key_at(last_begin(data, layouts)) or b"")
-        """The time of the last record."""
+        self._first = first
+        self._time = None if timed else first
+        self._stretch = stretch
 
-    def take(self, limit: bytes) -> list[bytes]:
-        """Take the records up to the time *limit*, in one piece: all that are left from `high` on."""
-        begin, end = self._taken, len(self._data) + 1
-        if limit < self.high:
-            end, key = self._find_later(limit)
-            self.low = max(self.low, key or b"")
-        self._taken = end
-        return [self._data[begin : end - 1]]
+    def forward(self, begin: int = 0) -> Iterator[Block]:
+        """Yield the blocks from *begin* on, where a record does; all of them if the file is compressed."""
+        read = self._file.reader(begin)
+        offset = 0 if self._file.compressed else begin
+        data, at_end = b"", False
+        while True:
+            seen = (offset // self._stretch + 1) * self._stretch - offset
+            cut = -1
+            while cut < 0:
+                if len(data) >= seen:
+                    cut, seen = self._find_begin(data, seen, whole=at_end)
+                if at_end:
+                    break
+                if cut < 0:
+                    more = read(max(self._stretch, len(data)))
+                    at_end = not more
+                    data += more
+            if cut < 0:
+                if data:
+                    yield Block(data, offset)
+                return
+            yield Block(data[:cut], offset)
+            data, offset = data[cut:], offset + cut
 
-    def split(self) -> Records:
-        """Return all its records, and the time of each."""
-        return self._in_order(*split_records(self._data, self._layouts, self._floor))
+    def backward(self, end: int) -> Iterator[Block]:
+        """Yield the blocks before *end*, where a record or the file does, the last one first."""
+        tail: list[bytes] = []  # of a record that begins farther up, the last piece first
+        while end > 0:
+            begin = (end - 1) // self._stretch * self._stretch
+            lead = min(begin, 1)  # a newline there makes the stretch begin with a line
+            data = self._file.read_at(begin - lead, end)
+            if len(data) < end - begin + lead:
+                return  # it cannot be read, or was truncated
+            cut = 0 if not begin else -1
+            if begin and b"\n" in data:
+                cut, _ = self._find_begin(data + _first_line(tail), lead, whole=True)
+            if 0 <= cut < len(data):
+                yield Block(data[cut:] + b"".join(reversed(tail)), begin - lead + cut)
+                tail = [data[lead:cut]] if cut > lead else []
+            else:
+                tail.append(data[lead:])
+            end = begin
 
-    def find(self, search: re.Pattern[str]) -> Records:
-        """Return, of all its records, at least those in which *search* finds something."""
-        if not self._data.isascii():  # characters are not where bytes are
-            return self.split()
-        data, text = self._data, self._data.decode()
-        records: list[bytes] = []
-        keys: list[bytes] = []
-        end = 0
-        while end < len(text) and (match := search.search(text, end)):
-            begin = match.start()
-            while (begin := data.rfind(b"\n", end, begin) + 1) and not self._key_at(begin):
-                begin -= 1
-            begin = max(begin, end)
-            keys.append(self._key_at(begin) or self._floor)
-            end = self._begin_from(max(begin, match.start()) + 1)[0]
-            records.append(data[begin : end - 1])
-        return self._in_order(records, keys)
+    def edge(self, stretch: int) -> int:
+        """Return where the first record begins that begins in this *stretch*, from 0 on, or behind it."""
+        begin = stretch * self._stretch - 1
+        if begin < 0:
+            return 0
+        data, seen, cut, at_end = b"", 1, -1, False
+        while cut < 0 and not at_end:
+            more = self._file.read_at(begin + len(data), begin + len(data) + max(_LINE_BYTES, len(data)))
+            at_end = not more
+            data += more
+            if len(data) >= seen:
+                cut, seen = self._find_begin(data, seen, whole=at_end)
+        return self._file.end if cut < 0 else begin + cut
 
-    def _in_order(self, records: list[bytes], keys: list[bytes]) -> Records:
-        if keys and (keys[0] < self._floor or keys != sorted(keys)):
-            keys = list(accumulate([max(self._floor, keys[0]), *keys[1:]], max))
+    def time_at(self, edge: int) -> bytes | None:
+        """Return what time it is where a record begins; None where the file ends."""
+        older, newer = next(self.backward(edge), None), next(self.forward(edge), None)
+        if not newer:
+            return None
+        return self.between(older, newer) if older else b""
+
+    def stretch_of(self, offset: int) -> int:
+        """Return the number of the stretch, from 0 on, that *offset* is in."""
+        return offset // self._stretch
+
+    def between(self, older: Block, newer: Block) -> bytes:
+        """Return what time it is between two blocks that follow each other."""
+        if self._time is not None:
+            return self._time
+        last, first = self._last_keys(older.data), self._first_keys(newer.data)
+        number = min(len(last), len(first))
+        return sorted(last[:number] + first[:number])[number]
+
+    def link(
+        self, blocks: Iterable[Block], low: bytes, high: bytes | None, *, newest_first: bool
+    ) -> Iterator[Block]:
+        """Yield *blocks* with the time at both ends of each; *low* and *high* are where they begin and end."""
+        block: Block | None = None
+        for following in blocks:
+            if block:
+                older, newer = (following, block) if newest_first else (block, following)
+                newer.low = older.high = self.between(older, newer)
+                yield block
+            elif newest_first:
+                following.high = high
+            else:
+                following.low = low
+            block = following
+        if block:
+            if newest_first:
+                block.low = low
+            else:
+                block.high = high
+            yield block
+
+    def split(self, block: Block) -> tuple[list[bytes], list[bytes]]:
+        """Return the records of a linked block, and the time of each."""
+        if self._time is not None:
+            records = block.data.split(b"\n")
+            return records, [self._time] * len(records)
+        records, keys = split_records(block.data, self._layouts, self._first)
+        low, high = block.low, block.high
+        if keys[0] < low or keys != sorted(keys) or (high is not None and keys[-1] > high):
+            high = max(low, max(keys) if high is None else high)
+            keys = list(accumulate((min(max(key, low), high) for key in keys), max))
         return records, keys
 
-    def _find_later(self, limit: bytes) -> tuple[int, bytes | None]:
-        """Return where the first record left begins that is later than *limit*, and its time.
+    def begin_of(self, data: bytes, position: int, least: int) -> int:
+        """Return where the record begins that has *position*, or *least* if none does behind that."""
+        while (begin := data.rfind(b"\n", least, position) + 1) > least and self._key_at(data, begin) is None:
+            position = begin - 1
+        return max(begin, least)
 
-        In wider and wider steps first, then halving: most runs are short or very long.
+    def end_of(self, data: bytes, position: int) -> int:
+        """Return where the next record begins that begins behind *position*; one behind the end if none does."""
+        cut, _ = self._find_begin(data, position + 1, whole=True)
+        return len(data) + 1 if cut < 0 else cut
+
+    def _find_begin(self, data: bytes, position: int, *, whole: bool) -> tuple[int, int]:
+        """Return where the first record at *position* or behind begins, or -1, and where to look on.
+
+        With *whole*, the data end where a line does; without, nobody knows yet what its last line is.
         """
-        early, step = self._taken, 0
-        while True:
-            late, key = self._begin_from(early + 1 + step)
-            if key is None or key > limit:
-                break
-            early, step = late, 4 * step + _STEP_BYTES
-        if not step:
-            return late, key
-        while late - early > 1:
-            middle = (early + 1 + late) // 2 if late - early > _STEP_BYTES else early + 1
-            found, key = self._begin_from(middle)
-            if key is not None and key <= limit and found < late:
-                early = found
-            elif middle == early + 1:
-                return found, key
-            else:
-                late = middle
-        return late, None
+        if position > len(data):
+            return -1, position
+        if position and data[position - 1] != _NEWLINE:
+            position = data.find(b"\n", position) + 1 or len(data)
+            if data[-1] != _NEWLINE and position == len(data):
+                return -1, position
+        while position < len(data):
+            end = data.find(b"\n", position)
+            if end < 0 and not whole:
+                return -1, position
+            if self._key_at(data, position) is not None:
+                return position, position
+            position = end + 1 if end >= 0 else len(data)
+        return -1, position
 
-    def _begin_from(self, position: int) -> tuple[int, bytes | None]:
-        """Return where the first record at *position* or behind begins, and its time; the end and None."""
-        find, data = self._data.find, self._data
-        while position := find(b"\n", position - 1) + 1:
-            if key := self._key_at(position):
-                return position, key
-            position += 1
-        return len(data) + 1, None
+    def _key_at(self, data: bytes, position: int) -> bytes | None:
+        if self._time is not None:
+            return self._time
+        for layout in self._layouts:
+            if key := layout.key_at(data, position):
+                return key
+        return None
 
-    def _key_at(self, position: int) -> bytes | None:
-        return key_at(self._data, position, self._layouts)
+    def _first_keys(self, data: bytes) -> list[bytes]:
+        keys, position = [self._key_at(data, 0) or self._first], 0
+        while len(keys) < _WITNESSES and (position := self.end_of(data, position)) < len(data):
+            keys.append(self._key_at(data, position) or self._first)
+        return keys
 
-
-class UntimedBlock:
-    """Lines of a format that tells no time: each is a record, and all are of one time."""
-
-    def __init__(self, data: bytes, time: bytes) -> None:
-        self._data = data
-        self.low = self.high = time
-
-    def take(self, _: bytes) -> list[bytes]:
-        """Take all records, in one piece."""
-        return [self._data]
-
-    def split(self) -> Records:
-        """Return its records, and the time of each."""
-        records = self._data.split(b"\n")
-        return records, [self.low] * len(records)
-
-    def find(self, _: re.Pattern[str]) -> Records:
-        """Return all its records: they are too short for a search to save anything."""
-        return self.split()
+    def _last_keys(self, data: bytes) -> list[bytes]:
+        keys: list[bytes] = []
+        end = len(data)
+        while len(keys) < _WITNESSES and end >= 0:
+            end = self.begin_of(data, end, 0)
+            keys.append(self._key_at(data, end) or self._first)
+            end -= 1
+        return keys
 
 
-class Selection:
-    """Those records of a block that somebody has selected."""
-
-    def __init__(self, block: AnyBlock, records: list[bytes], keys: list[bytes]) -> None:
-        self._records = records
-        self._keys = keys
-        self._taken = 0
-        self.low = block.low
-        self.high = block.high
-
-    def take(self, limit: bytes) -> list[bytes]:
-        """Take the records up to the time *limit*: all that are left from `high` on."""
-        begin, end = self._taken, len(self._keys)
-        if limit < self.high:
-            end = bisect_right(self._keys, limit, begin)
-            self.low = self._keys[end] if end < len(self._keys) else self.high
-        self._taken = end
-        return self._records[begin:end]
-
-
-def last_begin(data: bytes, layouts: Sequence[Layout]) -> int:
-    """Return where the last record in *data* begins that is not the first; 0 if there is one only."""
-    end = len(data)
-    while (end := data.rfind(b"\n", 0, end)) >= 0:
-        if key_at(data, end + 1, layouts):
-            return end + 1
-    return 0
-
-
-def key_at(data: bytes, position: int, layouts: Sequence[Layout]) -> bytes | None:
-    """Return the time of the record that begins in *data* at *position*; None if none begins there."""
-    for layout in layouts:
-        if key := layout.key_at(data, position):
-            return key
-    return None
+def _first_line(tail: Sequence[bytes]) -> bytes:
+    line = b""
+    for piece in reversed(tail):
+        end = piece.find(b"\n") + 1
+        line += piece[:end] if end else piece
+        if end:
+            break
+    return line

@@ -15,14 +15,13 @@ from collector.files import inventory
 from collector.readback.layouts import split_records
 from collector.readback.log_file import open_regular
 from collector.readback.origins import Origins
-from collector.readback.sources import Source
+from collector.readback.sources import Source, age
 from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collector.config.tables import Config
-    from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]
     """Records, each with its file and its time."""
@@ -78,7 +77,7 @@ class Follower:
         """Find files that were made, renamed or removed."""
         present = set()
         # The oldest first, since a file and its backup may have records of the same second.
-        for found in sorted(inventory.find(self._config, rotated=True), key=_age):
+        for found in sorted(inventory.find(self._config, rotated=True), key=age):
             number = inventory.number(found)
             present.add(number)
             by_logrotate = found.backup is not None and not found.backup.label
@@ -116,7 +115,3 @@ class Follower:
         records, keys = split_records(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
         return [(source, record, key) for record, key in zip(records, keys, strict=True)]
 
-
-def _age(found: Found) -> tuple[int, bool, str, int]:
-    label, number, _ = found.backup or ("", 0, "")
-    return found.status.st_mtime_ns, found.backup is None, label, number

@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
-_JSON_START = b'{"%s":"' % KEY_OF["asctime"].encode()
-_JSON_BEGINS = re.escape(_JSON_START) + rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
+_GROUPS = ("name", "levelname", "levelno", "client")
+JSON_START = b'{"%s":"' % KEY_OF["asctime"].encode()
+"""How a record in JSON begins."""
+_JSON_BEGINS = re.escape(JSON_START) + rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)"
 _JSON_TIME = TimeFormat("%Y-%m-%dT%H:%M:%S", utc=True)
 _JSON_LEVEL = re.compile(rb',"%s":"([^"]*)"' % KEY_OF["levelname"].encode())
-_JSON_SECOND = slice(0, len(_JSON_START) + len("2026-11-22T10:00:00"))
+_JSON_SECOND = slice(0, len(JSON_START) + len("2026-11-22T10:00:00"))
 _JSON_FRACTION = slice(_JSON_SECOND.stop + 1, _JSON_SECOND.stop + 7)
 # How many times are remembered, and beginnings of lines that are no time. Lines without a year have a memory
 # for each day on which a file was last written.
-_MAX_TIMES = 100_000
+_MAX_TIMES = 10_000
 _MAX_TIMES_OF_A_DAY = 1000
 
 
@@ -51,6 +53,8 @@ class Layout:
         self.is_json = form.style == "json"
         self.names: list[str] = []
         """The attributes that stand in a line of text, in their order."""
+        self.first = JSON_START if self.is_json else _pieces(form.text)[0][0].encode()
+        """What each record begins with."""
         self.timed = True
         self.untimed = self.remedy = ""
         """Why the format does not tell when a record was logged, and what to do about it; "" if it does."""
@@ -191,6 +195,41 @@ class Layout:
             elif name not in STANDARD:
                 extra.setdefault(name, text)
         return {**fields, EXTRA: extra} if extra else fields
+
+    def usual(self, levels: Sequence[str] = ()) -> bytes | None:
+        """Return a pattern for the beginning of usual records, without the first line's end; None: there is none.
+
+        What it matches has the attributes that fields() finds, in groups by their names: those that stand
+        before the message. With *levels*, it matches records of those levels only.
+        """
+        level = "|".join(map(re.escape, levels))
+        if self.is_json:
+            key = KEY_OF["levelname"], KEY_OF["name"], KEY_OF["message"]
+            pattern = r'\{"%s":"[^"\\]*","%s":"(?P<levelname>%s)","%s":"(?P<name>[^"\\]*)","%s":' % (
+                *(KEY_OF["asctime"], key[0], level or r'[^"\\]*', *key[1:]),
+            )
+            return pattern.encode()
+        *conversions, (tail, _) = _pieces(self.form.text)
+        is_usual = conversions and conversions[-1][1]["name"] in ("message", "msg")
+        if tail or not is_usual or "\n" in self.form.text:
+            return None
+        if any(not literal for literal, _ in conversions[1:]) or (levels and "levelname" not in self.names):
+            return None
+        pattern = ""
+        followed_by = [literal[0] for literal, _ in conversions[1:]]
+        for (literal, field), stop in zip(conversions, [*followed_by, ""], strict=True):
+            name = field["name"]
+            rest = "[^" + re.escape(stop) + "\n" + (r"\s]*" if name == "levelname" else "]*")
+            inner = _INNER.get(name, rest).replace(r"\S*?", rest) if stop else ""
+            if name == "asctime":
+                fixed = self._time.width and field["precision"] is None
+                inner = f".{{{self._time.width}}}" if fixed else self._time_pattern(field)
+            elif name == "levelname" and level:
+                inner = level
+            group = f"?P<{name}>" if name in _GROUPS and f"<{name}>" not in pattern else "?:"
+            pad = " *" if field["width"] or name in _INNER else ""
+            pattern += f"{re.escape(literal)}{pad}({group}{inner}){pad}" if stop else re.escape(literal)
+        return pattern.encode()
 
     def level_at(self, record: bytes) -> tuple[int, int]:
         """Return where the level's name begins and ends in *record*; (0, 0) if it has none."""

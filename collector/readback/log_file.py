@@ -5,98 +5,140 @@ The file may be renamed, compressed or deleted at any time: once it is open, it 
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+_ZIPPED_BYTES = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class LogFile:
-    """One file, opened by pin(), or else by the first read. The caller closes it."""
+    """One file, opened by pin(), or else by open(). The caller closes it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, report: Callable[[int], None] | None = None) -> None:
+        """*report* is told how many bytes have been read from the disk, each time."""
         self.path = path
         self.trouble = ""
         """Why it could not be read to its end; "" if nothing went wrong."""
+        self.compressed = False
+        self.end = 0
+        """Its size when it was opened: of a file that grows, no more is read. On disk, if it is compressed."""
         self._raw: BinaryIO | None = None
-        """The file on disk."""
-        self._unzipped: gzip.GzipFile | None = None
-        """Its contents, if it is compressed."""
-        self._end: int | None = None
-        """The size of a file when it was pinned; None: it is not pinned, because it does not grow."""
-        self._position = 0
+        self._report = report or (lambda _: None)
 
-    def pin(self) -> os.stat_result:
-        """Open the file now, as it may be renamed, to read what it holds now and no more. Raises OSError."""
-        file = self._take(open_regular(self.path), self.path)
-        status = os.fstat(file.fileno())
-        if not self._unzipped:
-            self._end = status.st_size
-        return status
+    def pin(self) -> os.stat_result | None:
+        """Open the file now, as it may be renamed; None if that fails, and reading it will show why."""
+        with suppress(OSError):
+            self._take(self.path)
+            return os.fstat(self._descriptor)
+        return None
 
-    def read(self, size: int) -> bytes:
-        """Return the next bytes; b"" at the end, or where reading fails."""
+    def open(self) -> bool:
+        """Open it if it is not; return whether that can be. Where it was deleted, as backups are, it is empty."""
+        if self._raw is None:
+            try:
+                try:
+                    self._take(self.path)
+                except FileNotFoundError:
+                    self._take(f"{self.path}.gz")  # compressed meanwhile
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                self._fail(error)
+                return False
+        return True
+
+    def read_at(self, begin: int, end: int) -> bytes:
+        """Return the bytes from *begin* up to *end* of a file that is not compressed; less where there are none."""
         try:
-            data = self._open().read(size if self._end is None else min(size, self._end - self._position))
-        except FileNotFoundError:
-            return b""  # deleted meanwhile, as backups are
-        except (OSError, EOFError, zlib.error) as error:
-            self.trouble = f"{self.path}: cannot be read to its end: {error}"
+            data = os.pread(self._descriptor, max(0, min(end, self.end) - begin), begin)
+        except OSError as error:
+            self._fail(error)
             return b""
-        self._position += len(data)
+        self._report(len(data))
         return data
 
-    def read_backwards(self, size: int) -> Iterator[tuple[bytes, bool]] | None:
-        """Yield the last *size* bytes, then more and more of them, and whether that is all.
+    def reader(self, begin: int = 0) -> Callable[[int], bytes]:
+        """Return a function that reads on from *begin*, or from 0 if it is compressed; b"" at the end.
 
-        None where it is compressed, and can be read from its beginning only.
-
-        Raises OSError where it cannot be opened.
+        It may return less than it is asked for, or more.
         """
-        file = self._open()
-        return None if isinstance(file, gzip.GzipFile) else self._last_bytes(file.fileno(), size)
+        if self.compressed:
+            return self._unzipping()
+        position = begin
+
+        def read(size: int) -> bytes:
+            nonlocal position
+            data = self.read_at(position, position + size)
+            position += len(data)
+            return data
+
+        return read
 
     def duplicate(self) -> BinaryIO | None:
         """Return the file once more if it is open and not compressed, to be read by os.pread()."""
-        if self._raw is None or self._unzipped:
+        if self._raw is None or self.compressed:
             return None
         return open(os.dup(self._raw.fileno()), "rb", buffering=0)
 
     def close(self) -> None:
-        """Let the file go; a later read begins at its beginning."""
-        for file in (self._unzipped, self._raw):
-            if file:
-                file.close()
-        self._unzipped = self._raw = None
-        self._position = 0
+        """Let the file go."""
+        if self._raw:
+            self._raw.close()
+        self._raw = None
 
-    def _last_bytes(self, fd: int, size: int) -> Iterator[tuple[bytes, bool]]:
-        end = os.fstat(fd).st_size if self._end is None else self._end
-        while size < end:
-            yield os.pread(fd, size, end - size), False
-            size *= 4
-        yield os.pread(fd, end, 0), True
+    def _unzipping(self) -> Callable[[int], bytes]:
+        """Return what reads members of gzip one after the other, as far as they are whole."""
+        position, waiting = 0, b""
+        member, is_new = zlib.decompressobj(_GZIP), True
 
-    def _open(self) -> BinaryIO | gzip.GzipFile:
-        if self._raw is None:
-            path = self.path
-            try:
-                file = open_regular(path)
-            except FileNotFoundError:
-                path += ".gz"  # compressed meanwhile
-                file = open_regular(path)
-            return self._take(file, path)
-        return self._unzipped or self._raw
+        def read(size: int) -> bytes:
+            nonlocal position, waiting, member, is_new
+            data = b""
+            while not data:
+                if not waiting:
+                    waiting = self.read_at(position, position + _ZIPPED_BYTES)
+                    position += len(waiting)
+                    if not waiting:
+                        if not (is_new or self.trouble):
+                            self._fail("it ends within what was compressed")
+                        return b""
+                if is_new and position > len(waiting):
+                    waiting = waiting.lstrip(b"\0")  # padding, as gzip allows it between members
+                    if not waiting:
+                        continue
+                is_new = False
+                try:
+                    data = member.decompress(waiting, size)
+                except zlib.error as error:
+                    self._fail(error)
+                    return b""
+                waiting = member.unconsumed_tail
+                if member.eof:
+                    waiting = member.unused_data
+                    member, is_new = zlib.decompressobj(_GZIP), True
+            return data
 
-    def _take(self, file: BinaryIO, path: str) -> BinaryIO | gzip.GzipFile:
-        self._raw = file
-        if path.endswith(".gz"):
-            self._unzipped = gzip.GzipFile(fileobj=file, mode="rb")
-        return self._unzipped or file
+        return read
+
+    @property
+    def _descriptor(self) -> int:
+        assert self._raw, "open() comes first"  # noqa: S101 - what everybody who calls has done
+        return self._raw.fileno()
+
+    def _take(self, path: str) -> None:
+        self._raw = open_regular(path)
+        self.compressed = path.endswith(".gz")
+        self.end = os.fstat(self._descriptor).st_size
+
+    def _fail(self, why: object) -> None:
+        self.trouble = f"{self.path}: cannot be read to its end: {why}"
 
 
 def open_regular(path: str) -> BinaryIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collector.files import inventory
-from collector.names import file_name
+from collector.names import OVERFLOW_FILE, file_name
 from collector.readback.layouts import layouts_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,21 @@ class Origins:
         part = match.groupdict().get("logger") if match else None
         dots = self._config.files.dots
         return part is not None and f"{part}{dots}".startswith(file_name(logger, dots) + dots)
+
+    def may_be_of(self, base: str, logger: str) -> bool:
+        """Whether the log file *base* may have records of *logger* or of one below it.
+
+        It may not where its name is made of another logger's.
+        """
+        match = self._is_log(base)
+        if any(rule.file == base for rule in self._config.rules) or base == OVERFLOW_FILE or not match:
+            return True
+        return "logger" not in match.groupdict() or not match["logger"] or self.is_of(base, logger)
+
+    def client(self, base: str) -> str:
+        """Return the address of the client that the log file *base* is of; "" if its name does not tell."""
+        match = self._is_log(base)
+        return (match.groupdict().get("client") if match else None) or ""
 
     def layouts(self, base: str) -> list[Layout]:
         """Return all layouts, and first the one that lines of the log file *base* should have."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.format.json_lines import KEY_OF
@@ -15,7 +16,70 @@ from collector.format.json_lines import KEY_OF
 if TYPE_CHECKING:
     import re
 
+    from collector.readback.blocks import Block
+    from collector.readback.runs import Run
     from collector.readback.sources import Source
+
+
+class Place(NamedTuple):
+    """What a cursor names: a record in the sequence of all."""
+
+    key: bytes
+    base: str
+    print: str
+    offset: int
+
+    @property
+    def cursor(self) -> str:
+        """Text for it, which tells nobody else anything."""
+        named = json.dumps([self.key.decode(), *self[1:]])
+        return base64.urlsafe_b64encode(named.encode()).decode().rstrip("=")
+
+    @classmethod
+    def of(cls, cursor: str) -> Place:
+        """Return what *cursor* names. Raises ValueError, with the rule."""
+        try:
+            padded = cursor + "=" * (-len(cursor) % 4)
+            key, base, found, offset = json.loads(base64.b64decode(padded, b"-_", validate=True))
+            return cls(str(key).encode(), str(base), str(found), int(offset))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{cursor}: must be a cursor as a record has it") from error
+
+
+class Span(NamedTuple):
+    """Which records of one file a query's `after` and `before` leave."""
+
+    low: bytes = b""
+    """The time of the first."""
+    high: bytes | None = None
+    """The time behind the last; None: there is no end."""
+    begin: int = 0
+    """Where the first may begin in the file."""
+    end: int | None = None
+    """Where none may begin any more."""
+
+    def begins_behind(self, block: Block) -> bool:
+        """Whether all records of *block* are before the span."""
+        if self.begin > block.offset + len(block.data):
+            return True
+        return block.high is not None and block.high < self.low
+
+    def ends_before(self, block: Block) -> bool:
+        """Whether all records of *block* and those behind it are after the span."""
+        if self.end is not None and block.offset >= self.end:
+            return True
+        return self.high is not None and block.low >= self.high and block.low > b""
+
+    def part(self, run: Run) -> range:
+        """Return which records of *run* are in the span."""
+        begin, end = bisect_left(run.keys, self.low), len(run.keys)
+        if self.high is not None:
+            end = bisect_left(run.keys, self.high)
+        if self.begin:
+            begin = max(begin, bisect_left(run.offsets, self.begin))
+        if self.end is not None:
+            end = min(end, bisect_left(run.offsets, self.end))
+        return range(begin, max(begin, end))
 
 
 class Query(NamedTuple):
@@ -39,7 +103,7 @@ class Query(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A record that was asked for."""
+    """A record that was asked for, or the context of one."""
 
     source: Source
     offset: int
@@ -48,6 +112,8 @@ class Hit(NamedTuple):
     """Its time in UTC: `2026-11-22T10:00:00.`, and as many digits as its line tells."""
     record: bytes
     """As it stands in its file, without the last newline."""
+    is_hit: bool = True
+    """False: it is the context of one."""
 
     def fields(self) -> dict[str, Any]:
         """Return it under the keys of a line in JSON, as far as its line tells them."""
@@ -62,5 +128,4 @@ class Hit(NamedTuple):
     @property
     def cursor(self) -> str:
         """What names it in a Query while its file exists, also under another name or compressed."""
-        named = [self.key.decode(), self.source.found.base, self.source.print, self.offset]
-        return base64.urlsafe_b64encode(json.dumps(named).encode()).decode().rstrip("=")
+        return Place(self.key, self.source.found.base, self.source.print, self.offset).cursor

@@ -1,62 +1,209 @@
-"""The records of all files that answer a Query, newest or oldest first."""
+"""The records of all files that answer a Query, newest or oldest first.
+
+Files that cannot hold what is asked are not opened, or not read beyond their first block.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from collector.format.json_lines import KEY_OF
-from collector.readback.origins import belongs_to
-from collector.readback.query import Hit
-from collector.readback.sources import MAX_BLOCK_BYTES, open_all
-from collector.readback.times import time_key
+from collector.readback.context import with_context
+from collector.readback.filters import Filters, Picker
+from collector.readback.merge import Stream, merge
+from collector.readback.query import Hit, Place, Span
+from collector.readback.runs import Run
+from collector.readback.sources import AHEAD_SECONDS, age, open_all
+from collector.readback.stash import Stack, Stash
+from collector.readback.times import exact_key, time_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from collector.config.tables import Config
+    from collector.files.inventory import Found
+    from collector.readback.blocks import Block
     from collector.readback.query import Query
+    from collector.readback.sources import Source
+
+_JUST_BEHIND = b"\0"
+"""What makes of a time the first that is later."""
 
 
 class Search:
     """One question to the files of a directory as they are at this moment. The caller closes it."""
 
-    def __init__(self, config: Config, query: Query) -> None:
-        """Open the files. Raises OSError if the directory cannot be listed, ValueError for a bad cursor."""
-        self._config = config
+    def __init__(
+        self,
+        config: Config,
+        query: Query,
+        *,
+        files: Sequence[Found] = (),
+        context: tuple[int, int] = (0, 0),
+        report: Callable[[int], None] | None = None,
+    ) -> None:
+        """Open the files: those of the directory, or else *files*.
+
+        *context* is how many records of the same file are to come with each, before it and after it; *report*
+        is told how many bytes have been read from the disk, each time.
+
+        Raises OSError if the directory cannot be listed, ValueError for what is no cursor.
+        """
         self._query = query
-        self._sources = open_all(config)
+        self._filters = Filters(config, query)
+        self._context = context
+        self._is_given = bool(files)
+        self._places = [
+            Place.of(one) if isinstance(one, str) else None for one in (query.after, query.before)
+        ]
+        self._stash = Stash()
+        self.sources = sorted(open_all(config, report, files), key=_rank)
+        """The files, those of one logger from the oldest to the newest."""
+        for rank, source in enumerate(self.sources):
+            source.rank = rank
+        self._ranks = [self._rank_of(place) if place else None for place in self._places]
 
     @property
     def troubles(self) -> list[str]:
         """What could not be read to its end so far, and why."""
-        return [source.file.trouble for source in self._sources if source.file.trouble]
+        return [source.file.trouble for source in self.sources if source.file.trouble]
 
-    def newest_first(self) -> Iterator[Hit]:
-        """Yield what answers the query, from the newest to the oldest, reading no more than is taken."""
-        yield from reversed(list(self.oldest_first()))
+    def newest_first(self, most: int | None = None) -> Iterator[Hit]:
+        """Yield what answers the query, from the newest to the oldest, reading no more than that takes.
+
+        More than *most* will not be taken; None: nobody knows. It is for one pass only, as oldest_first() is.
+        """
+        for run, begin, end in self.runs(newest_first=True, most=most):
+            yield from reversed(_hits(run, begin, end))
 
     def oldest_first(self) -> Iterator[Hit]:
         """Yield the same, from the oldest to the newest."""
-        hits = []
-        for source in self._sources:
-            source.peek()
-            offset = 0
-            while block := source._read_block(MAX_BLOCK_BYTES):
-                for record, key in zip(*block.split(), strict=True):
-                    hits.append(Hit(source, offset, key, record))
-                    offset += len(record) + 1
-        after, before = (time_key(one) if isinstance(one, float) else b"" for one in self._query[:2])
-        for hit in sorted(hits, key=lambda hit: hit.key):
-            fields, query = hit.fields(), self._query
-            if hit.key < after or (before and hit.key >= before):
-                continue
-            if query.logger and not belongs_to(str(fields.get(KEY_OF["name"])), query.logger):
-                continue
-            if query.text and query.text.encode() not in hit.record:
-                continue
-            yield hit
+        for run, begin, end in self.runs(newest_first=False):
+            yield from _hits(run, begin, end)
+
+    def runs(self, *, newest_first: bool, most: int | None = None) -> Iterator[tuple[Run, int, int]]:
+        """Yield the same as runs of records, and which of each come next, from the first to behind the last."""
+        streams = [self._stream(one, most, newest_first=newest_first) for one in self.sources]
+        yield from merge([one for one in streams if one], newest_first=newest_first)
+
+    def stack(self) -> Stack:
+        """Return what gives back last first what is put into it, in the memory of the search or its file."""
+        return Stack(self._stash)
+
+    def telling(self, source: Source) -> Callable[[bytes], tuple[str, str]]:
+        """Return what tells the level and the logger of a record of *source*, "" where its line does not."""
+        return Picker(self._filters, source).told
 
     def close(self) -> None:
         """Let the files go."""
-        for source in self._sources:
+        for source in self.sources:
             source.close()
+        self._stash.close()
+
+    def _stream(self, source: Source, most: int | None, *, newest_first: bool) -> Stream | None:
+        """Return the records of *source* that answer the query; None if there are none."""
+        written = time_key(source.found.status.st_mtime + AHEAD_SECONDS)
+        span = self._span(source)
+        # A file's records were logged before it was last written.
+        if written < span.low or not (self._is_given or self._filters.may_have(source.found.base)):
+            return None
+        if newest_first:
+            return Stream(written, source.rank, self._runs(source, most, newest_first=True))
+        if not source.open() or (span.high is not None and source.first >= span.high):
+            source.release()
+            return None
+        source.release()
+        return Stream(source.first, source.rank, self._runs(source, None, newest_first=False))
+
+    def _runs(self, source: Source, most: int | None, *, newest_first: bool) -> Iterator[Run]:
+        if not source.open():
+            return
+        span = self._span(source)
+        if span.high is None or source.first < span.high:
+            forward = not newest_first or source.file.compressed
+            blocks = source.blocks(span, newest_first=not forward)
+            picked = self._picked(source, span, blocks)
+            if any(self._context):
+                before, after = self._context if forward else self._context[::-1]
+                picked = with_context(picked, before, after, newest_first=not forward)
+            runs = (run for run in picked if run.records)
+            yield from runs if forward is not newest_first else self._turned(source, runs, most)
+        source.close()
+
+    def _picked(self, source: Source, span: Span, blocks: Iterator[Block]) -> Iterator[Run]:
+        """Yield the records of *blocks* that answer the query; with context, all, and which of them do."""
+        cutter, picker, has_context = source.cutter, self._filters.picker(source), any(self._context)
+        for block in blocks:
+            found: list[int] | None = None
+            if picker and source.timed:
+                found = list(picker.find(block.data, cutter))
+                if not found and not has_context:
+                    continue
+            records, keys = cutter.split(block)
+            run = Run(source, records, keys, block.offset)
+            within: Sequence[int] = span.part(run)
+            if found is not None:
+                found = [bisect_left(run.offsets, block.offset + begin) for begin in found]
+            elif picker:
+                found = [index for index, record in enumerate(records) if picker.picks(record)]
+            if found is not None and has_context:
+                run.is_hit = [False] * len(records)
+                for index in found:
+                    run.is_hit[index] = True
+            elif found is not None:
+                within = [index for index in found if index in within]
+            yield run.part(within)
+
+    def _turned(self, source: Source, runs: Iterator[Run], most: int | None) -> Iterator[Run]:
+        """Yield the records of *runs* from the last to the first: a compressed file is read forward only."""
+        stack = Stack(self._stash, most if not any(self._context) else None)
+        for run in runs:
+            is_hit = run.is_hit or [True] * len(run.records)
+            for record, key, offset, hit in zip(run.records, run.keys, run.offsets, is_hit, strict=True):
+                stack.put((record, key, offset, hit), len(record) + len(key))
+        for batch in stack.take():
+            records, keys, offsets, hits = map(list, zip(*batch, strict=True))
+            yield Run(source, records, keys, offsets, hits)
+
+    def _span(self, source: Source) -> Span:
+        """Return which records of *source* the query's `after` and `before` leave."""
+        after, before = self._query.after, self._query.before
+        low, high, begin, end = b"", None, 0, None
+        if isinstance(after, (int, float)):
+            low = exact_key(after)
+        elif (place := self._places[0]) and (rank := self._ranks[0]) is not None:
+            if source.rank == rank:
+                begin = place.offset + 1
+            else:
+                low = place.key if source.rank > rank else place.key + _JUST_BEHIND
+        if isinstance(before, (int, float)):
+            high = exact_key(before)
+        elif (place := self._places[1]) and (rank := self._ranks[1]) is not None:
+            if source.rank == rank:
+                end = place.offset
+            else:
+                high = place.key + _JUST_BEHIND if source.rank < rank else place.key
+        return Span(low, high, begin, end)
+
+    def _rank_of(self, place: Place) -> float:
+        """Return the rank of the file that *place* is in; if it is gone, one just below all of its logger."""
+        ranks = [-0.5]
+        for source in self.sources:
+            if source.found.base == place.base:
+                if source.open() and source.print == place.print:
+                    return source.rank
+                source.release()
+            if source.found.base < place.base:
+                ranks.append(source.rank + 0.5)
+        return max(ranks)
+
+
+def _rank(source: Source) -> tuple[object, ...]:
+    return source.found.base, *age(source.found), source.found.path
+
+
+def _hits(run: Run, begin: int, end: int) -> list[Hit]:
+    return [
+        Hit(run.source, run.offsets[index], run.keys[index], run.records[index], run.is_hit is None or run.is_hit[index])
+        for index in range(begin, end)
+    ]

@@ -1,88 +1,98 @@
-"""The collector's files, read back by the block, or from their end.
+"""The collector's files, each as blocks of records from either end.
 
 The files are read as they were when they were opened, even if they are rolled over or compressed meanwhile.
 """
 
 from __future__ import annotations
 
+import hashlib
 import resource
-from collections import deque
-from contextlib import suppress
-from itertools import accumulate
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from collector.files import inventory
-from collector.readback.blocks import Block, Selection, UntimedBlock, last_begin
-from collector.readback.layouts import split_records
+from collector.readback.blocks import Cutter
 from collector.readback.log_file import LogFile
 from collector.readback.origins import Origins
 from collector.readback.times import time_key
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from collector.config.tables import Config
     from collector.files.inventory import Found
-    from collector.readback.blocks import AnyBlock
+    from collector.readback.blocks import Block
     from collector.readback.layouts import Layout
+    from collector.readback.query import Span
 
-    Select = Callable[["Source", list[bytes], list[bytes]], tuple[list[bytes], list[bytes]]]
-
-MAX_BLOCK_BYTES = 1024 * 1024
+AHEAD_SECONDS = 60
+"""A record may be dated this long after its file was last written: a client's clock may be ahead."""
 _PEEK_BYTES = 64 * 1024
+_MAX_PRINTED_BYTES = 512
+# What all files of different loggers that are read at the same time take, and the least of one.
+_STRETCHES_BYTES = 6 * 1024 * 1024
+_MAX_STRETCH_BYTES, _MIN_STRETCH_BYTES = 64 * 1024, 4096
 # Where files keep rolling over, the directory is taken as it was found the last time.
 _TRIES = 10
 
 
 class Source:
-    """One file: blocks of whole records, and the time of the first."""
+    """One file: how its lines begin, and its blocks."""
 
     def __init__(
         self,
         found: Found,
-        layouts: list[Layout],
-        select: Select | None = None,
-        search: re.Pattern[str] | None = None,
+        layouts: Sequence[Layout],
+        stretch: int = _MAX_STRETCH_BYTES,
+        report: Callable[[int], None] | None = None,
         *,
         live: bool = False,
     ) -> None:
         """*layouts* are those of all formats, and first the one that the lines should have.
 
-        *select* gets the records of a block and their times; it returns those to take, as they are to be.
-
-        It need not be shown records in which *search* finds nothing.
+        *stretch* is the length of what holds a block's beginnings. *report* is as for LogFile.
 
         A *live* file is opened at once, because it may be renamed before it is read.
         """
         self.found = found
         self.layouts = [layout.near(found.status.st_mtime) for layout in layouts]
-        self.print = ""
-        self.file = LogFile(found.path)
+        self.file = LogFile(found.path, report)
+        self.rank = 0
+        """Orders records of the same time: those of the source with the lower rank come first."""
         self.first = b""
         """The time of its first record."""
         self.timed = True
+        self._stretch = stretch
+        self._begin = b""
+        self._cutter: Cutter | None = None
         self._live = live
-        self._select = select
-        self._search = search
-        self._rest = b""
-        """What has been read of the next block."""
-        self._floor = b""
-        """The time of the last record so far."""
-        if live:
-            with suppress(OSError):  # reading it will show why
-                self.found = found._replace(status=self.file.pin())
+        if live and (status := self.file.pin()):
+            self.found = found._replace(status=status)
 
     @property
     def number(self) -> tuple[int, int]:
         """What the file keeps when it is renamed."""
         return inventory.number(self.found)
 
-    def peek(self) -> bool:
+    @cached_property
+    def print(self) -> str:
+        """What tells it from the other files of its logger, under whatever name: its first line, digested."""
+        line = self._begin.partition(b"\n")[0][:_MAX_PRINTED_BYTES]
+        return hashlib.sha256(line).hexdigest()[:16]
+
+    def open(self) -> bool:
         """Find `first` and how its lines begin; return whether there is anything in it."""
-        data = self.file.read(_PEEK_BYTES)
-        lines = data.split(b"\n")
-        keys: list[list[bytes]] = [
+        if self._cutter:
+            return self.file.open()
+        if not self.file.open():
+            return False
+        read = self.file.reader()
+        while len(self._begin) < _PEEK_BYTES and (more := read(_PEEK_BYTES - len(self._begin))):
+            self._begin += more
+        if not self._begin:
+            return False
+        lines = self._begin.split(b"\n")
+        keys = [
             [key for key in layout.keys(lines) if key] if layout.timed else [] for layout in self.layouts
         ]
         best = max(range(len(keys)), key=lambda index: len(keys[index]))
@@ -90,46 +100,34 @@ class Source:
         if self.timed:
             timed = [layout for layout in self.layouts if layout.timed]
             self.layouts = sorted(timed, key=lambda layout: layout is not self.layouts[best])
-            self.first = keys[best][0]
+            self.first = min(keys[best])
         else:
             # Nobody knows when what is in it was logged, but it was before the file was last written.
             self.first = time_key(self.found.status.st_mtime)
-        if self._live:
-            self._rest = data
-        else:
-            self.file.close()
-        return bool(data)
+        self._begin = self._begin[:_MAX_PRINTED_BYTES]
+        self._cutter = Cutter(self.file, self.layouts, self.first, self._stretch, timed=self.timed)
+        return True
 
-    def next_block(self, size: int) -> AnyBlock | Selection | None:
-        """Read about *size* bytes of whole records; None at the end."""
-        block = self._read_block(size)
-        if not (block and self._select):
-            return block
-        records, keys = block.find(self._search) if self._search else block.split()
-        return Selection(block, *self._select(self, records, keys))
+    @property
+    def cutter(self) -> Cutter:
+        """What cuts it into blocks and records, once it is open."""
+        assert self._cutter, "open() comes first"  # noqa: S101 - what everybody who calls has done
+        return self._cutter
 
-    def last(self, number: int) -> tuple[list[bytes], list[bytes]]:
-        """Return the last *number* records, and the time of each; no block can be read after that."""
-        try:
-            pieces = self.file.read_backwards(_PEEK_BYTES)
-        except OSError:
-            return [], []  # deleted meanwhile
-        if pieces is None or not self.timed:
-            kept: deque[tuple[bytes, bytes]] = deque(maxlen=number)
-            while block := self._read_block(MAX_BLOCK_BYTES):
-                kept.extend(zip(*block.split(), strict=True))
-            return [record for record, _ in kept], [key for _, key in kept]
-        for data, is_all in pieces:
-            cut = 0 if is_all else data.find(b"\n") + 1
-            records, keys = split_records(data[cut:].removesuffix(b"\n"), self.layouts, b"")
-            if is_all:
+    def blocks(self, span: Span, *, newest_first: bool) -> Iterator[Block]:
+        """Yield the linked blocks that may have records of the *span*. A compressed file has no newest first."""
+        if not self.file.compressed:
+            begin, end = self._edges(span)
+            low, high = self.cutter.time_at(begin) if begin else b"", self.cutter.time_at(end)
+            if begin < end:
+                blocks = self.cutter.backward(end) if newest_first else self._up_to(end, begin)
+                yield from self.cutter.link(blocks, low or b"", high, newest_first=newest_first)
+            return
+        for block in self.cutter.link(self.cutter.forward(), b"", None, newest_first=False):
+            if span.ends_before(block):
                 break
-            # The first one may be the end of a longer record.
-            records, keys = records[1:], keys[1:]
-            if len(records) >= number:
-                break
-        self.close()
-        return records[-number:], list(accumulate(keys, max))[-number:]
+            if not span.begins_behind(block):
+                yield block
 
     def layout_of(self, record: bytes) -> Layout:
         """Return the layout that *record* was written in."""
@@ -140,33 +138,53 @@ class Source:
                     return layout
         return self.layouts[0]
 
+    def release(self) -> None:
+        """Let the file go, unless it can be opened only now."""
+        if not self._live:
+            self.file.close()
+
     def close(self) -> None:
         """Let the file go."""
         self.file.close()
 
-    def _read_block(self, size: int) -> AnyBlock | None:
-        data, self._rest = self._rest, b""
-        while more := self.file.read(size):
-            data += more
-            cut = last_begin(data, self.layouts) if self.timed else data.rfind(b"\n") + 1
-            if cut > 1:  # a block that is an empty line would be taken for the end
-                data, self._rest = data[:cut], data[cut:]
+    def _up_to(self, end: int, begin: int) -> Iterator[Block]:
+        for block in self.cutter.forward(begin):
+            if block.offset >= end:
                 break
-            size = len(data)
-        data = data.removesuffix(b"\n")
-        if not data:
-            return None
-        block = Block(data, self.layouts, self._floor) if self.timed else UntimedBlock(data, self.first)
-        self._floor = block.high
-        return block
+            yield block
+
+    def _edges(self, span: Span) -> tuple[int, int]:
+        """Return where the blocks begin and end that may have records of the *span*."""
+        cutter, size = self.cutter, self.file.end
+        begin, end = cutter.edge(cutter.stretch_of(span.begin)), size
+        if span.end is not None:
+            end = cutter.edge(cutter.stretch_of(span.end) + 1)
+        if span.low:
+            begin = max(begin, self._edge_at(span.low, size, behind=False))
+        if span.high is not None:
+            end = min(end, self._edge_at(span.high, size, behind=True))
+        return begin, end
+
+    def _edge_at(self, time: bytes, size: int, *, behind: bool) -> int:
+        """Return the last edge at which it is before *time*, or *behind* that the next one; by halving."""
+        cutter = self.cutter
+        early, late = 0, cutter.stretch_of(max(size - 1, 0)) + 1
+        while late - early > 1:
+            middle = (early + late) // 2
+            when = cutter.time_at(cutter.edge(middle))
+            if when is not None and when < time:
+                early = middle
+            else:
+                late = middle
+        return cutter.edge(late if behind else early)
 
 
 def open_all(
-    config: Config, select: Select | None = None, search: re.Pattern[str] | None = None
+    config: Config, report: Callable[[int], None] | None = None, files: Sequence[Found] = ()
 ) -> list[Source]:
-    """Return all files of the directory as they are at this moment, the live ones open.
+    """Return all files of the directory as they are at this moment, or *files*, the live ones open.
 
-    *select* and *search* are as for Source. Raises OSError.
+    Raises OSError.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -175,21 +193,22 @@ def open_all(
     for _ in range(_TRIES):
         for source in sources.values():
             source.close()
-        listed = list(inventory.find(config, rotated=True))
+        listed = list(files or inventory.find(config, rotated=True))
+        stretch = stretch_bytes(len({found.base for found in listed}))
         # logrotate renames the files that it has made, too, not only the live ones.
         opened = [
             Source(
                 found,
                 origins.layouts(found.base),
-                select,
-                search,
+                stretch,
+                report,
                 live=not (found.backup and found.backup.label),
             )
             for found in listed
         ]
         sources = {source.number: source for source in opened}
         # A file that was renamed while the directory was listed shows as one that was not in the list.
-        again = inventory.find(config, rotated=True)
+        again = files or inventory.find(config, rotated=True)
         if all(inventory.number(found) in sources for found in [*listed, *again]):
             break
     # A backup that is being compressed is there in both forms.
@@ -197,3 +216,14 @@ def open_all(
     return [
         one for one in sources.values() if one.found.path.removesuffix(".gz") not in paths - {one.found.path}
     ]
+
+
+def age(found: Found) -> tuple[int, bool, str, int]:
+    """Return what sorts the files of one logger from the oldest to the newest, by their last write."""
+    label, number, _ = found.backup or ("", 0, "")
+    return found.status.st_mtime_ns, found.backup is None, label, number
+
+
+def stretch_bytes(files: int) -> int:
+    """Return the length of a stretch where so many *files* may be read at the same time."""
+    return max(_MIN_STRETCH_BYTES, min(_MAX_STRETCH_BYTES, _STRETCHES_BYTES // max(files, 1)))

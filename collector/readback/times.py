@@ -45,6 +45,8 @@ _PARTS = {
 }
 """What matches a letter's conversion, its length (0: that varies), and what matches it behind a padding."""
 _YEARS = {"Y", "y", "G"}
+_MICROS = 1_000_000
+_MAX_SECONDS = 253_402_300_799  # the last with a year of four digits
 _DAY_SECONDS = 24 * 60 * 60
 # Every part of it is another number, to see which parts a datefmt keeps.
 _PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.utc)
@@ -53,6 +55,13 @@ _PROBE = datetime.datetime(2019, 11, 23, 14, 35, 46, tzinfo=datetime.timezone.ut
 def time_key(when: float) -> bytes:
     """Return what the time of a record in this second begins with; such bytes compare as times do."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(when)).encode()
+
+
+def exact_key(when: float) -> bytes:
+    """Return the time of a record at this instant, with as many digits as it needs."""
+    micros = round(min(max(when, 0), _MAX_SECONDS) * _MICROS)
+    fraction = b"%06d" % (micros % _MICROS)
+    return time_key(micros // _MICROS) + fraction.rstrip(b"0")
 
 
 class TimeFormat:

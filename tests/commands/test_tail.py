@@ -88,11 +88,13 @@ def test_whoever_has_seen_enough_ends_it_quietly(logs: Logs) -> None:
 @pytest.mark.quick
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown(logs: Logs) -> None:
     logs.write("app.log", text(BEGIN, "app", "INFO", "whole"))
-    damaged = gzip.compress(os.urandom(100_000))[:50_000]
+    lines = "".join(text(BEGIN, "app", "INFO", os.urandom(20).hex()) for _ in range(1000))
+    damaged = gzip.compress(lines.encode())[:20_000]
     (logs.directory / "app.log.2026-11-21.gz").write_bytes(damaged)
     result = logs.run()
     assert result.returncode == 1
     assert "whole" in result.stdout
+    assert lines.startswith(result.stdout.rpartition("[")[0][:20_000])  # as far as it can be read
     assert "app.log.2026-11-21.gz: cannot be read to its end" in result.stderr
 
 

@@ -49,6 +49,9 @@ class Logs:
         os.utime(path, (when.timestamp(), when.timestamp()))
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `tail`, of all records unless the *arguments* say otherwise."""
+        if not {"-n", "-f", "--count"}.intersection(arguments):
+            arguments = ("-n", "all", *arguments)
         return subprocess.run(
             [sys.executable, "-m", "collector", "tail", "-c", self.config, *arguments],
             capture_output=True,

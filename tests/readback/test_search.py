@@ -1,0 +1,173 @@
+"""Files read from either end: the same records in the same order, and those that a look at every line finds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import re
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from collector.config.load import load
+from collector.readback import sources
+from collector.readback.query import Query
+from collector.readback.search import Search
+from tests.support.logs import BEGIN, UTC, Logs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from collector.readback.query import Hit
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTICE", "Level 15")
+NUMBERS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "Level 15": 15}
+WORDS = ("cart", "ordér", 'say "hi"', "C:\\new", "ERROR 7", "x" * 300, "", "tab\there", "naïve", "[2026")
+
+
+FILES = [["app0"], ["app0.x"], ["app1"], ["_overflow", "app0.x", "app7"]]
+
+
+class Line(NamedTuple):
+    """A record as it was written, and what it was made of."""
+
+    file: str
+    when: datetime
+    logger: str
+    level: str
+    message: str
+    client: str
+    written: bytes
+
+
+def rendered(style: str, when: datetime, logger: str, level: str, message: str, client: str) -> bytes:
+    if style == "text":
+        return f"[{when:%Y-%m-%d %H:%M:%S}]: {logger} {level} 7 {client} {message}".encode()
+    record = {"timestamp": f"{when:%Y-%m-%dT%H:%M:%S.%f}Z", "level": level, "logger": logger}
+    head, _, trace = message.partition("\n")
+    record |= {"message": head} | ({"exception": trace} if trace else {}) | {"client": client}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Directory:
+    """Log files of several loggers with backups, some of them compressed, made by chance."""
+
+    def __init__(self, home: Path, chance: random.Random, style: str, *, jitter: float) -> None:
+        config = f'[format]\nstyle = "json"' if style == "json" else (
+            "[format]\nutc = true\ntext = '[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(client)s %(message)s'"
+        )
+        self.logs = Logs(home, config)
+        self.files: dict[str, list[Line]] = {}
+        for loggers in chance.sample(FILES, chance.randint(1, 4)):
+            when = BEGIN + timedelta(seconds=chance.randrange(300))
+            number = chance.randint(1, 4)
+            for part in range(number):
+                name = loggers[0].replace(".", "_") + ".log" + ("" if part == number - 1 else f".2026-11-22.{part + 1}")
+                if part < number - 1 and chance.random() < 0.5:
+                    name += ".gz"
+                lines = self.files[name] = []
+                for _ in range(chance.randrange(1, 80)):
+                    when += timedelta(seconds=chance.choice([0, 0, 1, 5]), milliseconds=style != "text")
+                    shown = when - timedelta(seconds=jitter * chance.random() ** 4)
+                    what = (shown, chance.choice(loggers), chance.choice(LEVELS))
+                    message = " ".join(chance.choice(WORDS) for _ in range(chance.randrange(4)))
+                    if chance.random() < 0.2:
+                        message += "\nTraceback:\n  File \"x\"\n" + "  ...\n" * chance.randrange(30) + "ValueError: ERROR"
+                    client = f"10.0.0.{chance.randrange(3)}:{chance.randrange(40_000, 40_003)}"
+                    lines.append(Line(name, *what, message, client, rendered(style, *what, message, client)))
+                data = b"".join(line.written + b"\n" for line in lines)
+                data = data[:-1] if chance.random() < 0.3 else data
+                path = self.logs.directory / name
+                path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+                os.utime(path, (when.timestamp() + 1,) * 2)
+
+    def search(self, query: Query, *, newest_first: bool) -> list[Hit]:
+        with closing(Search(load(self.logs.config), query)) as search:
+            hits = list(search.newest_first() if newest_first else search.oldest_first())
+            assert [] == search.troubles
+        return hits
+
+
+def places(hits: list[Hit]) -> list[tuple[str, int, bytes]]:
+    return [(os.path.basename(hit.source.found.path), hit.offset, hit.record) for hit in hits]
+
+
+QUERIES = [
+    Query(),
+    Query(level=40),
+    Query(level=15),
+    Query(logger="app1"),
+    Query(logger="app0.x", level=30),
+    Query(text="cart"),
+    Query(text="CART", ignore_case=True),
+    Query(text='say "hi"'),
+    Query(text="C:\\new"),
+    Query(text="ordér", level=20),
+    Query(regex=re.compile(r"C:\\new|naïve$")),
+    Query(regex=re.compile("(?s)cart.*ValueError")),
+    Query(regex=re.compile(r'hi"\s*x+$')),
+    Query(regex=re.compile(r"(?<=ordér )cart")),
+    Query(regex=re.compile("nothing like this")),
+    Query(client="10.0.0.1"),
+    Query(client="10.0.0.2:40001", level=20),
+]
+
+
+def naive(lines: list[Line], query: Query) -> list[Line]:
+    found = []
+    for line in lines:
+        texts = [line.written.decode()] + [line.message]
+        if query.level and NUMBERS.get(line.level, 99) < query.level:
+            continue
+        if query.logger and not f"{line.logger}.".startswith(f"{query.logger}."):
+            continue
+        if query.client and query.client not in (line.client, line.client.partition(":")[0]):
+            continue
+        if query.ignore_case and not any(query.text.lower() in text.lower() for text in texts):
+            continue
+        if not query.ignore_case and not any(query.text in text for text in texts):
+            continue
+        if line.written.startswith(b"{"):
+            texts += [line.message.partition("\n")[0], line.message.partition("\n")[2]]
+        else:
+            texts = texts[:1]
+        if query.regex and not any(query.regex.search(text) for text in texts):
+            continue
+        found.append(line)
+    return found
+
+
+@pytest.fixture(params=[100, 1000, 65_536])
+def stretch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sources, "_MAX_STRETCH_BYTES", request.param)
+    monkeypatch.setattr(sources, "_MIN_STRETCH_BYTES", 100)
+    return int(request.param)
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("seed", range(6))
+def test_backwards_is_forwards_reversed_and_what_a_look_at_every_line_finds(
+    tmp_path: Path, seed: int, style: str, stretch: int
+) -> None:
+    chance = random.Random(seed)
+    directory = Directory(tmp_path, chance, style, jitter=0)
+    for query in QUERIES:
+        forwards = places(directory.search(query, newest_first=False))
+        assert forwards == places(directory.search(query, newest_first=True))[::-1], query
+        expected = {name: naive(lines, query) for name, lines in directory.files.items()}
+        for name, lines in expected.items():
+            assert [line.written for line in lines] == [one for file, _, one in forwards if file == name], query
+        assert sum(map(len, expected.values())) == len(forwards)
+        assert in_sequence(directory, expected, style) == [(file, one) for file, _, one in forwards], query
+
+
+def in_sequence(directory: Directory, found: dict[str, list[Line]], style: str) -> list[tuple[str, bytes]]:
+    """Return the records by time; those of the same time by logger, and then as they were written."""
+    names = sorted(directory.files, key=lambda name: name.partition(".")[0])  # stable
+    lines = [line for name in names for line in found[name]]
+    lines.sort(key=lambda line: line.when if style == "json" else line.when.replace(microsecond=0))
+    return [(line.file, line.written) for line in lines]
