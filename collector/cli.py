@@ -162,22 +162,31 @@ def _add_tail_options(tail: _Parser) -> None:
         type=_pattern,
         help="only records that match this regular expression (default: all)",
     )
-    tail.add_argument("-i", "--ignore-case", action="store_true", help="whatever the case of what --grep finds")
     tail.add_argument(
-        "--client", metavar="ADDRESS", default="", help="only records of this client, with its port or without"
+        "-i", "--ignore-case", action="store_true", help="whatever the case of what --grep finds"
+    )
+    tail.add_argument(
+        "--client",
+        metavar="ADDRESS",
+        default="",
+        help="only records of this client, with its port or without (default: all)",
     )
     for option, metavar, which in (
         ("--since", "10m", "from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"),
         ("--until", "T", "before this time, written likewise"),
     ):
         tail.add_argument(option, metavar=metavar, type=_moment, help=f"only records {which} (default: all)")
-    for letter, name, which in (("A", "after", "after"), ("B", "before", "before"), ("C", "context", "around")):
+    for letter, name, which in (
+        ("A", "after", "after"),
+        ("B", "before", "before"),
+        ("C", "context", "around"),
+    ):
         tail.add_argument(
             f"-{letter}",
             f"--{name}",
             metavar="N",
             type=_context,
-            help=f"with each record that is found, the N of its file {which} it",
+            help=f"with each record that is found, the N of its file {which} it (default: 0)",
         )
     tail.add_argument("--json", action="store_true", help="print JSON lines, whatever the format")
     tail.add_argument("--count", action="store_true", help="print how many there are, by level and logger")
@@ -272,7 +281,9 @@ def _number_or_all(text: str) -> float:
 
 def _context(text: str) -> int:
     if (number := _number(text)) > _MAX_CONTEXT:
-        raise argparse.ArgumentTypeError(f"{text}: must be at most {_MAX_CONTEXT}, as they are held in memory")
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be at most {_MAX_CONTEXT}, as they are held in memory"
+        )
     return number
 
 

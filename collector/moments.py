@@ -6,8 +6,8 @@ import datetime
 import re
 
 RULE = (
-    "must be how long ago, such as 10m or 1h30m (w, d, h, m, s), or a time such as 20:55, yesterday, 2026-11-25 "
-    'or "2026-11-25 20:55", with Z or +02:00 behind it or in the zone of this machine'
+    "must be how long ago, such as 10m or 1h30m (w, d, h, m, s), or a time such as 20:55, yesterday, "
+    '2026-11-25 or "2026-11-25 20:55", with Z or +02:00 behind it or in the zone of this machine'
 )
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -82,7 +82,8 @@ def _misuse(options: argparse.Namespace) -> str:
     """Return which options do not go together, and the remedy; "" if all do."""
     context = options.after or options.before or options.context
     if options.follow and (options.files or options.until is not None or options.count or context):
-        return "-f shows what is written to the directory from now on; leave out FILE, --until, --count, -A, -B and -C"
+        rest = "leave out FILE, --until, --count, -A, -B and -C"
+        return f"-f shows what is written to the directory from now on; {rest}"
     if options.count and (context or options.number is not None):
         return "--count counts all that --since, --until and the filters leave; leave out -n, -A, -B and -C"
     return ""
@@ -198,9 +199,8 @@ class _Tail:
 
     def _count(self, search: Search) -> None:
         counts: Counter[tuple[str, str]] = Counter()
-        for run, begin, end in search.runs(newest_first=False):
-            told = search.telling(run.source)
-            counts.update(map(told, run.records[begin:end]))
+        for run in search.in_turn():
+            counts.update(map(search.telling(run.source), run.records))
         for (level, logger), number in sorted(counts.items(), key=_by_logger):
             if self._options.json:
                 row = json.dumps({"logger": logger, "level": level, "count": number}, ensure_ascii=False)

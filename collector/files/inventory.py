@@ -66,7 +66,10 @@ def _split(path: str) -> tuple[str, Backup | None]:
 
 
 def given(config: Config, path: str) -> Found:
-    """Return the file at *path*, which may be anybody's, by its name. Raises OSError, also if it is no regular one."""
+    """Return what the name of the file at *path* tells, which may be anybody's.
+
+    Raises OSError, also if it is no regular file.
+    """
     real = os.path.realpath(path)
     status = os.stat(real)
     if not stat.S_ISREG(status.st_mode):

@@ -8,13 +8,13 @@ by the records on both sides together, so that one whose clock is wrong moves no
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from collector.readback.layouts import split_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from collector.readback.layouts import Layout
     from collector.readback.log_file import LogFile
@@ -34,10 +34,10 @@ class Block:
         """*offset* is where it begins in the file, in bytes that are not compressed."""
         self.data = data.removesuffix(b"\n")
         self.offset = offset
-        self.low = b""
-        """The time at its beginning."""
-        self.high: bytes | None = None
-        """The time at its end; None: where the file ends."""
+        self.low: Block | bytes | None = b""
+        """The block before it, as long as it is linked; or the time at its beginning."""
+        self.high: Block | bytes | None = None
+        """The block behind it; or the time at its end, None where the file ends."""
 
 
 class Cutter:
@@ -70,15 +70,17 @@ class Cutter:
                 if at_end:
                     break
                 if cut < 0:
-                    more = read(max(self._stretch, len(data)))
+                    more = read(max(seen - len(data) + _LINE_BYTES, len(data) // 2))
                     at_end = not more
                     data += more
             if cut < 0:
                 if data:
                     yield Block(data, offset)
                 return
-            yield Block(data[:cut], offset)
+            block = Block(data[:cut], offset)
             data, offset = data[cut:], offset + cut
+            yield block
+            del block  # nobody knows when the next one is asked for
 
     def backward(self, end: int) -> Iterator[Block]:
         """Yield the blocks before *end*, where a record or the file does, the last one first."""
@@ -135,24 +137,24 @@ class Cutter:
     def link(
         self, blocks: Iterable[Block], low: bytes, high: bytes | None, *, newest_first: bool
     ) -> Iterator[Block]:
-        """Yield *blocks* with the time at both ends of each; *low* and *high* are where they begin and end."""
+        """Yield *blocks*, each linked to those beside it; *low* and *high* are the times at both ends."""
+        before: Block | bytes | None = high if newest_first else low
         block: Block | None = None
-        for following in blocks:
+        for following in chain(blocks, [None]):
             if block:
-                older, newer = (following, block) if newest_first else (block, following)
-                newer.low = older.high = self.between(older, newer)
+                after = following or (low if newest_first else high)
+                block.low, block.high = (after, before) if newest_first else (before, after)
                 yield block
-            elif newest_first:
-                following.high = high
-            else:
-                following.low = low
-            block = following
-        if block:
-            if newest_first:
-                block.low = low
-            else:
-                block.high = high
-            yield block
+                block.low = block.high = None
+            before, block = block or before, following
+
+    def times(self, block: Block) -> tuple[bytes, bytes | None]:
+        """Return the time at the beginning of a linked block, and at its end, None where the file ends."""
+        if isinstance(block.low, Block):
+            block.low = self.between(block.low, block)
+        if isinstance(block.high, Block):
+            block.high = self.between(block, block.high)
+        return block.low or b"", block.high
 
     def split(self, block: Block) -> tuple[list[bytes], list[bytes]]:
         """Return the records of a linked block, and the time of each."""
@@ -160,7 +162,7 @@ class Cutter:
             records = block.data.split(b"\n")
             return records, [self._time] * len(records)
         records, keys = split_records(block.data, self._layouts, self._first)
-        low, high = block.low, block.high
+        low, high = self.times(block)
         if keys[0] < low or keys != sorted(keys) or (high is not None and keys[-1] > high):
             high = max(low, max(keys) if high is None else high)
             keys = list(accumulate((min(max(key, low), high) for key in keys), max))
@@ -173,7 +175,7 @@ class Cutter:
         return max(begin, least)
 
     def end_of(self, data: bytes, position: int) -> int:
-        """Return where the next record begins that begins behind *position*; one behind the end if none does."""
+        """Return where the first record begins that begins behind *position*; without one, one past the end."""
         cut, _ = self._find_begin(data, position + 1, whole=True)
         return len(data) + 1 if cut < 0 else cut
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from collector.readback.runs import Run
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from collector.readback.runs import Run
 
 
 def with_context(runs: Iterable[Run], behind: int, ahead: int, *, newest_first: bool) -> Iterator[Run]:
@@ -31,14 +31,13 @@ def with_context(runs: Iterable[Run], behind: int, ahead: int, *, newest_first: 
                 wanted.add(index)
                 pending -= 1
         while len(held) > 1 and sum(len(one.records) for one, _ in held) - len(held[0][0].records) >= behind:
-            yield _of(*held.popleft())
+            first, wanted = held.popleft()
+            yield first.part(sorted(wanted))
     for one, wanted in held:
-        yield _of(one, wanted)
+        yield one.part(sorted(wanted))
 
 
-def _add_behind(
-    held: deque[tuple[Run, set[int]]], index: int, number: int, *, newest_first: bool
-) -> None:
+def _add_behind(held: deque[tuple[Run, set[int]]], index: int, number: int, *, newest_first: bool) -> None:
     """Add to what is wanted the *number* of records that came before the one at *index* of the last run."""
     for run, wanted in reversed(held):
         if run is held[-1][0]:
@@ -53,7 +52,3 @@ def _add_behind(
 
 def _in_order(run: Run, *, newest_first: bool) -> range:
     return range(len(run.records) - 1, -1, -1) if newest_first else range(len(run.records))
-
-
-def _of(run: Run, wanted: set[int]) -> Run:
-    return run.part(sorted(wanted))

@@ -140,7 +140,9 @@ class Picker:
             level, logger, client = self._told(record)
             if query.level and self._numbers[level] < query.level:
                 return False
-            if query.logger and not (self._is_of_file if logger is None else belongs_to(logger, query.logger)):
+            if query.logger and not (
+                self._is_of_file if logger is None else belongs_to(logger, query.logger)
+            ):
                 return False
             if query.client and not self._is_from(self._client_of_file if client is None else client):
                 return False
@@ -157,7 +159,7 @@ class Picker:
         return level, logger or ""
 
     def _told(self, record: bytes) -> tuple[str, str | None, str | None]:
-        """Return level, logger and client as *record* tells them; None, and "" for the level, where it does not."""
+        """Return level, logger and client as *record* tells them; where it does not, None, and "" for the level."""
         match = self._usual and self._usual.match(record)
         if not match:
             fields = self._source.layout_of(record).fields(record)
@@ -170,7 +172,7 @@ class Picker:
         return texts[level] or "", texts[logger], texts[client]
 
     def _finder(self, data: bytes) -> Callable[[int], int]:
-        """Return what tells, for a position, where from there on something asked for may stand; -1: nowhere."""
+        """Return what tells where from a position on something asked for may stand; -1: nowhere."""
         filters, locate = self._filters, self._filters.locate
         if filters.search:
             if not locate:
@@ -251,7 +253,7 @@ def _for_blocks(regex: re.Pattern[str]) -> re.Pattern[str] | None:
 
 
 def _search(pattern: re.Pattern[str], data: bytes) -> Callable[[int], int]:
-    """Return what finds *pattern* from a position on; in *data* that are not ASCII, the line that it is in."""
+    """Return what finds *pattern* from a position on; the line that it is in, where *data* are not ASCII."""
     if data.isascii():
         text = data.decode("ascii")
         return lambda start: match.start() if (match := pattern.search(text, start)) else -1

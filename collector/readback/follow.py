@@ -1,6 +1,7 @@
 """What is written to the log files from now on, found by looking at the directory again and again.
 
-A file that is rolled over is still read to its end. One made and compressed between two looks is missed.
+A file that is rolled over is still read to its end, and one that was made, rolled over and compressed between
+two looks is read from its beginning.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from collector.files import inventory
 from collector.readback.layouts import split_records
 from collector.readback.log_file import open_regular
 from collector.readback.origins import Origins
-from collector.readback.sources import Source, age
+from collector.readback.sources import MAX_PRINTED_BYTES, Source, age, print_of
+from collector.readback.span import Span
 from collector.readback.times import time_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collector.config.tables import Config
+    from collector.files.inventory import Found
 
     Batch = list[tuple[Source, bytes, bytes]]
     """Records, each with its file and its time."""
@@ -42,7 +45,11 @@ class Follower:
         """Begin where the *sources* end; they must be open, and not yet read."""
         self._config = config
         self._origins = Origins(config)
+        self._compressed: Batch = []
+        """The records of backups that were made and compressed between two looks."""
         self._seen: dict[tuple[int, int], _Followed | None] = {}
+        self._backups = {_backup(source.found) for source in sources}
+        """Which backups there are or were. One that is compressed gets another number, and keeps its name."""
         for source in sources:
             file = source.file.duplicate()
             size = source.found.status.st_size
@@ -51,7 +58,7 @@ class Follower:
     def poll(self) -> Batch:
         """Return the records written since the last call, by time."""
         self._find_files()
-        batch: Batch = []
+        batch, self._compressed = self._compressed, []
         for number, followed in self._seen.items():
             if followed:
                 batch += self._read(followed)
@@ -69,17 +76,25 @@ class Follower:
     def skip(self) -> None:
         """Go to the end of every file: what it holds so far has been shown."""
         self._find_files()
+        self._compressed = []
         for followed in self._seen.values():
             if followed:
                 followed.offset = os.fstat(followed.file.fileno()).st_size
 
     def _find_files(self) -> None:
         """Find files that were made, renamed or removed."""
-        present = set()
         # The oldest first, since a file and its backup may have records of the same second.
-        for found in sorted(inventory.find(self._config, rotated=True), key=age):
+        listed = sorted(inventory.find(self._config, rotated=True), key=age)
+        present = {inventory.number(found) for found in listed}
+        gone = {
+            one.source.found.base: one
+            for number, one in self._seen.items()
+            if one and one.live and number not in present
+        }
+        for found in listed:
             number = inventory.number(found)
-            present.add(number)
+            is_known = found.backup is None or _backup(found) in self._backups
+            self._backups.add(_backup(found))
             by_logrotate = found.backup is not None and not found.backup.label
             if followed := self._seen.get(number):
                 # A file that logrotate has moved is written to until the collector is told.
@@ -87,13 +102,16 @@ class Follower:
             elif by_logrotate:
                 self._seen[number] = None  # a copy, or compressed: its records have been shown
             elif number not in self._seen or found.backup is None:
+                source = Source(found, self._origins.layouts(found.base))
+                if compressed := found.path.endswith(".gz"):
+                    self._add_compressed(
+                        source, None if is_known else gone.pop(found.base, None), is_known=is_known
+                    )
                 try:
-                    compressed = found.path.endswith(".gz")
                     file = None if compressed else open_regular(found.path)
                 except OSError:
                     present.discard(number)  # renamed meanwhile; otherwise it is tried again
                     continue
-                source = Source(found, self._origins.layouts(found.base))
                 live = found.backup is None
                 self._seen[number] = _Followed(source, file, 0, live) if file else None
         for number in self._seen.keys() - present:
@@ -101,6 +119,19 @@ class Follower:
                 followed.live = False  # removed: the rest of it is read
             else:
                 del self._seen[number]
+
+    def _add_compressed(self, source: Source, gone: _Followed | None, *, is_known: bool) -> None:
+        """Keep what a new compressed backup has to show, unless it is what a file has become that was read.
+
+        *gone* is the log file of the same logger that is no longer there, and is still open.
+        """
+        if is_known or not source.open():
+            return
+        if not (gone and print_of(os.pread(gone.file.fileno(), MAX_PRINTED_BYTES, 0)) == source.print):
+            for block in source.blocks(Span(), newest_first=False):
+                records, keys = source.cutter.split(block)
+                self._compressed += [(source, *one) for one in zip(records, keys, strict=True)]
+        source.close()
 
     def _read(self, followed: _Followed) -> Batch:
         size = os.fstat(followed.file.fileno()).st_size
@@ -115,3 +146,6 @@ class Follower:
         records, keys = split_records(data[:whole].removesuffix(b"\n"), source.layouts, time_key(time.time()))
         return [(source, record, key) for record, key in zip(records, keys, strict=True)]
 
+
+def _backup(found: Found) -> tuple[str, str]:
+    return found.base, found.backup.name if found.backup else ""

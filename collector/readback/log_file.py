@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ZIPPED_BYTES = 64 * 1024
+_ZIPPED_BYTES = 16 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -28,7 +28,7 @@ class LogFile:
         """Why it could not be read to its end; "" if nothing went wrong."""
         self.compressed = False
         self.end = 0
-        """Its size when it was opened: of a file that grows, no more is read. On disk, if it is compressed."""
+        """Its size on disk when it was opened: of a file that grows, no more is read."""
         self._raw: BinaryIO | None = None
         self._report = report or (lambda _: None)
 
@@ -40,7 +40,7 @@ class LogFile:
         return None
 
     def open(self) -> bool:
-        """Open it if it is not; return whether that can be. Where it was deleted, as backups are, it is empty."""
+        """Open it if it is not; return whether it is. One that was deleted, as backups are, is no trouble."""
         if self._raw is None:
             try:
                 try:
@@ -55,7 +55,7 @@ class LogFile:
         return True
 
     def read_at(self, begin: int, end: int) -> bytes:
-        """Return the bytes from *begin* up to *end* of a file that is not compressed; less where there are none."""
+        """Return the bytes on disk from *begin* up to *end*; less where there are none."""
         try:
             data = os.pread(self._descriptor, max(0, min(end, self.end) - begin), begin)
         except OSError as error:

@@ -22,7 +22,7 @@ class Stream:
     """The runs of one file, those that come first in the sequence first."""
 
     def __init__(self, bound: bytes, rank: int, runs: Iterator[Run]) -> None:
-        """No record comes before the time *bound*; of the same time, that of the lower *rank* is the older."""
+        """No record comes before the time *bound*; of one time, that of the lower *rank* is the older."""
         self.bound = bound
         self.rank = rank
         self.runs = runs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.format.json_lines import KEY_OF
@@ -16,8 +15,6 @@ from collector.format.json_lines import KEY_OF
 if TYPE_CHECKING:
     import re
 
-    from collector.readback.blocks import Block
-    from collector.readback.runs import Run
     from collector.readback.sources import Source
 
 
@@ -44,42 +41,6 @@ class Place(NamedTuple):
             return cls(str(key).encode(), str(base), str(found), int(offset))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{cursor}: must be a cursor as a record has it") from error
-
-
-class Span(NamedTuple):
-    """Which records of one file a query's `after` and `before` leave."""
-
-    low: bytes = b""
-    """The time of the first."""
-    high: bytes | None = None
-    """The time behind the last; None: there is no end."""
-    begin: int = 0
-    """Where the first may begin in the file."""
-    end: int | None = None
-    """Where none may begin any more."""
-
-    def begins_behind(self, block: Block) -> bool:
-        """Whether all records of *block* are before the span."""
-        if self.begin > block.offset + len(block.data):
-            return True
-        return block.high is not None and block.high < self.low
-
-    def ends_before(self, block: Block) -> bool:
-        """Whether all records of *block* and those behind it are after the span."""
-        if self.end is not None and block.offset >= self.end:
-            return True
-        return self.high is not None and block.low >= self.high and block.low > b""
-
-    def part(self, run: Run) -> range:
-        """Return which records of *run* are in the span."""
-        begin, end = bisect_left(run.keys, self.low), len(run.keys)
-        if self.high is not None:
-            end = bisect_left(run.keys, self.high)
-        if self.begin:
-            begin = max(begin, bisect_left(run.offsets, self.begin))
-        if self.end is not None:
-            end = min(end, bisect_left(run.offsets, self.end))
-        return range(begin, max(begin, end))
 
 
 class Query(NamedTuple):

@@ -1,8 +1,9 @@
-"""Runs: records of one file that follow each other in a sequence, of which a merge takes one part after another."""
+"""Runs: records of one file that follow each other, of which a merge takes one part after another."""
 
 from __future__ import annotations
 
-from itertools import accumulate, chain
+from itertools import accumulate
+from operator import add
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Run:
     def offsets(self) -> list[int]:
         """Where each record begins in the file."""
         if isinstance(self._offsets, int):
-            lengths = (len(record) + 1 for record in self.records)
-            self._offsets = list(accumulate(chain([self._offsets], lengths)))[:-1]
+            ends = accumulate(map(len, self.records), initial=self._offsets)
+            self._offsets = list(map(add, ends, range(len(self.records))))  # of each newline a byte
         return self._offsets
 
     def part(self, wanted: Sequence[int]) -> Run:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from collector.readback.context import with_context
 from collector.readback.filters import Filters, Picker
 from collector.readback.merge import Stream, merge
-from collector.readback.query import Hit, Place, Span
+from collector.readback.query import Hit, Place
 from collector.readback.runs import Run
 from collector.readback.sources import AHEAD_SECONDS, age, open_all
+from collector.readback.span import Span
 from collector.readback.stash import Stack, Stash
 from collector.readback.times import exact_key, time_key
 
@@ -82,9 +83,15 @@ class Search:
             yield from _hits(run, begin, end)
 
     def runs(self, *, newest_first: bool, most: int | None = None) -> Iterator[tuple[Run, int, int]]:
-        """Yield the same as runs of records, and which of each come next, from the first to behind the last."""
+        """Yield the same as runs, and which records of each come next, from the first to behind the last."""
         streams = [self._stream(one, most, newest_first=newest_first) for one in self.sources]
         yield from merge([one for one in streams if one], newest_first=newest_first)
+
+    def in_turn(self) -> Iterator[Run]:
+        """Yield the same as runs of records, one file after the other."""
+        for source in self.sources:
+            if stream := self._stream(source, None, newest_first=False):
+                yield from stream.runs
 
     def stack(self) -> Stack:
         """Return what gives back last first what is put into it, in the memory of the search or its file."""
@@ -139,20 +146,26 @@ class Search:
                 found = list(picker.find(block.data, cutter))
                 if not found and not has_context:
                     continue
-            records, keys = cutter.split(block)
-            run = Run(source, records, keys, block.offset)
-            within: Sequence[int] = span.part(run)
-            if found is not None:
-                found = [bisect_left(run.offsets, block.offset + begin) for begin in found]
-            elif picker:
-                found = [index for index, record in enumerate(records) if picker.picks(record)]
-            if found is not None and has_context:
-                run.is_hit = [False] * len(records)
-                for index in found:
-                    run.is_hit[index] = True
-            elif found is not None:
-                within = [index for index in found if index in within]
-            yield run.part(within)
+            # Nothing of the block is kept here while nobody asks for the next one.
+            yield self._run(source, span, block, found, picker)
+
+    def _run(
+        self, source: Source, span: Span, block: Block, found: list[int] | None, picker: Picker | None
+    ) -> Run:
+        """Return the records of *block* that answer the query, which are *found* where they begin in it."""
+        run = Run(source, *source.cutter.split(block), block.offset)
+        within: Sequence[int] = span.part(run.keys, lambda: run.offsets)
+        if found is not None:
+            found = [bisect_left(run.offsets, block.offset + begin) for begin in found]
+        elif picker:
+            found = [index for index, record in enumerate(run.records) if picker.picks(record)]
+        if found is not None and any(self._context):
+            is_hit = run.is_hit = [False] * len(run.records)
+            for index in found:
+                is_hit[index] = True
+        elif found is not None:
+            within = [index for index in found if index in within]
+        return run.part(within)
 
     def _turned(self, source: Source, runs: Iterator[Run], most: int | None) -> Iterator[Run]:
         """Yield the records of *runs* from the last to the first: a compressed file is read forward only."""
@@ -204,6 +217,12 @@ def _rank(source: Source) -> tuple[object, ...]:
 
 def _hits(run: Run, begin: int, end: int) -> list[Hit]:
     return [
-        Hit(run.source, run.offsets[index], run.keys[index], run.records[index], run.is_hit is None or run.is_hit[index])
+        Hit(
+            run.source,
+            run.offsets[index],
+            run.keys[index],
+            run.records[index],
+            run.is_hit is None or run.is_hit[index],
+        )
         for index in range(begin, end)
     ]

@@ -14,6 +14,7 @@ from collector.files import inventory
 from collector.readback.blocks import Cutter
 from collector.readback.log_file import LogFile
 from collector.readback.origins import Origins
+from collector.readback.span import Span
 from collector.readback.times import time_key
 
 if TYPE_CHECKING:
@@ -23,17 +24,21 @@ if TYPE_CHECKING:
     from collector.files.inventory import Found
     from collector.readback.blocks import Block
     from collector.readback.layouts import Layout
-    from collector.readback.query import Span
 
 AHEAD_SECONDS = 60
 """A record may be dated this long after its file was last written: a client's clock may be ahead."""
-_PEEK_BYTES = 64 * 1024
-_MAX_PRINTED_BYTES = 512
+# Enough to see how lines begin; more where no record begins in that.
+_PEEK_BYTES, _MAX_PEEK_BYTES = 8 * 1024, 64 * 1024
+MAX_PRINTED_BYTES = 512
+"""As much of its first line tells a file from others."""
 # What all files of different loggers that are read at the same time take, and the least of one.
-_STRETCHES_BYTES = 6 * 1024 * 1024
+_STRETCHES_BYTES = 4 * 1024 * 1024
 _MAX_STRETCH_BYTES, _MIN_STRETCH_BYTES = 64 * 1024, 4096
 # Where files keep rolling over, the directory is taken as it was found the last time.
 _TRIES = 10
+
+
+_ALL = Span()
 
 
 class Source:
@@ -77,8 +82,7 @@ class Source:
     @cached_property
     def print(self) -> str:
         """What tells it from the other files of its logger, under whatever name: its first line, digested."""
-        line = self._begin.partition(b"\n")[0][:_MAX_PRINTED_BYTES]
-        return hashlib.sha256(line).hexdigest()[:16]
+        return print_of(self._begin)
 
     def open(self) -> bool:
         """Find `first` and how its lines begin; return whether there is anything in it."""
@@ -86,15 +90,16 @@ class Source:
             return self.file.open()
         if not self.file.open():
             return False
+        keys: list[list[bytes]] = []
         read = self.file.reader()
-        while len(self._begin) < _PEEK_BYTES and (more := read(_PEEK_BYTES - len(self._begin))):
+        while not any(keys) and len(self._begin) < _MAX_PEEK_BYTES and (more := read(_PEEK_BYTES)):
             self._begin += more
-        if not self._begin:
+            lines = self._begin.split(b"\n")
+            keys = [
+                [key for key in layout.keys(lines) if key] if layout.timed else [] for layout in self.layouts
+            ]
+        if not keys:
             return False
-        lines = self._begin.split(b"\n")
-        keys = [
-            [key for key in layout.keys(lines) if key] if layout.timed else [] for layout in self.layouts
-        ]
         best = max(range(len(keys)), key=lambda index: len(keys[index]))
         self.timed = bool(keys[best])
         if self.timed:
@@ -104,7 +109,7 @@ class Source:
         else:
             # Nobody knows when what is in it was logged, but it was before the file was last written.
             self.first = time_key(self.found.status.st_mtime)
-        self._begin = self._begin[:_MAX_PRINTED_BYTES]
+        self._begin = self._begin[:MAX_PRINTED_BYTES]
         self._cutter = Cutter(self.file, self.layouts, self.first, self._stretch, timed=self.timed)
         return True
 
@@ -115,7 +120,7 @@ class Source:
         return self._cutter
 
     def blocks(self, span: Span, *, newest_first: bool) -> Iterator[Block]:
-        """Yield the linked blocks that may have records of the *span*. A compressed file has no newest first."""
+        """Yield the linked blocks that may have records of the *span*; a compressed file, the oldest first."""
         if not self.file.compressed:
             begin, end = self._edges(span)
             low, high = self.cutter.time_at(begin) if begin else b"", self.cutter.time_at(end)
@@ -123,11 +128,18 @@ class Source:
                 blocks = self.cutter.backward(end) if newest_first else self._up_to(end, begin)
                 yield from self.cutter.link(blocks, low or b"", high, newest_first=newest_first)
             return
-        for block in self.cutter.link(self.cutter.forward(), b"", None, newest_first=False):
-            if span.ends_before(block):
-                break
-            if not span.begins_behind(block):
-                yield block
+        cutter = self.cutter
+        has_span = span != _ALL
+        for block in cutter.link(cutter.forward(), b"", None, newest_first=False):
+            if has_span:
+                low, high = cutter.times(block)
+                if (span.end is not None and block.offset >= span.end) or (
+                    span.high is not None and low >= span.high
+                ):
+                    break
+                if block.offset + len(block.data) < span.begin or (high is not None and high < span.low):
+                    continue
+            yield block
 
     def layout_of(self, record: bytes) -> Layout:
         """Return the layout that *record* was written in."""
@@ -222,6 +234,11 @@ def age(found: Found) -> tuple[int, bool, str, int]:
     """Return what sorts the files of one logger from the oldest to the newest, by their last write."""
     label, number, _ = found.backup or ("", 0, "")
     return found.status.st_mtime_ns, found.backup is None, label, number
+
+
+def print_of(begin: bytes) -> str:
+    """Return the print of a file that begins with these bytes, MAX_PRINTED_BYTES of them if there are as many."""
+    return hashlib.sha256(begin[:MAX_PRINTED_BYTES].partition(b"\n")[0]).hexdigest()[:16]
 
 
 def stretch_bytes(files: int) -> int:

@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(logs: Logs) -> None:
     result = logs.run()
     assert result.returncode == 1
     assert "whole" in result.stdout
-    assert lines.startswith(result.stdout.rpartition("[")[0][:20_000])  # as far as it can be read
+    assert lines[:20_000] in result.stdout  # as far as it can be read
     assert "app.log.2026-11-21.gz: cannot be read to its end" in result.stderr
 
 

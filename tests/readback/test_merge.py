@@ -20,7 +20,8 @@ from collector.config.load import load
 from collector.config.tables import Format
 from collector.files import inventory
 from collector.readback.follow import Follower
-from collector.readback.merge import merge
+from collector.readback.query import Query
+from collector.readback.search import Search
 from collector.readback.sources import open_all
 from tests.support.logs import BEGIN, TRACEBACK, UTC, Logs, as_json, five_files_and_twenty_backups, text
 
@@ -160,12 +161,13 @@ def test_what_logrotate_has_made_is_not_the_collectors_to_count_or_delete(logs: 
 def test_files_that_logrotate_renames_while_they_are_read_are_read_once_and_whole(logs: Logs) -> None:
     for number, name in enumerate(("app.log.2.gz", "app.log.1", "app.log")):
         logs.write(name, text(BEGIN + timedelta(minutes=number), "app", "INFO", name))
-    opened = open_all(load(logs.config))
+    search = Search(load(logs.config), Query())
     for name, to in (("app.log.2.gz", "app.log.3.gz"), ("app.log.1", "app.log.2"), ("app.log", "app.log.1")):
         (logs.directory / name).rename(logs.directory / to)
     logs.write("app.log", text(BEGIN + timedelta(minutes=9), "app", "INFO", "new"))
-    pieces = [piece for records in merge([one for one in opened if one.peek()]) for piece in records]
-    assert ["app.log.2.gz", "app.log.1", "app.log"] == [piece.decode().split()[-1] for piece in pieces]
+    with closing(search):
+        records = [hit.record for hit in search.newest_first()]
+    assert ["app.log", "app.log.1", "app.log.2.gz"] == [record.decode().split()[-1] for record in records]
 
 
 def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing_is_shown_twice(
@@ -202,6 +204,38 @@ def test_a_file_that_logrotate_moves_is_followed_while_it_is_written_and_nothing
         assert [] == shown()
 
 
+def test_a_file_that_was_made_rolled_over_and_compressed_between_two_looks_is_shown_once(logs: Logs) -> None:
+    logs.write("app.log", text(BEGIN, "app", "INFO", "old"))
+    logs.write("app.log.2026-11-21", text(BEGIN, "app", "INFO", "older"))
+    config = load(logs.config)
+    path = logs.directory / "app.log"
+
+    def roll_over(number: int) -> None:
+        data = path.read_bytes()
+        path.unlink()
+        logs.write(f"app.log.2026-11-22.{number}.gz", data.decode(), BEGIN + timedelta(minutes=number))
+
+    with closing(Search(config, Query())) as search, closing(Follower(config, search.sources)) as follower:
+
+        def shown() -> list[str]:
+            return [record.decode().split()[-1] for _, record, _ in follower.poll()]
+
+        assert [] == shown()
+        with path.open("a") as file:
+            file.write(text(BEGIN, "app", "INFO", "rest"))
+        roll_over(1)
+        for number in (2, 3):
+            logs.write("app.log", text(BEGIN + timedelta(minutes=number), "app", "INFO", f"new{number}"))
+            roll_over(number)
+        logs.write("app.log", text(BEGIN + timedelta(minutes=4), "app", "INFO", "last"))
+        assert ["rest", "new2", "new3", "last"] == shown()
+        subprocess.run(["gzip", f"{path}.2026-11-21"], check=True)
+        assert [] == shown()
+        roll_over(4)
+        assert [] == shown()
+        assert [] == shown()
+
+
 def test_without_a_time_in_the_format_each_file_is_taken_as_a_whole_and_that_is_said_once(
     tmp_path: Path,
 ) -> None:
@@ -218,20 +252,24 @@ def test_without_a_time_in_the_format_each_file_is_taken_as_a_whole_and_that_is_
 # --- while it changes ---------------------------------------------------------------------------------------
 
 
-def test_a_file_rolled_over_and_compressed_while_it_is_read_is_read_once_and_whole(logs: Logs) -> None:
+@pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
+def test_a_file_rolled_over_and_compressed_while_it_is_read_is_read_once_and_whole(
+    logs: Logs, *, newest_first: bool
+) -> None:
     lines = [text(BEGIN + timedelta(seconds=s), "app", "INFO", f"{s}") for s in range(60_000)]
     logs.write("app.log.2026-11-21", "".join(lines[:30_000]))
     logs.write("app.log", "".join(lines[30_000:]))
-    opened = open_all(load(logs.config))
-    pieces = merge([source for source in opened if source.peek()])
-    read = [b"\n".join(next(pieces))]
+    search = Search(load(logs.config), Query())
+    hits = search.newest_first() if newest_first else search.oldest_first()
+    read = [next(hits).record]
     path = logs.directory / "app.log"
     path.rename(f"{path}.2026-11-22")
     logs.write("app.log", text(BEGIN + timedelta(days=1), "app", "INFO", "later"))
     subprocess.run(["gzip", f"{path}.2026-11-21"], check=True)
     subprocess.run(["gzip", f"{path}.2026-11-22"], check=True)
-    read += [b"\n".join(piece) for piece in pieces if piece]
-    assert "".join(lines) == b"\n".join(read).decode() + "\n"
+    with closing(search):
+        read += [hit.record for hit in hits]
+    assert "".join(lines) == b"\n".join(read[::-1] if newest_first else read).decode() + "\n"
 
 
 # --- speed and memory ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Files read from either end: the same records in the same order, and those that a look at every line finds."""
+"""Files read from either end: the same records in one order, and those that a look at every line finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collector.config.load import load
 from collector.readback import sources
 from collector.readback.query import Query
 from collector.readback.search import Search
-from tests.support.logs import BEGIN, UTC, Logs
+from tests.support.logs import BEGIN, Logs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,9 @@ class Line(NamedTuple):
     written: bytes
 
 
-def rendered(style: str, when: datetime, logger: str, level: str, message: str, client: str) -> bytes:
+def rendered(  # noqa: PLR0913, PLR0917 - the fields of a record
+    style: str, when: datetime, logger: str, level: str, message: str, client: str
+) -> bytes:
     if style == "text":
         return f"[{when:%Y-%m-%d %H:%M:%S}]: {logger} {level} 7 {client} {message}".encode()
     record = {"timestamp": f"{when:%Y-%m-%dT%H:%M:%S.%f}Z", "level": level, "logger": logger}
@@ -57,8 +59,12 @@ class Directory:
     """Log files of several loggers with backups, some of them compressed, made by chance."""
 
     def __init__(self, home: Path, chance: random.Random, style: str, *, jitter: float) -> None:
-        config = f'[format]\nstyle = "json"' if style == "json" else (
-            "[format]\nutc = true\ntext = '[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(client)s %(message)s'"
+        config = (
+            f'[format]\nstyle = "json"'
+            if style == "json"
+            else (
+                "[format]\nutc = true\ntext = '[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(client)s %(message)s'"
+            )
         )
         self.logs = Logs(home, config)
         self.files: dict[str, list[Line]] = {}
@@ -66,7 +72,11 @@ class Directory:
             when = BEGIN + timedelta(seconds=chance.randrange(300))
             number = chance.randint(1, 4)
             for part in range(number):
-                name = loggers[0].replace(".", "_") + ".log" + ("" if part == number - 1 else f".2026-11-22.{part + 1}")
+                name = (
+                    loggers[0].replace(".", "_")
+                    + ".log"
+                    + ("" if part == number - 1 else f".2026-11-22.{part + 1}")
+                )
                 if part < number - 1 and chance.random() < 0.5:
                     name += ".gz"
                 lines = self.files[name] = []
@@ -76,7 +86,11 @@ class Directory:
                     what = (shown, chance.choice(loggers), chance.choice(LEVELS))
                     message = " ".join(chance.choice(WORDS) for _ in range(chance.randrange(4)))
                     if chance.random() < 0.2:
-                        message += "\nTraceback:\n  File \"x\"\n" + "  ...\n" * chance.randrange(30) + "ValueError: ERROR"
+                        message += (
+                            '\nTraceback:\n  File "x"\n'
+                            + "  ...\n" * chance.randrange(30)
+                            + "ValueError: ERROR"
+                        )
                     client = f"10.0.0.{chance.randrange(3)}:{chance.randrange(40_000, 40_003)}"
                     lines.append(Line(name, *what, message, client, rendered(style, *what, message, client)))
                 data = b"".join(line.written + b"\n" for line in lines)
@@ -120,7 +134,7 @@ QUERIES = [
 def naive(lines: list[Line], query: Query) -> list[Line]:
     found = []
     for line in lines:
-        texts = [line.written.decode()] + [line.message]
+        texts = [line.written.decode(), line.message]
         if query.level and NUMBERS.get(line.level, 99) < query.level:
             continue
         if query.logger and not f"{line.logger}.".startswith(f"{query.logger}."):
@@ -142,25 +156,28 @@ def naive(lines: list[Line], query: Query) -> list[Line]:
 
 
 @pytest.fixture(params=[100, 1000, 65_536])
-def stretch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def stretch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks of three records, of some more, and of whole files."""
     monkeypatch.setattr(sources, "_MAX_STRETCH_BYTES", request.param)
     monkeypatch.setattr(sources, "_MIN_STRETCH_BYTES", 100)
-    return int(request.param)
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("stretch")
 def test_backwards_is_forwards_reversed_and_what_a_look_at_every_line_finds(
-    tmp_path: Path, seed: int, style: str, stretch: int
+    tmp_path: Path, seed: int, style: str
 ) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - the same for ever
     directory = Directory(tmp_path, chance, style, jitter=0)
     for query in QUERIES:
         forwards = places(directory.search(query, newest_first=False))
         assert forwards == places(directory.search(query, newest_first=True))[::-1], query
         expected = {name: naive(lines, query) for name, lines in directory.files.items()}
         for name, lines in expected.items():
-            assert [line.written for line in lines] == [one for file, _, one in forwards if file == name], query
+            assert [line.written for line in lines] == [one for file, _, one in forwards if file == name], (
+                query
+            )
         assert sum(map(len, expected.values())) == len(forwards)
         assert in_sequence(directory, expected, style) == [(file, one) for file, _, one in forwards], query
 
@@ -171,3 +188,86 @@ def in_sequence(directory: Directory, found: dict[str, list[Line]], style: str) 
     lines = [line for name in names for line in found[name]]
     lines.sort(key=lambda line: line.when if style == "json" else line.when.replace(microsecond=0))
     return [(line.file, line.written) for line in lines]
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.usefixtures("stretch")
+def test_spans_and_cursors_leave_what_they_name_from_either_end(
+    tmp_path: Path, seed: int, style: str
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same for ever
+    directory = Directory(tmp_path, chance, style, jitter=0)
+    whole = directory.search(Query(), newest_first=False)
+    for _ in range(12):
+        after, before = (BEGIN.timestamp() + chance.randrange(900) for _ in range(2))
+        query = Query(after, before)
+        low, high = (
+            f"{datetime.fromtimestamp(one, timezone.utc):%Y-%m-%dT%H:%M:%S.}" for one in (after, before)
+        )
+        expected = places([hit for hit in whole if low.encode() <= hit.key < high.encode()])
+        assert expected == places(directory.search(query, newest_first=False))
+        assert expected == places(directory.search(query, newest_first=True))[::-1]
+    for index in [0, len(whole) - 1, *chance.sample(range(len(whole)), min(12, len(whole)))]:
+        cursor = whole[index].cursor
+        for newest_first in (False, True):
+            step = -1 if newest_first else 1
+            older = places(directory.search(Query(before=cursor), newest_first=newest_first))[::step]
+            newer = places(directory.search(Query(after=cursor), newest_first=newest_first))[::step]
+            assert (places(whole[:index]), places(whole[index + 1 :])) == (older, newer)
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("seed", range(20, 26))
+@pytest.mark.parametrize("jitter", [3, 3600])
+def test_clocks_set_back_lose_and_double_nothing_and_give_one_sequence_from_either_end(
+    tmp_path: Path, seed: int, style: str, jitter: float
+) -> None:
+    directory = Directory(tmp_path, random.Random(seed), style, jitter=jitter)  # noqa: S311 - the same for ever
+    for query in QUERIES:
+        forwards = directory.search(query, newest_first=False)
+        assert places(forwards) == places(directory.search(query, newest_first=True))[::-1]
+        for name, lines in directory.files.items():
+            own = [hit.record for hit in forwards if hit.source.found.path.endswith(f"/{name}")]
+            assert [line.written for line in naive(lines, query)] == own
+        assert forwards == sorted(forwards, key=lambda hit: hit.key)
+    for hit in forwards:
+        after, before = Query(after=hit.cursor), Query(before=hit.cursor)
+        for query in (after, before):
+            assert (
+                places(directory.search(query, newest_first=False))
+                == places(directory.search(query, newest_first=True))[::-1]
+            )
+
+
+@pytest.mark.parametrize("seed", range(30, 33))
+@pytest.mark.usefixtures("stretch")
+def test_context_is_what_stands_beside_in_the_file(tmp_path: Path, seed: int) -> None:
+    directory = Directory(tmp_path, random.Random(seed), "text", jitter=0)  # noqa: S311 - the same for ever
+    query = Query(text="cart", level=30)
+    for before, after in ((0, 2), (3, 0), (2, 5)):
+        expected = set()
+        for name, lines in directory.files.items():
+            hits = {index for index, line in enumerate(lines) if line in naive(lines, query)}
+            near = {hit + step for hit in hits for step in range(-before, after + 1)}
+            expected |= {(name, lines[i].written, i in hits) for i in near if 0 <= i < len(lines)}
+        for newest_first in (False, True):
+            with closing(Search(load(directory.logs.config), query, context=(before, after))) as search:
+                found = list(search.newest_first() if newest_first else search.oldest_first())
+            assert len(expected) == len({place[:2] for place in places(found)})
+            assert expected == {
+                (os.path.basename(hit.source.found.path), hit.record, hit.is_hit) for hit in found
+            }
+
+
+def test_a_clock_set_back_for_long_in_a_large_file_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_MAX_STRETCH_BYTES", 200)
+    monkeypatch.setattr(sources, "_MIN_STRETCH_BYTES", 100)
+    directory = Directory(tmp_path, random.Random(7), "text", jitter=3600)  # noqa: S311 - the same for ever
+    for newest_first in (False, True):
+        hits = places(directory.search(Query(), newest_first=newest_first))
+        for name, lines in directory.files.items():
+            own = [record for file, _, record in hits if file == name]
+            assert [line.written for line in lines] == (own[::-1] if newest_first else own)

@@ -1,0 +1,151 @@
+"""How long looking back takes, in a directory of many files: half of the backups are compressed.
+
+`python -m tests.benchmarks.reading_back --gigabytes 10` makes the directory, asks, and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+LOGGERS, BACKUPS = 100, 4
+LINES_PER_SECOND = 5
+ONCE = "order 4711 was lost at sea"
+"""Stands in one record, of a compressed backup that is the oldest but one of its logger."""
+_END = datetime(2026, 11, 25, tzinfo=timezone.utc)
+_LINE_BYTES = 100
+_ERROR_EVERY = 1000
+_WORDS = ("orders", "basket", "payment", "invoice", "stock", "delivery", "account")
+
+
+class Taken(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    cpu: float
+    memory: int
+    """The most bytes it had at one time."""
+    output: bytes
+
+
+def make(directory: Path, total_bytes: int, *, style: str) -> Path:
+    """Write the log files of 100 loggers with four backups each; return a configuration for them."""
+    logs = directory / "logs"
+    logs.mkdir(parents=True)
+    lines = total_bytes // (LOGGERS * (BACKUPS + 1)) // _LINE_BYTES
+    for logger in range(LOGGERS):
+        for part in range(BACKUPS + 1):
+            day = _END - timedelta(days=BACKUPS - part)
+            name = f"app{logger:02}.log" + ("" if part == BACKUPS else f".{day:%Y-%m-%d}")
+            data = b"".join(_seconds(logger, day, lines, style=style))
+            if part == 1 and logger == LOGGERS // 2:
+                data = data.replace(b"for alice", ONCE.encode(), 1)
+            zipped = part < BACKUPS and part % 2
+            path = logs / (f"{name}.gz" if zipped else name)
+            path.write_bytes(gzip.compress(data, 1) if zipped else data)
+            written = (day + timedelta(seconds=lines // LINES_PER_SECOND)).timestamp()
+            os.utime(path, (written, written))
+    config = directory / f"{style}.toml"
+    form = 'style = "json"' if style == "json" else "utc = true"
+    config.write_text(f'[files]\ndirectory = "{logs}"\n[format]\n{form}\n')
+    return config
+
+
+def _seconds(logger: int, day: datetime, lines: int, *, style: str) -> list[bytes]:
+    """Return the lines of one file, those of each second together."""
+    made = []
+    for second in range(lines // LINES_PER_SECOND):
+        when = day + timedelta(seconds=second)
+        piece = ""
+        for number in range(second * LINES_PER_SECOND, (second + 1) * LINES_PER_SECOND):
+            level = (
+                "ERROR"
+                if number % _ERROR_EVERY == logger
+                else ("INFO", "DEBUG", "INFO", "WARNING")[number % 4]
+            )
+            word = _WORDS[number * number % 7]
+            message = f"GET /api/v1/{word}/{number * 7919 % 99991} 200 took {number % 613}.3 ms for alice"
+            if style == "json":
+                piece += (
+                    f'{{"timestamp":"{when:%Y-%m-%dT%H:%M:%S}.{number % LINES_PER_SECOND}00000Z","level":"{level}",'
+                    f'"logger":"app{logger:02}","message":"{message}","client":"10.0.0.7:51934"}}\n'
+                )
+            else:
+                piece += f"[{when:%Y-%m-%d %H:%M:%S}]: app{logger:02} {level} 7 {message}\n"
+        made.append(piece.encode())
+    return made
+
+
+def tail(config: Path, *options: str) -> Taken:
+    """Run `collector tail`."""
+    return run([sys.executable, "-m", "collector", "tail", "-c", str(config), *options])
+
+
+def run(command: list[str]) -> Taken:
+    """Run *command*, whatever its exit code."""
+    begun = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output)
+        memory = 0
+        # Not ru_maxrss, which begins with what the process that forked had.
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            with suppress(OSError):
+                peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+                memory = int(peak[1]) * 1024 if peak else memory
+            time.sleep(0.005)
+        seconds, usage = time.monotonic() - begun, ended[2]
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
+        output.seek(0)
+        return Taken(seconds, usage.ru_utime + usage.ru_stime, memory, output.read(64 * 1024 * 1024))
+
+
+def zgrep(config: Path, text: str) -> Taken:
+    """Run `zgrep -c` over the same files."""
+    files = sorted(map(str, (config.parent / "logs").iterdir()))
+    return run(["zgrep", "-c", text, *files])
+
+
+CASES = {
+    "the last 20": ["-n", "20"],
+    "the last 100 errors": ["-n", "100", "--level", "ERROR"],
+    "a text that occurs once": ["--grep", ONCE],
+    "the last 20 of one logger": ["-n", "20", "--logger", "app42"],
+    "all errors": ["-n", "all", "--level", "ERROR"],
+    "the last million": ["-n", "1000000"],
+    "how many": ["--count"],
+    "ten minutes of two days ago": ["--since", "2026-11-23T00:10Z", "--until", "2026-11-23T00:20Z"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reading_back", description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="before compression; default: 1")
+    parser.add_argument("--style", choices=("text", "json"), default="text")
+    parser.add_argument("--directory", type=Path, help="for the files; default: the one for temporary files")
+    parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.directory) as home:
+        config = make(Path(home), int(options.gigabytes * 1e9), style=options.style)
+        for name in options.only:
+            taken = tail(config, *CASES[name])
+            lines = taken.output.count(b"\n")
+            print(
+                f"{name:<28} {taken.seconds:8.2f} s {taken.cpu:8.2f} s CPU {taken.memory / 1e6:6.1f} MB "
+                f"{lines:>9} lines of output"
+            )
+        taken = zgrep(config, ONCE)
+        print(f"{'zgrep -c of that text':<28} {taken.seconds:8.2f} s {taken.cpu:8.2f} s CPU")
+
+
+if __name__ == "__main__":
+    main()
