@@ -175,7 +175,7 @@ class Cutter:
         return max(begin, least)
 
     def end_of(self, data: bytes, position: int) -> int:
-        """Return where the first record begins that begins behind *position*; without one, one past the end."""
+        """Return where the next record begins, behind *position*; without one, one past the end."""
         cut, _ = self._find_begin(data, position + 1, whole=True)
         return len(data) + 1 if cut < 0 else cut
 

@@ -159,7 +159,7 @@ class Picker:
         return level, logger or ""
 
     def _told(self, record: bytes) -> tuple[str, str | None, str | None]:
-        """Return level, logger and client as *record* tells them; where it does not, None, and "" for the level."""
+        """Return level, logger and client as *record* tells them; else None, and "" for the level."""
         match = self._usual and self._usual.match(record)
         if not match:
             fields = self._source.layout_of(record).fields(record)
@@ -171,7 +171,7 @@ class Picker:
         client = match["client"] if "client" in groups else _ABSENT
         return texts[level] or "", texts[logger], texts[client]
 
-    def _finder(self, data: bytes) -> Callable[[int], int]:
+    def _finder(self, data: bytes) -> Callable[[int], int]:  # noqa: PLR0911 - one for each way to find
         """Return what tells where from a position on something asked for may stand; -1: nowhere."""
         filters, locate = self._filters, self._filters.locate
         if filters.search:

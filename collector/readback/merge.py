@@ -7,7 +7,7 @@ may have records.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from heapq import heapify, heapreplace, heappop
+from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ class Source:
         return self._cutter
 
     def blocks(self, span: Span, *, newest_first: bool) -> Iterator[Block]:
-        """Yield the linked blocks that may have records of the *span*; a compressed file, the oldest first."""
+        """Yield the linked blocks that may hold some of the *span*; of a compressed file, the oldest first."""
         if not self.file.compressed:
             begin, end = self._edges(span)
             low, high = self.cutter.time_at(begin) if begin else b"", self.cutter.time_at(end)
@@ -237,7 +237,7 @@ def age(found: Found) -> tuple[int, bool, str, int]:
 
 
 def print_of(begin: bytes) -> str:
-    """Return the print of a file that begins with these bytes, MAX_PRINTED_BYTES of them if there are as many."""
+    """Return the print of a file whose first MAX_PRINTED_BYTES are these."""
     return hashlib.sha256(begin[:MAX_PRINTED_BYTES].partition(b"\n")[0]).hexdigest()[:16]
 
 

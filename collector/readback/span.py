@@ -22,7 +22,7 @@ class Span(NamedTuple):
     """Where none may begin any more."""
 
     def part(self, keys: list[bytes], offsets: Callable[[], list[int]]) -> range:
-        """Return which records of a block are in the span, by their times and where they begin in the file."""
+        """Return which records of a block are in the span, by their times and where they begin."""
         begin, end = bisect_left(keys, self.low), len(keys)
         if self.high is not None:
             end = bisect_left(keys, self.high)

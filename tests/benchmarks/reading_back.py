@@ -68,17 +68,14 @@ def _seconds(logger: int, day: datetime, lines: int, *, style: str) -> list[byte
         when = day + timedelta(seconds=second)
         piece = ""
         for number in range(second * LINES_PER_SECOND, (second + 1) * LINES_PER_SECOND):
-            level = (
-                "ERROR"
-                if number % _ERROR_EVERY == logger
-                else ("INFO", "DEBUG", "INFO", "WARNING")[number % 4]
-            )
+            usual = ("INFO", "DEBUG", "INFO", "WARNING")[number % 4]
+            level = "ERROR" if number % _ERROR_EVERY == logger else usual
             word = _WORDS[number * number % 7]
             message = f"GET /api/v1/{word}/{number * 7919 % 99991} 200 took {number % 613}.3 ms for alice"
             if style == "json":
                 piece += (
-                    f'{{"timestamp":"{when:%Y-%m-%dT%H:%M:%S}.{number % LINES_PER_SECOND}00000Z","level":"{level}",'
-                    f'"logger":"app{logger:02}","message":"{message}","client":"10.0.0.7:51934"}}\n'
+                    f'{{"timestamp":"{when:%Y-%m-%dT%H:%M:%S}.{number % LINES_PER_SECOND}00000Z","level":'
+                    f'"{level}","logger":"app{logger:02}","message":"{message}","client":"10.0.0.7:51934"}}\n'
                 )
             else:
                 piece += f"[{when:%Y-%m-%d %H:%M:%S}]: app{logger:02} {level} 7 {message}\n"

@@ -10,9 +10,10 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,136 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("wrong", ["--since=soon", "--grep=(", "--level=LOUD", "-n=-1"])
 def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
     assert 2 == logs.run(wrong).returncode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ("--until soon", "argument --until: soon: must be how long ago, such as 10m"),
+        (
+            "--since 25:00",
+            "25:00: must be how long ago, such as 10m or 1h30m (w, d, h, m, s), or a time such as 20:55",
+        ),
+        ("-n some", "argument -n/--number: some: must be a whole number from 0 up, or all"),
+        ("-C 1001", "argument -C/--context: 1001: must be at most 1000, as they are held in memory"),
+        ("-f --until 10m", "-f shows what is written to the directory from now on; leave out FILE, --until"),
+        ("-f a.log", "-f shows what is written to the directory from now on; leave out FILE, --until"),
+        ("--count -n 5", "--count counts all that --since, --until and the filters leave; leave out -n"),
+        ("--client 10.0.0.7", "--client: lines of [format] text = "),
+    ],
+)
+def test_wrong_usage_names_value_rule_and_remedy(logs: Logs, arguments: str, fault: str) -> None:
+    result = logs.run(*arguments.split())
+    assert (2, "") == (result.returncode, result.stdout)
+    assert fault in " ".join(result.stderr.split())
+
+
+# --- what is asked ------------------------------------------------------------------------------------------
+
+
+def tailed(logs: Logs, arguments: str) -> list[str]:
+    """Return the last words of what `tail` prints with these *arguments* and no others."""
+    command = [sys.executable, "-m", "collector", "tail", "-c", str(logs.config), *arguments.split()]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [line.split()[-1] for line in output.splitlines()]
+
+
+@pytest.fixture
+def hundred(tmp_path: Path) -> Logs:
+    """Return two files with 50 records each in turn, a second after the other."""
+    logs = Logs(tmp_path, UTC)
+    for name in "ab":
+        numbers = range(int(name == "b"), 100, 2)
+        lines = [
+            text(BEGIN + timedelta(seconds=n), name, "INFO" if n % 10 else "ERROR", f"{n}") for n in numbers
+        ]
+        logs.write(f"{name}.log", "".join(lines), BEGIN + timedelta(seconds=100))
+    return logs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", range(90, 100)),
+        ("--level ERROR", range(0, 100, 10)),
+        ("--logger a", range(80, 100, 2)),
+        ("-n 3", range(97, 100)),
+        ("-n all", range(100)),
+        ("--until 2026-11-22T10:00:05Z", range(5)),
+        ("--since 2026-11-22T10:00:03Z --until 2026-11-22T10:00:05Z", range(3, 5)),
+        ("--since 2026-11-22T10:00:03Z -n 2", range(98, 100)),
+        ("--since 2026-11-22T11:00:10+01:00 --until 2026-11-22T10:00:12Z", range(10, 12)),
+        ("--grep [12]5$", [15, 25]),
+        ("--grep INfo.7.1[1-3] -i", [11, 12, 13]),
+        ("--grep INfo.7.1[1-3]", []),
+        ("--level ERROR --until 2026-11-22T10:00:25Z -n 2", [10, 20]),
+    ],
+    ids=str,
+)
+def test_what_is_asked_is_shown_and_nothing_else(hundred: Logs, arguments: str, expected: list[int]) -> None:
+    assert list(map(str, expected)) == tailed(hundred, arguments)
+
+
+@pytest.mark.parametrize("number", ["", "-n 2 "])
+def test_context_is_of_the_same_file_and_gaps_are_marked_as_grep_does(hundred: Logs, number: str) -> None:
+    ask = number + "--logger a --grep [24]0$"
+    assert ["18", "20", "22", "--", "38", "40", "42"] == tailed(hundred, f"{ask} -C 1")
+    assert ["18", "20", "--", "38", "40"] == tailed(hundred, f"{ask} -B 1")
+    assert ["20", "22", "24", "--", "40", "42", "44"] == tailed(hundred, f"{ask} -A 2")
+    assert ["18", "20", "22", "24", "--", "38", "40", "42", "44"] == tailed(hundred, f"{ask} -C 1 -A 2")
+
+
+def test_files_from_elsewhere_are_read_alone_and_one_that_is_not_there_is_said(
+    hundred: Logs, tmp_path: Path
+) -> None:
+    other = tmp_path / "copied.log"
+    other.write_text(text(BEGIN, "x.y", "INFO", "copied") + text(BEGIN, "z", "INFO", "too"))
+    zipped = tmp_path / "app.log.2026-11-21.gz"
+    zipped.write_bytes(gzip.compress(text(BEGIN - timedelta(days=1), "app", "INFO", "zipped").encode()))
+    assert ["zipped", "copied", "too"] == tailed(hundred, f"{other} {zipped}")
+    assert ["copied"] == tailed(hundred, f"--logger x {other} {zipped}")
+    result = hundred.run(str(tmp_path / "none.log"), str(other))
+    assert (1, 2) == (result.returncode, result.stdout.count("\n"))
+    assert f"collector tail: {tmp_path}/none.log: No such file or directory\n" == result.stderr
+
+
+def test_counts_are_by_level_and_logger(hundred: Logs) -> None:
+    assert ["10 ERROR a", "40 INFO a", "50 INFO b"] == [
+        " ".join(line.split()) for line in hundred.tail("--count").splitlines()
+    ]
+    counts = [json.loads(line) for line in hundred.tail("--count", "--json", "--level", "error").splitlines()]
+    assert [{"logger": "a", "level": "ERROR", "count": 10}] == counts
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_clients_are_told_by_address_with_the_port_or_without(tmp_path: Path, style: str) -> None:
+    logs = Logs(tmp_path, f'[format]\nstyle = "{style}"\ntext = "%(asctime)s %(client)s %(message)s"')
+    clients = ("10.0.0.7:51934", "10.0.0.70:51934", "[fe80::1]:5", "unix")
+    lines = [f"2026-11-22 10:00:00 {client} {client}\n" for client in clients]
+    if style == "json":
+        stamp = "2026-11-22T10:00:00.000000Z"
+        lines = [f'{{"timestamp":"{stamp}","message":"x","client":"{client}"}}\n' for client in clients]
+    logs.write("app.log", "".join(lines))
+    for asked, expected in (("10.0.0.7", 0), ("10.0.0.70:51934", 1), ("fe80::1", 2), ("unix", 3)):
+        assert lines[expected] == logs.tail("--client", asked)
+
+
+@pytest.mark.slow
+def test_what_takes_long_is_shown_where_only_errors_go_to_a_terminal(logs: Logs) -> None:
+    master, slave = pty.openpty()
+    logs.write("app.log", text(BEGIN, "app", "INFO", "x" * 1000) * 50_000)
+    command = [sys.executable, "-m", "collector", "tail", "-c", str(logs.config), "-n", "all"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave) as process:
+        assert process.stdout
+        begun = time.monotonic()
+        process.stdout.read(10_000)
+        within(10, lambda: time.monotonic() > begun + 2.5, "it takes long")
+        process.stdout.read()
+    os.close(slave)
+    shown = os.read(master, 65_536).decode()
+    os.close(master)
+    assert re.search(r"\rcollector tail: \d+ of at most 5\d MB read", shown)
+    assert shown.endswith("\r\x1b[K")
 
 
 # --- output -------------------------------------------------------------------------------------------------

@@ -59,13 +59,8 @@ class Directory:
     """Log files of several loggers with backups, some of them compressed, made by chance."""
 
     def __init__(self, home: Path, chance: random.Random, style: str, *, jitter: float) -> None:
-        config = (
-            f'[format]\nstyle = "json"'
-            if style == "json"
-            else (
-                "[format]\nutc = true\ntext = '[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(client)s %(message)s'"
-            )
-        )
+        text = "[%(asctime)s]: %(name)s %(levelname)s %(lineno)s %(client)s %(message)s"
+        config = f'[format]\nstyle = "{style}"\nutc = true\ntext = "{text}"'
         self.logs = Logs(home, config)
         self.files: dict[str, list[Line]] = {}
         for loggers in chance.sample(FILES, chance.randint(1, 4)):
