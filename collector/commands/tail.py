@@ -198,10 +198,7 @@ class _Tail:
         self._out.write(b"\n")
 
     def _count(self, search: Search) -> None:
-        counts: Counter[tuple[str, str]] = Counter()
-        for run in search.in_turn():
-            counts.update(map(search.telling(run.source), run.records))
-        for (level, logger), number in sorted(counts.items(), key=_by_logger):
+        for (level, logger), number in sorted(search.count().items(), key=_by_logger):
             if self._options.json:
                 row = json.dumps({"logger": logger, "level": level, "count": number}, ensure_ascii=False)
             else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collector.readback.layouts import Layout
     from collector.readback.log_file import LogFile
 
-_WITNESSES = 9
+_WITNESSES = 5
 """How many records of a block tell the time at its edge."""
 _NEWLINE = ord("\n")
 _LINE_BYTES = 4096
@@ -156,12 +156,13 @@ class Cutter:
             block.high = self.between(block, block.high)
         return block.low or b"", block.high
 
-    def split(self, block: Block) -> tuple[list[bytes], list[bytes]]:
-        """Return the records of a linked block, and the time of each."""
+    def split(self, block: Block, end: int | None = None) -> tuple[list[bytes], list[bytes]]:
+        """Return the records of a linked block, and the time of each; or those before *end* alone."""
         if self._time is not None:
             records = block.data.split(b"\n")
             return records, [self._time] * len(records)
-        records, keys = split_records(block.data, self._layouts, self._first)
+        data = block.data if end is None else block.data[:end]
+        records, keys = split_records(data, self._layouts, self._first)
         low, high = self.times(block)
         if keys[0] < low or keys != sorted(keys) or (high is not None and keys[-1] > high):
             high = max(low, max(keys) if high is None else high)
@@ -208,18 +209,21 @@ class Cutter:
         return None
 
     def _first_keys(self, data: bytes) -> list[bytes]:
-        keys, position = [self._key_at(data, 0) or self._first], 0
-        while len(keys) < _WITNESSES and (position := self.end_of(data, position)) < len(data):
-            keys.append(self._key_at(data, position) or self._first)
+        keys = [self._key_at(data, 0) or self._first]
+        position = 0
+        while len(keys) < _WITNESSES and (position := data.find(b"\n", position) + 1):
+            if (key := self._key_at(data, position)) is not None:
+                keys.append(key)
         return keys
 
     def _last_keys(self, data: bytes) -> list[bytes]:
         keys: list[bytes] = []
         end = len(data)
-        while len(keys) < _WITNESSES and end >= 0:
-            end = self.begin_of(data, end, 0)
-            keys.append(self._key_at(data, end) or self._first)
-            end -= 1
+        while len(keys) < _WITNESSES and (end := data.rfind(b"\n", 0, end)) >= 0:
+            if (key := self._key_at(data, end + 1)) is not None:
+                keys.append(key)
+        if len(keys) < _WITNESSES:
+            keys.append(self._key_at(data, 0) or self._first)
         return keys
 
 

@@ -6,6 +6,7 @@ Files that cannot hold what is asked are not opened, or not read beyond their fi
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from collector.readback.context import with_context
@@ -87,7 +88,7 @@ class Search:
         streams = [self._stream(one, most, newest_first=newest_first) for one in self.sources]
         yield from merge([one for one in streams if one], newest_first=newest_first)
 
-    def in_turn(self) -> Iterator[Run]:
+    def _in_turn(self) -> Iterator[Run]:
         """Yield the same as runs of records, one file after the other."""
         for source in self.sources:
             if stream := self._stream(source, None, newest_first=False):
@@ -97,9 +98,17 @@ class Search:
         """Return what gives back last first what is put into it, in the memory of the search or its file."""
         return Stack(self._stash)
 
-    def telling(self, source: Source) -> Callable[[bytes], tuple[str, str]]:
-        """Return what tells the level and the logger of a record of *source*, "" where its line does not."""
-        return Picker(self._filters, source).told
+    def count(self) -> Counter[tuple[str, str]]:
+        """Return how many records answer the query, by level and logger, "" where a line does not tell it."""
+        counts: Counter[tuple[str, str]] = Counter()
+        pickers: dict[int, Picker] = {}
+        for run in self._in_turn():
+            rank = run.source.rank
+            picker = pickers.get(rank)
+            if picker is None:
+                pickers = {rank: (picker := Picker(self._filters, run.source))}
+            picker.count(run.records, counts)
+        return counts
 
     def close(self) -> None:
         """Let the files go."""
@@ -141,7 +150,7 @@ class Search:
         """Yield the records of *blocks* that answer the query; with context, all, and which of them do."""
         cutter, picker, has_context = source.cutter, self._filters.picker(source), any(self._context)
         for block in blocks:
-            found: list[int] | None = None
+            found: list[tuple[int, int]] | None = None
             if picker and source.timed:
                 found = list(picker.find(block.data, cutter))
                 if not found and not has_context:
@@ -150,13 +159,20 @@ class Search:
             yield self._run(source, span, block, found, picker)
 
     def _run(
-        self, source: Source, span: Span, block: Block, found: list[int] | None, picker: Picker | None
+        self,
+        source: Source,
+        span: Span,
+        block: Block,
+        places: list[tuple[int, int]] | None,
+        picker: Picker | None,
     ) -> Run:
-        """Return the records of *block* that answer the query, which are *found* where they begin in it."""
-        run = Run(source, *source.cutter.split(block), block.offset)
+        """Return the records of *block* that answer the query: those at the *places* in it, where known."""
+        end = places[-1][1] if places and not any(self._context) else None
+        run = Run(source, *source.cutter.split(block, end), block.offset)
         within: Sequence[int] = span.part(run.keys, lambda: run.offsets)
-        if found is not None:
-            found = [bisect_left(run.offsets, block.offset + begin) for begin in found]
+        found: list[int] | None = None
+        if places is not None:
+            found = [bisect_left(run.offsets, block.offset + begin) for begin, _ in places]
         elif picker:
             found = [index for index, record in enumerate(run.records) if picker.picks(record)]
         if found is not None and any(self._context):

@@ -120,7 +120,7 @@ class Source:
         return self._cutter
 
     def blocks(self, span: Span, *, newest_first: bool) -> Iterator[Block]:
-        """Yield the linked blocks that may hold some of the *span*; of a compressed file, the oldest first."""
+        """Yield the linked blocks that may hold some of the *span*; if compressed, oldest first."""
         if not self.file.compressed:
             begin, end = self._edges(span)
             low, high = self.cutter.time_at(begin) if begin else b"", self.cutter.time_at(end)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_BYTES = 8 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 # Of an object with its place in a list, beside its contents.
 _OBJECT_BYTES = 64
 
@@ -68,7 +68,7 @@ class Stash:
 class Stack:
     """Items that are taken from the last one put to the first: tuples of numbers, bytes and None."""
 
-    def __init__(self, stash: Stash, most: int | None = None, batch_bytes: int = 64 * 1024) -> None:
+    def __init__(self, stash: Stash, most: int | None = None, batch_bytes: int = 32 * 1024) -> None:
         """Of more than *most*, only the last are certain to be kept; None: all are."""
         self._stash = stash
         self._most = most
