@@ -99,7 +99,7 @@ class Stack:
             return
         self._batches.append((self._stash.keep(batch, size), size, len(batch)))
         self._number += len(batch)
-        while self._most is not None and self._number - self._batches[0][2] >= self._most:
+        while self._batches and self._most is not None and self._number - self._batches[0][2] >= self._most:
             kept, first_size, number = self._batches.popleft()
             self._stash.forget(kept, first_size)
             self._number -= number

@@ -157,6 +157,7 @@ def stretch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sources, "_MIN_STRETCH_BYTES", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.usefixtures("stretch")
@@ -185,6 +186,7 @@ def in_sequence(directory: Directory, found: dict[str, list[Line]], style: str) 
     return [(line.file, line.written) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("seed", range(10, 14))
 @pytest.mark.usefixtures("stretch")
@@ -212,6 +214,7 @@ def test_spans_and_cursors_leave_what_they_name_from_either_end(
             assert (places(whole[:index]), places(whole[index + 1 :])) == (older, newer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("seed", range(20, 26))
 @pytest.mark.parametrize("jitter", [3, 3600])
@@ -235,6 +238,7 @@ def test_clocks_set_back_lose_and_double_nothing_and_give_one_sequence_from_eith
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30, 33))
 @pytest.mark.usefixtures("stretch")
 def test_context_is_what_stands_beside_in_the_file(tmp_path: Path, seed: int) -> None:
