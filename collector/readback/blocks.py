@@ -144,9 +144,12 @@ class Cutter:
             if block:
                 after = following or (low if newest_first else high)
                 block.low, block.high = (after, before) if newest_first else (before, after)
+                before = None  # held no longer than the block needs it
                 yield block
+                told = block.low if newest_first else block.high
+                before = told if isinstance(told, bytes) else block
                 block.low = block.high = None
-            before, block = block or before, following
+            block = following
 
     def times(self, block: Block) -> tuple[bytes, bytes | None]:
         """Return the time at the beginning of a linked block, and at its end, None where the file ends."""
@@ -157,13 +160,16 @@ class Cutter:
         return block.low or b"", block.high
 
     def split(self, block: Block, end: int | None = None) -> tuple[list[bytes], list[bytes]]:
-        """Return the records of a linked block, and the time of each; or those before *end* alone."""
-        if self._time is not None:
-            records = block.data.split(b"\n")
-            return records, [self._time] * len(records)
-        data = block.data if end is None else block.data[:end]
-        records, keys = split_records(data, self._layouts, self._first)
+        """Return the records of a linked block, and the time of each; or those before *end* alone.
+
+        They are then no longer in the block.
+        """
         low, high = self.times(block)
+        data, block.data = block.data, b""
+        if self._time is not None:
+            records = data.split(b"\n")
+            return records, [self._time] * len(records)
+        records, keys = split_records(data if end is None else data[:end], self._layouts, self._first)
         if keys[0] < low or keys != sorted(keys) or (high is not None and keys[-1] > high):
             high = max(low, max(keys) if high is None else high)
             keys = list(accumulate((min(max(key, low), high) for key in keys), max))
