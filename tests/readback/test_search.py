@@ -17,7 +17,7 @@ from collector.config.load import load
 from collector.readback import sources
 from collector.readback.query import Query
 from collector.readback.search import Search
-from tests.support.logs import BEGIN, Logs
+from tests.support.logs import BEGIN, Logs, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,3 +270,28 @@ def test_a_clock_set_back_for_long_in_a_large_file_loses_and_doubles_nothing(
         for name, lines in directory.files.items():
             own = [record for file, _, record in hits if file == name]
             assert [line.written for line in lines] == (own[::-1] if newest_first else own)
+
+
+def test_a_cursor_holds_when_its_file_is_rolled_over_and_compressed_and_when_that_is_deleted(
+    logs: Logs,
+) -> None:
+    config = load(logs.config)
+
+    def asked(**which: str) -> list[str]:
+        with closing(Search(config, Query(**which))) as search:  # type: ignore[arg-type]
+            return [hit.record.decode().split()[-1] for hit in search.oldest_first()]
+
+    for name, letters in (("a.log", "ace"), ("b.log", "bdf")):
+        logs.write(name, "".join(text(BEGIN, name[0], "INFO", letter) for letter in letters))
+    with closing(Search(config, Query())) as search:
+        cursor = {hit.record[-1:]: hit.cursor for hit in search.newest_first()}[b"c"]
+    assert (["a"], ["e", "b", "d", "f"]) == (asked(before=cursor), asked(after=cursor))
+    data = (logs.directory / "a.log").read_bytes() + text(BEGIN, "a", "INFO", "g").encode()
+    (logs.directory / "a.log").unlink()
+    logs.write("a.log.2026-11-22.gz", data.decode())
+    logs.write("a.log", text(BEGIN + timedelta(seconds=1), "a", "INFO", "h"), BEGIN + timedelta(seconds=1))
+    assert (["a"], ["e", "g", "b", "d", "f", "h"]) == (asked(before=cursor), asked(after=cursor))
+    (logs.directory / "a.log.2026-11-22.gz").unlink()
+    assert ([], ["b", "d", "f", "h"]) == (asked(before=cursor), asked(after=cursor))
+    with pytest.raises(ValueError, match="nonsense: must be a cursor as a record has it"):
+        asked(after="nonsense")
