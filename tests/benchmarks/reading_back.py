@@ -24,6 +24,7 @@ ONCE = "order 4711 was lost at sea"
 """Stands in one record, of a compressed backup that is the oldest but one of its logger."""
 _END = datetime(2026, 11, 25, tzinfo=timezone.utc)
 _LINE_BYTES = 100
+_LOGGER = b"app??"
 _ERROR_EVERY = 1000
 _WORDS = ("orders", "basket", "payment", "invoice", "stock", "delivery", "account")
 
@@ -43,17 +44,18 @@ def make(directory: Path, total_bytes: int, *, style: str) -> Path:
     logs = directory / "logs"
     logs.mkdir(parents=True)
     lines = total_bytes // (LOGGERS * (BACKUPS + 1)) // _LINE_BYTES
-    for logger in range(LOGGERS):
-        for part in range(BACKUPS + 1):
-            day = _END - timedelta(days=BACKUPS - part)
-            name = f"app{logger:02}.log" + ("" if part == BACKUPS else f".{day:%Y-%m-%d}")
-            data = b"".join(_seconds(logger, day, lines, style=style))
+    for part in range(BACKUPS + 1):
+        day = _END - timedelta(days=BACKUPS - part)
+        written = (day + timedelta(seconds=lines // LINES_PER_SECOND)).timestamp()
+        zipped = part < BACKUPS and part % 2
+        of_all = _lines(day, lines, style=style)
+        for logger in range(LOGGERS):
+            data = of_all.replace(_LOGGER, b"app%02d" % logger)
             if part == 1 and logger == LOGGERS // 2:
                 data = data.replace(b"for alice", ONCE.encode(), 1)
-            zipped = part < BACKUPS and part % 2
+            name = f"app{logger:02}.log" + ("" if part == BACKUPS else f".{day:%Y-%m-%d}")
             path = logs / (f"{name}.gz" if zipped else name)
             path.write_bytes(gzip.compress(data, 1) if zipped else data)
-            written = (day + timedelta(seconds=lines // LINES_PER_SECOND)).timestamp()
             os.utime(path, (written, written))
     config = directory / f"{style}.toml"
     form = 'style = "json"' if style == "json" else "utc = true"
@@ -61,26 +63,24 @@ def make(directory: Path, total_bytes: int, *, style: str) -> Path:
     return config
 
 
-def _seconds(logger: int, day: datetime, lines: int, *, style: str) -> list[bytes]:
-    """Return the lines of one file, those of each second together."""
+def _lines(day: datetime, lines: int, *, style: str) -> bytes:
+    """Return the lines of one day, which the files of all loggers have, each with its own name."""
     made = []
-    for second in range(lines // LINES_PER_SECOND):
-        when = day + timedelta(seconds=second)
-        piece = ""
-        for number in range(second * LINES_PER_SECOND, (second + 1) * LINES_PER_SECOND):
-            usual = ("INFO", "DEBUG", "INFO", "WARNING")[number % 4]
-            level = "ERROR" if number % _ERROR_EVERY == logger else usual
-            word = _WORDS[number * number % 7]
-            message = f"GET /api/v1/{word}/{number * 7919 % 99991} 200 took {number % 613}.3 ms for alice"
-            if style == "json":
-                piece += (
-                    f'{{"timestamp":"{when:%Y-%m-%dT%H:%M:%S}.{number % LINES_PER_SECOND}00000Z","level":'
-                    f'"{level}","logger":"app{logger:02}","message":"{message}","client":"10.0.0.7:51934"}}\n'
-                )
-            else:
-                piece += f"[{when:%Y-%m-%d %H:%M:%S}]: app{logger:02} {level} 7 {message}\n"
-        made.append(piece.encode())
-    return made
+    logger = _LOGGER.decode()
+    for number in range(lines):
+        when = f"{day + timedelta(seconds=number // LINES_PER_SECOND):%Y-%m-%dT%H:%M:%S}"
+        usual = ("INFO", "DEBUG", "INFO", "WARNING")[number % 4]
+        level = "ERROR" if number % _ERROR_EVERY == _ERROR_EVERY // 2 else usual
+        word = _WORDS[number * number % 7]
+        message = f"GET /api/v1/{word}/{number * 7919 % 99991} 200 took {number % 613}.3 ms for alice"
+        if style == "json":
+            made.append(
+                f'{{"timestamp":"{when}.{number % LINES_PER_SECOND}00000Z","level":"{level}",'
+                f'"logger":"{logger}","message":"{message}","client":"10.0.0.7:51934"}}\n'
+            )
+        else:
+            made.append(f"[{when.replace('T', ' ')}]: {logger} {level} 7 {message}\n")
+    return "".join(made).encode()
 
 
 def tail(config: Path, *options: str) -> Taken:
@@ -138,7 +138,8 @@ def main() -> None:
             lines = taken.output.count(b"\n")
             print(
                 f"{name:<28} {taken.seconds:8.2f} s {taken.cpu:8.2f} s CPU {taken.memory / 1e6:6.1f} MB "
-                f"{lines:>9} lines of output"
+                f"{lines:>9} lines of output",
+                flush=True,
             )
         taken = zgrep(config, ONCE)
         print(f"{'zgrep -c of that text':<28} {taken.seconds:8.2f} s {taken.cpu:8.2f} s CPU")
