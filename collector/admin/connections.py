@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
+from collector.admin.queries import MAX_QUERIES
 from collector.admin.stream import MAX_VIEWERS
 from collector.greenlets import tell
 
@@ -26,8 +27,10 @@ log = logging.getLogger(__name__)
 # may be behind it. Viewers of the stream count in neither; there are MAX_VIEWERS of them.
 _MAX_ASKING = 64
 _MAX_ANSWERED = 32
-FILES = _MAX_ASKING + _MAX_ANSWERED + 2 * MAX_VIEWERS
-"""The most descriptors that connections take: a viewer with a regular expression has one to its process."""
+FILES = _MAX_ASKING + _MAX_ANSWERED + 2 * MAX_VIEWERS + 3 * MAX_QUERIES
+"""The most descriptors that connections take.
+
+A viewer with a regular expression has one more, to its process; who asks for records has two."""
 # How long a request may take, from the connection or the last answer to its last byte, and how much longer
 # its answer may. A stream has a rule of its own.
 _ASKING_SECONDS = 5.0
@@ -86,9 +89,11 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
     def handle(self) -> None:
         """Serve one request after another, within the limits."""
         self._greenlet = gevent.getcurrent()
+        self._answered_by = gevent.Timeout()
         try:
             super().handle()
         finally:
+            self._answered_by.close()
             self.server.asking.discard(self._greenlet)
             self.server.answered.discard(self._greenlet)
 
@@ -102,6 +107,7 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
         ):
             done = super().handle_one_request()
             gevent.sleep(0)  # requests may wait one behind another: everything else has its turn in between
+            self._answered_by.close()  # it may be another by now
             return done
         return None
 
@@ -129,9 +135,15 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
         """Add the connection, for the live stream."""
         return {**super().get_environ(), "collector.connection": self}
 
+    def allow(self, seconds: float) -> None:
+        """Let the answer take so long from now on. Only for as many at a time as FILES provides for."""
+        self._answered_by.close()
+        self._answered_by = gevent.Timeout.start_new(seconds)
+        self.server.answered.discard(self._greenlet)
+
     def become_a_stream(self) -> None:
         """Give the viewer all the time it wants, as long as it takes something now and then."""
-        self._answered_by.cancel()
+        self._answered_by.close()
         self.server.answered.discard(self._greenlet)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.socket.settimeout(_STALLED_SECONDS)

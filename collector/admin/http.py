@@ -1,4 +1,4 @@
-"""The paths of the admin port: metrics, health, the live stream and the page, for reading only.
+"""The paths of the admin port: metrics, health, the live stream, the past and the page, for reading only.
 
 docs/operate.rst has the contract of the paths. What the answers show came off the wire, so each tells the
 browser that no other site's page may use it. A browser that another site's name has led here (DNS rebinding)
@@ -14,8 +14,11 @@ import hmac
 import ipaddress
 import json
 import logging
+import math
 import re
 import socket
+import time
+from contextlib import closing
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -26,21 +29,25 @@ import gevent
 from gevent.pool import Pool
 from gevent.socket import socket as gevent_socket
 
-from collector import levels
+from collector.admin import past
 from collector.admin.connections import HttpServer
-from collector.admin.stream import MAX_VIEWERS, Viewer
+from collector.admin.queries import MAX_QUERIES, WAIT_SECONDS, Queries
+from collector.admin.query_process import Request
+from collector.admin.stream import MAX_VIEWERS, Viewer, event
 from collector.greenlets import keep_running
 from collector.listen.acceptors import accept
 from collector.listen.sockets import host_port, open_tcp
 from collector.log import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from collector.admin.connections import Connection
+    from collector.admin.keeper import Keeper
+    from collector.admin.queries import Answer
     from collector.admin.status import Status
-    from collector.admin.stream import LiveStream
-    from collector.config.tables import Admin
+    from collector.admin.stream import History, LiveStream
+    from collector.config.tables import Admin, Config
     from collector.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -48,12 +55,21 @@ log = logging.getLogger(__name__)
 _PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 # What may come in one turn of the loop: past it the kernel makes clients ask again after a second.
 _BACKLOG = 4096
+_USUAL_SPAN_SECONDS = 60 * 60
+_GROUPS_IN_A_PIECE = 20
+# What comes meanwhile waits: a viewer who wants more goes on from the cursor.
+_HISTORY_SECONDS = 3.0
+# By which the clocks of clients may differ from ours.
+_CLOCKS_SECONDS = 5.0
+_STREAM_PARAMETERS = ("logger", "level", "text", "regex", "written", "last")
 _RETRY_SECONDS = 5.0
 _COOKIE = "collector_token"
 _WITHOUT_TOKEN = ("/healthz", "/readyz")
 _HOW_TO_GET_METRICS = (
     "/metrics needs the library prometheus_client: pip install 'gevent-collector[metrics]'\n"
 )
+_BAD, _UNAVAILABLE = "400 Bad Request", "503 Service Unavailable"
+_ALL_SEARCH = f"{MAX_QUERIES} questions are being answered already: ask again in {WAIT_SECONDS:.0f} s\n"
 _TEXT, _HTML, _JSON = "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"
 _FORM = """<!doctype html>
 <html lang="en">
@@ -104,10 +120,14 @@ def _text(status: str, text: str) -> _Answer:
 class AdminPort:
     """Answers requests, from when the port is free: collecting does not wait for that."""
 
-    def __init__(self, admin: Admin, status: Status, stream: LiveStream, stats: Stats) -> None:
-        self._admin = admin
+    def __init__(
+        self, config: Config, status: Status, stream: LiveStream, keeper: Keeper, stats: Stats
+    ) -> None:
+        """*config* has an [admin]."""
+        self._queries = Queries(config)
         self._status = status
         self._stream = stream
+        self._keeper = keeper
         self._stats = stats
         self._paths: dict[str, Callable[[dict[str, Any]], _Answer]] = {
             "/": lambda _: _Answer("200 OK", _HTML, _PAGE.encode()),
@@ -115,14 +135,22 @@ class AdminPort:
             "/readyz": self._readyz,
             "/metrics": self._metrics,
             "/api/stream": self._watch,
+            "/api/records": self._records,
+            "/api/counts": self._counts,
+            "/api/exceptions": self._exceptions,
             "/api/loggers": lambda _: _json({"loggers": status.loggers()}),
             "/api/clients": lambda _: _json({"clients": status.clients(), "total": status.clients_now}),
             "/api/stats": lambda _: _json(status.totals()),
         }
 
-    def reconfigure(self, admin: Admin) -> None:
-        """Go by the token and the names of *admin* from now on; the address stays."""
-        self._admin = admin
+    @property
+    def _admin(self) -> Admin:
+        assert self._queries.config.admin  # noqa: S101 - else there would be no port
+        return self._queries.config.admin
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by *config* from now on; the address stays."""
+        self._queries.config = config
 
     def start(self) -> None:
         """Begin to serve. Where the port is taken, that is logged and tried again."""
@@ -218,11 +246,11 @@ class AdminPort:
 
     def _healthz(self, _environ: dict[str, Any]) -> _Answer:
         fault = self._status.fault()
-        return _text("503 Service Unavailable", f"{fault}\n") if fault else _text("200 OK", "ok\n")
+        return _text(_UNAVAILABLE, f"{fault}\n") if fault else _text("200 OK", "ok\n")
 
     def _readyz(self, _environ: dict[str, Any]) -> _Answer:
         draining = self._status.draining
-        return _text("503 Service Unavailable", "draining\n") if draining else _text("200 OK", "ok\n")
+        return _text(_UNAVAILABLE, "draining\n") if draining else _text("200 OK", "ok\n")
 
     def _metrics(self, _environ: dict[str, Any]) -> _Answer:
         try:
@@ -231,31 +259,116 @@ class AdminPort:
             return _text("501 Not Implemented", _HOW_TO_GET_METRICS)
         return _Answer("200 OK", metrics.CONTENT_TYPE, metrics.render(self._status))
 
+    def _records(self, environ: dict[str, Any]) -> _Answer:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return _json({})
+        connection: Connection = environ["collector.connection"]
+        try:
+            request = past.request(_query(environ))
+            answer = self._queries.ask(request, connection.is_gone, connection.allow)
+        except ValueError as fault:
+            return _text(_BAD, f"{fault}\n")
+        except OSError as error:
+            return _text(_UNAVAILABLE, f"cannot start what searches: {error}\n")
+        if answer is None:
+            retry = (("Retry-After", f"{WAIT_SECONDS:.0f}"),)
+            return _Answer(_UNAVAILABLE, _TEXT, _ALL_SEARCH.encode(), retry)
+        return _Answer("200 OK", _JSON, _found(answer))
+
+    def _counts(self, environ: dict[str, Any]) -> _Answer:
+        given, now = _query(environ), time.time()
+        try:
+            past.refuse_unknown(given, ("from", "to"))
+            begin = past.time_of(given, "from", now - _USUAL_SPAN_SECONDS)
+            end = past.time_of(given, "to", now)
+        except ValueError as fault:
+            return _text(_BAD, f"{fault}\n")
+        self._keeper.look()
+        return _json(self._keeper.counts.between(begin, end, now))
+
+    def _exceptions(self, environ: dict[str, Any]) -> _Answer:
+        given = _query(environ)
+        try:
+            past.refuse_unknown(given, ("since",))
+            since = past.time_of(given, "since", math.inf)
+        except ValueError as fault:
+            return _text(_BAD, f"{fault}\n")
+        exceptions = self._keeper.exceptions
+        return _Answer("200 OK", _JSON, _groups(exceptions.groups(since), exceptions.skipped))
+
     def _watch(self, environ: dict[str, Any]) -> _Answer:
         if environ["REQUEST_METHOD"] == "HEAD":
             return _Answer("200 OK", "text/event-stream", b"")
         query = _query(environ)
         if not self._stream.claim():
-            return _text("503 Service Unavailable", f"{MAX_VIEWERS} watch already\n")
+            return _text(_UNAVAILABLE, f"{MAX_VIEWERS} watch already\n")
         connection: Connection = environ["collector.connection"]
         connection.become_a_stream()
         viewer = None
         try:
-            level = levels.from_text(query.pop("level", "NOTSET"))
-            written = query.pop("written", "") == "1"
-            filters = {key: query.pop(key, "") for key in ("logger", "text", "regex")}
-            if query:
-                known = "logger, level, text, regex and written=1"
-                raise ValueError(f"unknown: {', '.join(query)}; there are {known}")  # noqa: TRY301
-            viewer = Viewer(level=level, written=written, **filters)
+            past.refuse_unknown(query, _STREAM_PARAMETERS)
+            written = query.get("written", "") == "1"
+            last = past.count(query, "last", 0)
+            filters = past.filters_of(query)
+            asked = Request(
+                filters,
+                last,
+                newest_first=False,
+                written=written,
+                seconds=_HISTORY_SECONDS,
+                passed_from=time.time() - _CLOCKS_SECONDS,
+            )
+            viewer = Viewer(
+                written=written,
+                behind=bool(last),
+                **{key: filters[key] for key in ("level", "logger", "text", "regex") if key in filters},
+            )
         except ValueError as fault:
-            return _text("400 Bad Request", f"{fault}\n")
+            return _text(_BAD, f"{fault}\n")
         except OSError as error:
-            return _text("503 Service Unavailable", f"cannot start what searches: {error}\n")
+            return _text(_UNAVAILABLE, f"cannot start what searches: {error}\n")
         finally:
             if viewer is None:
                 self._stream.release()
-        return _Answer("200 OK", "text/event-stream", self._stream.watch(viewer, connection.is_gone))
+        history = self._history(asked, connection.is_gone) if last else None
+        return _Answer("200 OK", "text/event-stream", self._stream.watch(viewer, connection.is_gone, history))
+
+    def _history(self, request: Request, is_gone: Callable[[], bool]) -> History:
+        """Yield the events of the last records, and then one that says whether that was all."""
+        why = _ALL_SEARCH.rstrip("\n")
+        try:
+            answer = self._queries.ask(request, is_gone)
+        except (ValueError, OSError) as fault:
+            answer, why = None, str(fault)
+        if answer is None:
+            yield event("history", {"cursor": "", "complete": False, "why": why}), []
+            return
+        with closing(answer):
+            for found in answer.records():
+                yield b"".join(b"data: %b\n\n" % record for _, record in found), [mark for mark, _ in found]
+        yield event("history", answer.end), answer.passed
+
+
+def _found(answer: Answer) -> Iterator[bytes]:
+    """Yield an answer in pieces, as it comes."""
+    with closing(answer):
+        yield b'{"records": ['
+        comma = b""
+        for found in answer.records():
+            if found:
+                yield comma + b", ".join(record for _, record in found)
+                comma = b", "
+        yield b"], " + json.dumps(answer.end).encode()[1:]
+
+
+def _groups(groups: list[dict[str, Any]], skipped: int) -> Iterator[bytes]:
+    """Yield groups in pieces, so that others have their turn: together they may take megabytes."""
+    yield b'{"groups": ['
+    for at in range(0, len(groups), _GROUPS_IN_A_PIECE):
+        piece = json.dumps(groups[at : at + _GROUPS_IN_A_PIECE]).encode()[1:-1]
+        yield (b", " if at else b"") + piece
+        gevent.sleep(0)
+    yield b'], "skipped": %d}' % skipped
 
 
 def _json(value: object) -> _Answer:

@@ -11,21 +11,26 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.socket import socket as gevent_socket
 
 from collector.admin import regex_process
+from collector.admin.query_process import fingerprint
 from collector.config.tables import Format
 from collector.format.renderer import renderer
 from collector.wire.records import level_of, message_of, name_of, traceback_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from subprocess import Popen
 
     from collector.wire.records import Record
+
+    History = Iterable[tuple[bytes, Iterable[bytes]]]
+    """Pieces of whole events, each with the fingerprints of its records."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,7 @@ _BURST_SECONDS = 0.05
 # How often a viewer gets what has come meanwhile: waking it for each record would cost more than that.
 _TICK_SECONDS = 0.1
 _KEEP_ALIVE_SECONDS = 15.0
+_KEEP_ALIVE = b": keep-alive\n\n"
 # A regular expression sees no more of a message than this: nobody reads longer lines.
 _MAX_SEARCHED_CHARACTERS = 64 * 1024
 
@@ -46,7 +52,7 @@ _MAX_SEARCHED_CHARACTERS = 64 * 1024
 class Viewer:
     """One who watches: the filters, and the events that wait to be sent."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the filters, each of which may be given
         self,
         *,
         logger: str = "",
@@ -54,16 +60,20 @@ class Viewer:
         text: str = "",
         regex: str = "",
         written: bool = False,
+        behind: bool = False,
     ) -> None:
         """Take the filters; an empty one lets everything pass. With *written*, events have the file's text.
 
+        *behind*: history comes first, and then leave_out() is called.
+
         Raises ValueError if *regex* is no regular expression, OSError if its process cannot be started.
         """
-        self.waiting: list[tuple[bytes, str]] = []
-        """Events, each with the message that *regex* is searched in."""
+        self.waiting: list[tuple[bytes, str, str]] = []
+        """Events, each with the message that *regex* is searched in, and with its line while *behind*."""
         self.bytes = 0
         self.skipped = 0
         self.written = written
+        self._behind = behind
         self._logger = logger
         self._below = f"{logger}."
         self._level = level
@@ -81,27 +91,39 @@ class Viewer:
             return True
         return text in traceback_of(record).lower()
 
-    def offer(self, event: bytes, message: str) -> None:
+    def offer(self, event: bytes, message: str, line: str) -> None:
         """Queue an event, or count its record as skipped if too many wait."""
         full = len(self.waiting) >= _MAX_QUEUE_RECORDS or self.bytes + len(event) > _MAX_QUEUE_BYTES
         if full and self.waiting:
             self.skipped += 1
         else:
-            self.waiting.append((event, message if self._search else ""))
+            self.waiting.append((event, message if self._search else "", line if self._behind else ""))
             self.bytes += len(event)
+
+    def leave_out(self, shown: Counter[bytes]) -> None:
+        """Leave out of what waits what history has *shown*, by fingerprints: it was in its file by then."""
+        self._behind = False
+        waiting, self.waiting = self.waiting, []
+        for event, message, line in waiting:
+            mark = fingerprint(_as_written(line))
+            if shown[mark]:
+                shown[mark] -= 1
+                self.bytes -= len(event)
+            else:
+                self.waiting.append((event, message, ""))
 
     def take(self) -> bytes:
         """Return what to send now, b"" if there is nothing. Raises EOFError if *regex* took too long."""
         waiting, self.waiting = self.waiting, []
         skipped, self.skipped = self.skipped, 0
         self.bytes = 0
-        events = [event for event, _ in waiting]
+        events = [event for event, *_ in waiting]
         if self._search and waiting:
-            texts = [message[:_MAX_SEARCHED_CHARACTERS] for _, message in waiting]
+            texts = [message[:_MAX_SEARCHED_CHARACTERS] for _, message, _ in waiting]
             found: list[bool] = self._search.ask(texts)
             events = [event for event, has_match in zip(events, found, strict=True) if has_match]
         if skipped:
-            events.append(_event("skipped", {"records": skipped}))
+            events.append(event("skipped", {"records": skipped}))
         return b"".join(events)
 
     def close(self) -> None:
@@ -144,7 +166,7 @@ class LiveStream:
                     event = event or self._event(record, peer)
                     if viewer.written:
                         with_line = with_line or _with_line(event, line)
-                    viewer.offer(with_line if viewer.written else event, message_of(record))
+                    viewer.offer(with_line if viewer.written else event, message_of(record), line)
         # Bounded: this is wall-clock time, and a batch that others hold up must not blind it for long.
         self._spent = min(self._spent + time.monotonic() - begun, 2 * _BURST_SECONDS)
 
@@ -163,31 +185,45 @@ class LiveStream:
         """Give back a place."""
         self._vacancies += 1
 
-    def watch(self, viewer: Viewer, is_gone: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*.
+    def watch(
+        self, viewer: Viewer, is_gone: Callable[[], bool], history: History | None = None
+    ) -> Iterator[bytes]:
+        """Yield what to send to *viewer*, in pieces of whole events, until *is_gone*; *history* comes first.
 
         Closes the viewer in the end, and gives back the place that the caller has claimed.
         """
         self._viewers.append(viewer)
         sent_at = 0.0  # so that a sign of life is sent at once
         try:
+            if history:
+                yield from self._catch_up(viewer, history)
             while not is_gone():
                 if piece := viewer.take():
                     sent_at = time.monotonic()
                     yield piece
                 elif time.monotonic() - sent_at >= _KEEP_ALIVE_SECONDS:
                     sent_at = time.monotonic()
-                    yield b": keep-alive\n\n"
+                    yield _KEEP_ALIVE
                 gevent.sleep(_TICK_SECONDS)
         except EOFError:
             why = (
                 f"the regular expression took longer than {regex_process.LIMIT_SECONDS} s, or too much memory"
             )
-            yield _event("ended", {"reason": why})
+            yield event("ended", {"reason": why})
         finally:
             self._viewers.remove(viewer)
             self.release()
             viewer.close()
+
+    @staticmethod
+    def _catch_up(viewer: Viewer, history: History) -> Iterator[bytes]:
+        """Yield the events of *history*, while for *viewer* waits what comes meanwhile."""
+        yield _KEEP_ALIVE
+        shown: Counter[bytes] = Counter()
+        for event, marks in history:
+            shown.update(marks)
+            yield event
+        viewer.leave_out(shown)
 
     def drain(self) -> None:
         """Let the viewers have what waits for them, as far as they take it at once."""
@@ -204,11 +240,16 @@ class LiveStream:
 
 def _with_line(event: bytes, line: str) -> bytes:
     # Encoded first, as for the file: else JSON would read two lone surrogates as one character.
-    text = line[:-1].encode("utf-8", "backslashreplace").decode()
+    text = _as_written(line).decode()
     return event.removesuffix(b"}\n\n") + f',"written":{json.dumps(text)}}}\n\n'.encode()
 
 
-def _event(name: str, data: object) -> bytes:
+def _as_written(line: str) -> bytes:
+    return line[:-1].encode("utf-8", "backslashreplace")
+
+
+def event(name: str, data: object) -> bytes:
+    """Return an event that is no record."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 

@@ -121,8 +121,8 @@ class Reloader:
         router = self._router.successor(wanted, renders)
         self._server.reconfigure(wanted.listen, tls, max_clients, router.deliver)
         self._retention.reconfigure(wanted)
-        if self._admin_port and wanted.admin:
-            self._admin_port.reconfigure(wanted.admin)
+        if self._admin_port:
+            self._admin_port.reconfigure(wanted)
         _warn(wanted)
         self.config, self._router = wanted, router
         reopened = counted(files, "file")

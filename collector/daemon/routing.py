@@ -24,6 +24,7 @@ from collector.wire.records import head_of, level_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from collector.admin.keeper import Keeper
     from collector.admin.stream import LiveStream
     from collector.config.tables import Config, Format, Rollover
     from collector.daemon.spooling import Spooling
@@ -114,11 +115,13 @@ class Router:
         stats: Stats,
         stream: LiveStream | None = None,
         spooling: Spooling | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """Take what renderers() made of *config*. From now on *stats* count what this router reads."""
         self._config = config
         self._stream = stream
         self._spooling = spooling
+        self._keeper = keeper
         self._handlers = handlers
         self._stats = stats
         self._directory = handlers.directory
@@ -135,7 +138,8 @@ class Router:
 
     def successor(self, config: Config, renders: Renderers) -> Router:
         """Return a router that goes by *config*; this one must not be used any more."""
-        router = Router(config, renders, self._handlers, self._stats, self._stream, self._spooling)
+        rooms = self._handlers, self._stats, self._stream, self._spooling, self._keeper
+        router = Router(config, renders, *rooms)
         old, new = self._config.files, config.files
         if (old.name, old.dots) == (new.name, new.dots):
             router._names = self._names  # max_files is for all of them together
@@ -188,6 +192,7 @@ class Router:
         dropped: dict[Inbox, int] = {}
         below = 0
         in_part: list[tuple[int, str]] = []
+        raising: list[Record] = []
         for record in self._reader.read(payloads, unreadable, in_part):
             try:
                 render, level, inbox, wanted_from = routes[record[0]]
@@ -215,15 +220,23 @@ class Router:
             inbox.append(line)
             if wanted_from and not _reaches(record, wanted_from):
                 unwanted.append(length_hint(payloads))
+            if record[1].raises:
+                raising.append(record)
             if shown is not None:
                 shown.append((record, line))
         self._count_in_part(in_part, host, peer)
-        if below:
-            self._stats.dropped_records_total["level"] += below
+        self._stats.dropped_records_total["level"] += below
         for inbox, count in dropped.items():
             self._count_dropped(inbox, count, refusing)
+        if shown or raising:
+            self._show(shown, raising, peer)
+
+    def _show(self, shown: list[tuple[Record, str]] | None, raising: list[Record], peer: str) -> None:
+        """Hand on what is for the admin port alone."""
         if self._stream and shown:
             self._stream.publish(shown, peer)
+        if self._keeper and raising:
+            self._keeper.exceptions.notice(raising)
 
     def _count_in_part(self, in_part: list[tuple[int, str]], host: str, peer: str) -> None:
         """Count records that were decoded in part only."""

@@ -19,6 +19,7 @@ from gevent.event import Event
 from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
+from collector.admin.keeper import Keeper
 from collector.admin.status import Status
 from collector.admin.stream import LiveStream
 from collector.daemon import guardian
@@ -78,7 +79,8 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     spooling = Spooling(config, handlers, stats, owner)
     spooling.open(_SPOOL_SECONDS)
     stream = LiveStream()
-    router = Router(config, renderers(config), handlers, stats, stream, spooling)
+    keeper = Keeper(os.path.realpath(config.files.directory), stats) if config.admin else None
+    router = Router(config, renderers(config), handlers, stats, stream, spooling, keeper)
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream, spooling.state)
     stop = _Stop(handlers, reserve, stats)
@@ -86,10 +88,10 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
         gevent.signal_handler(number, stop.tell, number.name)
     retention = Retention(stats, spooling.free)
     admin_port = None
-    if config.admin:
+    if keeper:
         from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory
 
-        admin_port = AdminPort(config.admin, status, stream, stats)
+        admin_port = AdminPort(config, status, stream, keeper, stats)
     reloader = Reloader(
         config, read_again, router, handlers, server, retention, admin_port, reserve, stats, spooling
     )
@@ -101,8 +103,9 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     for address in server.start():
         # At any level of the log: this line is how others learn the port, and that they can connect.
         say(f"listening on {address}")
-    if admin_port:
+    if keeper and admin_port:
         status.start()
+        keeper.start()
         admin_port.start()
     follower = LockFollower(lock, stats)
     retention.reconfigure(config)
@@ -112,6 +115,8 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     deadline = time.monotonic() + reloader.config.listen.drain_seconds
     code = _drain(server, handlers, deadline, stats)
     spooling.close(deadline)
+    if keeper:
+        keeper.close(deadline)
     stream.drain()
     follower.end(deadline)
     _end(code, handlers, stats)

@@ -65,7 +65,7 @@ class NoRecordError(RecordError):
 class Fragment:
     """Fields that frames have in common, and the pieces of lines made of them."""
 
-    __slots__ = ("count", "fields", "rendered", "shared")
+    __slots__ = ("count", "fields", "raises", "rendered", "shared")
 
     def __init__(self, fields: Mapping[str, object], *, shared: bool = False) -> None:
         self.fields = fields
@@ -73,6 +73,8 @@ class Fragment:
         """How many records with it are not yet in the statistics, if it is a head or a site."""
         self.shared = shared
         """Whether it is remembered, so that other records will have this very object; of a head or a site."""
+        self.raises = bool(fields.get("exc_text"))
+        """Whether it has a traceback."""
         self.rendered: dict[object, Any] = {}
         """What renderers keep here for the next record with this fragment: a little for each format."""
 
