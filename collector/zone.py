@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 
@@ -25,3 +26,15 @@ def read_zone_again() -> bool:
         os.environ["TZ"] = named
     time.tzset()
     return before != (time.tzname, time.timezone, time.altzone)
+
+
+def zone_name() -> str:
+    """Return the name of the zone in the tz database, "" where the machine does not tell one."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    if not name:
+        try:
+            name = os.readlink("/etc/localtime")
+        except OSError:
+            return ""
+    name = name.rpartition("zoneinfo/")[2]
+    return name if re.fullmatch(r"[A-Za-z_+-][\w+/-]*", name) and "," not in name else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from gevent.threadpool import ThreadPool
 
 from collector import __version__
 from collector.greenlets import keep_running
+from collector.zone import zone_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sized
@@ -110,6 +112,8 @@ class Status:
         levels = stats.levels()  # brings the fragments up to date too
         return {
             "version": __version__,
+            "host": socket.gethostname(),
+            "zone": {"name": zone_name(), "offset_seconds": time.localtime().tm_gmtoff},
             "uptime_seconds": now - self._begun,
             "healthy": not fault,
             "reason": fault,
