@@ -55,7 +55,7 @@ class Request(NamedTuple):
     limit: int
     """The most records."""
     newest_first: bool = True
-    """The newest in any case; False: they come oldest first."""
+    """How they come; those next to `after` where that is the only bound, else the newest."""
     written: bool = False
     """Whether each has its text as the file has it, too."""
     seconds: float = LIMIT_SECONDS
@@ -193,8 +193,9 @@ class _Answer:
         self._lines: list[bytes] = []
         self._passed: list[bytes] = []
         self._size = 0
+        self._goes_forward = bool(request.query.get("after")) and not request.query.get("before")
         self._cursor = ""
-        """Of the oldest record."""
+        """Of the last record that was taken: where to go on."""
 
     def search(self, config: Config) -> None:
         """Look for records until there are enough. Raises what stops it."""
@@ -217,7 +218,8 @@ class _Answer:
 
         limit, begin = self._request.limit, self._request.passed_from
         begin_key = time_key(begin) if begin else b""
-        for hit in search.newest_first(limit + MAX_RECORDS if begin else limit):
+        most = limit + MAX_RECORDS if begin else limit
+        for hit in search.oldest_first() if self._goes_forward else search.newest_first(most):
             if len(self._lines) >= limit:
                 if not begin or hit.key < begin_key or len(self._passed) >= MAX_RECORDS:
                     return
@@ -251,7 +253,8 @@ class _Answer:
         if self.fault:
             lines = [FAULT + json.dumps(self.fault).encode()]
         else:
-            self._lines = self._lines if self._request.newest_first else self._lines[::-1]
+            if self._goes_forward == self._request.newest_first:
+                self._lines.reverse()
             why = "" if self._passed else self.why  # what was asked for is there
             rest = {"cursor": self._cursor, "complete": not why, "why": why}
             lines = [*self._passed, *self._lines, END + json.dumps(rest).encode()]

@@ -134,6 +134,17 @@ def test_newer_ones_than_a_cursor(admin: Collector) -> None:
     assert ["record 4", "record 3"] == messages(admin, f"after={cursor}")
 
 
+def test_after_alone_goes_on_with_the_next_ones_and_with_before_it_has_the_newest(admin: Collector) -> None:
+    logged(admin, *(("app", logging.INFO, f"record {n}") for n in range(9)))
+    answer = get(admin, "records", "limit=3&after=2001-01-01T00:00:00Z")
+
+    assert ["record 2", "record 1", "record 0"] == [record["message"] for record in answer["records"]]
+    assert answer["cursor"] == answer["records"][0]["cursor"]
+    assert ["record 5", "record 4", "record 3"] == messages(admin, f"limit=3&after={answer['cursor']}")
+    both = f"limit=3&after={answer['cursor']}&before=2101-01-01T00:00:00Z"
+    assert ["record 8", "record 7", "record 6"] == messages(admin, both)
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
