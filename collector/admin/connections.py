@@ -88,6 +88,8 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
 
     def handle(self) -> None:
         """Serve one request after another, within the limits."""
+        # Headers and body are sent apart: the kernel would hold the body back until those are acknowledged.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._greenlet = gevent.getcurrent()
         self._answered_by = gevent.Timeout()
         try:
