@@ -20,7 +20,7 @@ STARTING = {"make_collector", "logs"}
 """Fixtures by which a test starts the program."""
 
 pytest_plugins = [
-    f"tests.support.{name}" for name in ("certificates", "clock", "logs", "odd_volume", "opensearch")
+    f"tests.support.{name}" for name in ("certificates", "clock", "logs", "odd_volume", "opensearch", "pages")
 ]
 
 

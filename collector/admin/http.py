@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 # What may come in one turn of the loop: past it the kernel makes clients ask again after a second.
 _BACKLOG = 4096
 _USUAL_SPAN_SECONDS = 60 * 60
@@ -71,26 +70,36 @@ _HOW_TO_GET_METRICS = (
 _BAD, _UNAVAILABLE = "400 Bad Request", "503 Service Unavailable"
 _ALL_SEARCH = f"{MAX_QUERIES} questions are being answered already: ask again in {WAIT_SECONDS:.0f} s\n"
 _TEXT, _HTML, _JSON = "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"
+_KINDS = {".html": _HTML, ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+_PAGE = {
+    file.name: file.read_bytes()
+    for file in Path(__file__).with_name("page").iterdir()
+    if file.suffix in _KINDS
+}
+"""The files of the page, by their names. Its document is `/`, the others stand below `/page/`."""
 _FORM = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
 <title>Collector: token</title>
 <form><label>Token, as in [admin] of the configuration: <input name="token" type="password" autofocus></label>
 <button>Open</button></form>
+<p role="alert">{words}</p>
+<script>{script}</script>
 </html>
 """
+# The address is shown, kept in the history and shared: what was tried is not to stay in it.
+_FORGET = "history.replaceState(null, '', location.pathname + location.hash)"
 
 
-def _hashes(element: str) -> str:
-    """Return the sources of a Content-Security-Policy that allow what the page has inline in an *element*."""
-    contents = re.findall(rf"<{element}\b[^>]*>(.*?)</{element}>", _PAGE, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in contents]
-    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+def _hash(content: str) -> str:
+    """Return the source of a Content-Security-Policy that allows what stands inline in a document."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 _POLICY = (
-    f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; "
+    f"default-src 'none'; script-src 'self' {_hash(_FORGET)}; style-src 'self'; "
     "img-src data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -113,6 +122,10 @@ class _Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+def _file_of_the_page(name: str, _environ: dict[str, Any]) -> _Answer:
+    return _Answer("200 OK", _KINDS[Path(name).suffix], _PAGE[name])
+
+
 def _text(status: str, text: str) -> _Answer:
     return _Answer(status, _TEXT, text.encode())
 
@@ -130,7 +143,8 @@ class AdminPort:
         self._keeper = keeper
         self._stats = stats
         self._paths: dict[str, Callable[[dict[str, Any]], _Answer]] = {
-            "/": lambda _: _Answer("200 OK", _HTML, _PAGE.encode()),
+            "/": partial(_file_of_the_page, "page.html"),
+            **{f"/page/{name}": partial(_file_of_the_page, name) for name in _PAGE if name != "page.html"},
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
@@ -207,16 +221,16 @@ class AdminPort:
             if given:
                 address = host_port((environ["REMOTE_ADDR"], 0))[0]
                 log.warning("admin: a wrong token from %s", address, extra={"cause": address})
-            kind, body = (
-                (_HTML, _FORM) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
-            )
+            form = _FORM.format(words="This token is wrong." if given else "", script=_FORGET)
+            kind, body = (_HTML, form) if path == "/" else (_TEXT, "Authorization: Bearer TOKEN is missing\n")
             return _Answer("401 Unauthorized", kind, body.encode(), (("WWW-Authenticate", "Bearer"),))
         if path == "/" and has_token and "token" in _query(environ):
             # Away from the address, which is shown, kept in the history and shared.
             cookie = f"{_COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
             return _Answer("303 See Other", _TEXT, b"", (("Location", "/"), ("Set-Cookie", cookie)))
         if path not in self._paths:
-            return _text("404 Not Found", f"there are {' '.join(self._paths)}\n")
+            known = [known for known in self._paths if not known.startswith("/page/")]
+            return _text("404 Not Found", f"there are {' '.join(known)}\n")
         return self._paths[path](environ)
 
     @staticmethod

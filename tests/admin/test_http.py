@@ -186,11 +186,23 @@ def test_every_answer_has_a_strict_policy(admin: Collector) -> None:
         assert "DENY" == headers["X-Frame-Options"]
 
 
-def test_the_policy_allows_the_scripts_of_the_page_by_their_hashes(admin: Collector) -> None:
+def test_the_page_is_served_with_all_its_files_and_no_others(admin: Collector) -> None:
     _, headers, page = ask(admin, "/")
-    scripts = len(re.findall(r"<script\b", page))
-
-    assert scripts == headers["Content-Security-Policy"].split("style-src")[0].count("'sha256-")
+    assert "text/html; charset=utf-8" == headers["Content-Type"]
+    assert "script-src 'self' 'sha256-" in headers["Content-Security-Policy"]
+    assert not re.search(r"<script>|<style>|style=|onclick=", page), "nothing inline"
+    wanted, seen = [*re.findall(r'(?:src|href)="(page/[^"]+)"', page)], set[str]()
+    while wanted:
+        name = wanted.pop()
+        status, headers, text = ask(admin, f"/{name}")
+        kind = "css" if name.endswith(".css") else "javascript"
+        assert (200, f"text/{kind}; charset=utf-8") == (status, headers["Content-Type"]), name
+        seen.add(name)
+        found = {f"page/{other}" for other in re.findall(r'from "\./([^"]+)"', text)}
+        wanted += found - seen
+    assert {"page/page.css", "page/page.js", "page/words.js"} <= seen
+    for path in ("/page/page.html", "/page/", "/page/../http.py", "/page/%2e%2e/http.py", "/page.css"):
+        assert 404 == ask(admin, path)[0], path
 
 
 def test_the_page_of_another_site_is_not_served(admin: Collector) -> None:
@@ -220,7 +232,11 @@ def test_the_token_in_the_address_of_the_page_becomes_a_cookie(make_collector: M
     assert (303, "/") == (status, headers["Location"])
     assert "collector_token=s3cret; HttpOnly; SameSite=Strict; Path=/" == headers["Set-Cookie"]
     assert 200 == ask(collector, "/api/stats", Cookie="other=1; collector_token=s3cret")[0]
-    assert 401 == ask(collector, "/?token=wrong")[0]
+    status, _, form = ask(collector, "/?token=wrong")
+    assert 401 == status
+    assert "This token is wrong." in form
+    assert "This token is wrong." not in ask(collector, "/")[2]
+    assert 401 == ask(collector, "/page/page.js")[0]
     assert 401 == ask(collector, "/api/stats?token=s3cret")[0]
 
 

@@ -22,9 +22,9 @@ def within(seconds: float, condition: Callable[[], object], what: str = "") -> N
         assert in_time, f"not within {seconds} s: {what or condition}"
         time.sleep(0.01)
         # Once more after it: we may have stood still ourselves.
-        in_time = time.monotonic() < begun + seconds * _crowding()
+        in_time = time.monotonic() < begun + seconds * crowding()
 
 
-def _crowding() -> float:
+def crowding() -> float:
     """Return how many processes want to run for each processor, but at least 1."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
