@@ -175,18 +175,28 @@ class _Tail:
                 self._out.write(b"\n")
 
     def _read_last(self, search: Search, number: int) -> None:
+        """Print the last *number* records that are found, and the context of those alone."""
+        before, after = self._context
         stack, left = search.stack(), number
+        due: Counter[int] = Counter()
+        """Of each file, how many of the next records are the context of one that was found."""
         for hit in search.newest_first(number) if number else ():
-            left -= hit.is_hit
-            if left < 0:
-                break
-            item = self._rendered(hit), hit.source.rank, hit.offset, len(hit.record)
-            stack.put(item, len(item[0]))
-            if not left and not any(self._context):
-                break
+            rank, is_found = hit.source.rank, hit.is_hit and left > 0
+            is_wanted = is_found or due[rank] > 0
+            due[rank] = before if is_found else due[rank] - is_wanted
+            left -= is_found
+            text = self._rendered(hit)
+            stack.put((text, rank, hit.offset, len(hit.record), is_found, is_wanted), len(text))
+            if not left:
+                search.find_no_more()
+                if not any(self._context):
+                    break
+        due.clear()
         for batch in stack.take():
-            for item in reversed(batch):
-                self._show(*item)
+            for text, rank, offset, size, is_found, is_wanted in reversed(batch):
+                if is_wanted or due[rank]:
+                    self._show(text, rank, offset, size)
+                due[rank] = after if is_found else due[rank] - (due[rank] > 0)
 
     def _show(self, text: bytes, file: int, offset: int, size: int) -> None:
         """Print a record; with context, what was left out before it as grep does."""

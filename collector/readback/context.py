@@ -6,24 +6,28 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from collector.readback.runs import Run
 
 
-def with_context(runs: Iterable[Run], behind: int, ahead: int, *, newest_first: bool) -> Iterator[Run]:
+def with_context(
+    runs: Iterator[Run], behind: int, ahead: int, is_enough: Callable[[], bool], *, newest_first: bool
+) -> Iterator[Run]:
     """Yield of *runs*, which tell what was asked for, that and its context.
 
     That is, in the direction of reading, *behind* records that came before one and *ahead* that come after.
+    Once there *is_enough*, what more is found is no more than context.
     """
     held: deque[tuple[Run, set[int]]] = deque()
     """The last runs, each with what of it is wanted: as far back as a context may reach."""
     pending = 0
-    for run in runs:
+    while (pending or not is_enough()) and (run := next(runs, None)):
         wanted: set[int] = set()
         held.append((run, wanted))
+        looks = not is_enough()
         for index in _in_order(run, newest_first=newest_first):
-            if run.is_hit and run.is_hit[index]:
+            if looks and run.is_hit and run.is_hit[index]:
                 wanted.add(index)
                 pending = ahead
                 _add_behind(held, index, behind, newest_first=newest_first)

@@ -55,6 +55,7 @@ class Search:
         self._filters = Filters(config, query)
         self._context = context
         self._is_given = bool(files)
+        self._is_enough = False
         self._places = [
             Place.of(one) if isinstance(one, str) else None for one in (query.after, query.before)
         ]
@@ -93,6 +94,10 @@ class Search:
         for source in self.sources:
             if stream := self._stream(source, None, newest_first=False):
                 yield from stream.runs
+
+    def find_no_more(self) -> None:
+        """Read on only for the context of what was found so far."""
+        self._is_enough = True
 
     def stack(self) -> Stack:
         """Return what gives back last first what is put into it, in the memory of the search or its file."""
@@ -141,7 +146,9 @@ class Search:
             picked = self._picked(source, span, blocks)
             if any(self._context):
                 before, after = self._context if forward else self._context[::-1]
-                picked = with_context(picked, before, after, newest_first=not forward)
+                picked = with_context(
+                    picked, before, after, lambda: self._is_enough, newest_first=not forward
+                )
             runs = (run for run in picked if run.records)
             yield from runs if forward is not newest_first else self._turned(source, runs, most)
         source.close()

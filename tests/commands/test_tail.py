@@ -122,6 +122,26 @@ def test_context_is_of_the_same_file_and_gaps_are_marked_as_grep_does(hundred: L
     assert ["18", "20", "22", "24", "--", "38", "40", "42", "44"] == tailed(hundred, f"{ask} -C 1 -A 2")
 
 
+def test_the_last_that_are_found_have_their_context_and_others_none(logs: Logs) -> None:
+    def write(name: str, letters: str, seconds: float) -> None:
+        lines = [
+            text(BEGIN + timedelta(seconds=n * seconds), name, "ERROR" if c.isupper() else "INFO", f"{name}{c}")
+            for n, c in enumerate(letters)
+        ]
+        logs.write(f"{name}.log", "".join(lines))
+
+    write("a", "aBcdefGh", 10)
+    write("b", "aBcdefghijklmnopqrSt", 4)
+    ask = "--level ERROR"
+    assert ["br", "bS", "bt"] == tailed(logs, f"{ask} -n 1 -C 1")
+    assert ["bq", "br", "bS"] == tailed(logs, f"{ask} -n 1 -B 2")
+    assert ["bS", "bt"] == tailed(logs, f"{ask} -n 1 -A 2")
+    # In the file whose records are far apart, context is older than what would be found next in the other.
+    assert ["ae", "af", "aG", "--", "bq", "br", "bS"] == tailed(logs, f"{ask} -n 2 -B 2")
+    shown = [one for one in tailed(logs, f"{ask} -n 2 -B 7") if one != "--"]
+    assert "aa aB ac ad ae bl bm af bn bo aG bp bq br bS" == " ".join(shown)
+
+
 def test_files_from_elsewhere_are_read_alone_and_one_that_is_not_there_is_said(
     hundred: Logs, tmp_path: Path
 ) -> None:
