@@ -194,8 +194,10 @@ class _Answer:
         self._passed: list[bytes] = []
         self._size = 0
         self._goes_forward = bool(request.query.get("after")) and not request.query.get("before")
+        self._last: Hit | None = None
+        """The last record that was taken."""
         self._cursor = ""
-        """Of the last record that was taken: where to go on."""
+        """Where to go on."""
 
     def search(self, config: Config) -> None:
         """Look for records until there are enough. Raises what stops it."""
@@ -206,7 +208,12 @@ class _Answer:
         if regex := asked.pop("regex", ""):
             asked["regex"] = re.compile(regex)
         with closing(Search(config, Query(**asked))) as search:
-            self._take(search)
+            try:
+                self._take(search)
+            except (_StoppedError, MemoryError, OSError):
+                self._cursor = search.reached(self._last, newest_first=not self._goes_forward)
+                raise
+            self._cursor = self._last.cursor if self._last else ""
             troubles = search.troubles
             if troubles and not self.why:
                 self.why = (
@@ -231,7 +238,7 @@ class _Answer:
                 return
             self._lines.append(line)
             self._size += len(line)
-            self._cursor = hit.cursor
+            self._last = hit
             if begin and len(self._lines) >= limit and hit.key < begin_key:
                 return
 

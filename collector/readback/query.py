@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """What a cursor names: a record in the sequence of all."""
+    """What a cursor names: a record in the sequence of all, or without a file a time, before all of it."""
 
     key: bytes
-    base: str
-    print: str
-    offset: int
+    base: str = ""
+    print: str = ""
+    offset: int = 0
 
     @property
     def cursor(self) -> str:
@@ -87,6 +87,11 @@ class Hit(NamedTuple):
         return fields
 
     @property
+    def place(self) -> Place:
+        """Where it is in the sequence of all."""
+        return Place(self.key, self.source.found.base, self.source.print, self.offset)
+
+    @property
     def cursor(self) -> str:
         """What names it in a Query while its file exists, also under another name or compressed."""
-        return Place(self.key, self.source.found.base, self.source.print, self.offset).cursor
+        return self.place.cursor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from collector.readback.context import with_context
 from collector.readback.filters import Filters, Picker
-from collector.readback.merge import Stream, merge
+from collector.readback.merge import Merge, Stream
 from collector.readback.query import Hit, Place
 from collector.readback.runs import Run
 from collector.readback.sources import AHEAD_SECONDS, age, open_all
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _JUST_BEHIND = b"\0"
 """What makes of a time the first that is later."""
+_BOUND_BLOCKS = 16
+"""After so many blocks in which nothing is found, it is another file's turn if that is the next by time."""
 
 
 class Search:
@@ -56,6 +58,7 @@ class Search:
         self._context = context
         self._is_given = bool(files)
         self._is_enough = False
+        self._merge: Merge | None = None
         self._places = [
             Place.of(one) if isinstance(one, str) else None for one in (query.after, query.before)
         ]
@@ -87,13 +90,32 @@ class Search:
     def runs(self, *, newest_first: bool, most: int | None = None) -> Iterator[tuple[Run, int, int]]:
         """Yield the same as runs, and which records of each come next, from the first to behind the last."""
         streams = [self._stream(one, most, newest_first=newest_first) for one in self.sources]
-        yield from merge([one for one in streams if one], newest_first=newest_first)
+        self._merge = Merge([one for one in streams if one], newest_first=newest_first)
+        yield from self._merge
+
+    def reached(self, last: Hit | None, *, newest_first: bool) -> str:
+        """Return a cursor for how far the search has come, *last* being what was taken of it last.
+
+        As `before`, or as `after` if it goes forward, it leaves what is still to be looked at. "" where there
+        is nothing to go by.
+        """
+        asked, place = (
+            (self._query.before, self._places[1]) if newest_first else (self._query.after, self._places[0])
+        )
+        if asked is not None and not place:
+            place = Place(exact_key(float(asked)))
+        come = [one for one in (last and last.place, place) if one]
+        if self._merge and (key := self._merge.reached) is not None:
+            # More of that time may still come.
+            come.append(Place(key + _JUST_BEHIND if newest_first else key))
+        farthest = min if newest_first else max
+        return farthest(come, key=lambda one: one.key.rstrip(_JUST_BEHIND)).cursor if come else ""
 
     def _in_turn(self) -> Iterator[Run]:
         """Yield the same as runs of records, one file after the other."""
         for source in self.sources:
             if stream := self._stream(source, None, newest_first=False):
-                yield from stream.runs
+                yield from (run for run in stream.runs if isinstance(run, Run))
 
     def find_no_more(self) -> None:
         """Read on only for the context of what was found so far."""
@@ -136,31 +158,43 @@ class Search:
         source.release()
         return Stream(source.first, source.rank, self._runs(source, None, newest_first=False))
 
-    def _runs(self, source: Source, most: int | None, *, newest_first: bool) -> Iterator[Run]:
+    def _runs(self, source: Source, most: int | None, *, newest_first: bool) -> Iterator[Run | bytes]:
         if not source.open():
             return
         span = self._span(source)
         if span.high is None or source.first < span.high:
             forward = not newest_first or source.file.compressed
             blocks = source.blocks(span, newest_first=not forward)
-            picked = self._picked(source, span, blocks)
+            picked = self._picked(source, span, blocks, newest_first=not forward)
+            runs: Iterator[Run | bytes] = picked
             if any(self._context):
                 before, after = self._context if forward else self._context[::-1]
-                picked = with_context(
-                    picked, before, after, lambda: self._is_enough, newest_first=not forward
+                all_runs = (run for run in picked if isinstance(run, Run))
+                runs = with_context(
+                    all_runs, before, after, lambda: self._is_enough, newest_first=not forward
                 )
-            runs = (run for run in picked if run.records)
+            runs = (run for run in runs if isinstance(run, bytes) or run.records)
             yield from runs if forward is not newest_first else self._turned(source, runs, most)
         source.close()
 
-    def _picked(self, source: Source, span: Span, blocks: Iterator[Block]) -> Iterator[Run]:
+    def _picked(
+        self, source: Source, span: Span, blocks: Iterator[Block], *, newest_first: bool
+    ) -> Iterator[Run | bytes]:
         """Yield the records of *blocks* that answer the query; with context, all, and which of them do."""
         cutter, picker, has_context = source.cutter, self._filters.picker(source), any(self._context)
+        empty = 0
         for block in blocks:
             found: list[tuple[int, int]] | None = None
             if picker and source.timed:
                 found = list(picker.find(block.data, cutter))
                 if not found and not has_context:
+                    empty += 1
+                    if empty % _BOUND_BLOCKS == 0:
+                        low, high = cutter.times(block)
+                        if newest_first:
+                            yield low
+                        elif high is not None:
+                            yield high
                     continue
             # Nothing of the block is kept here while nobody asks for the next one.
             yield self._run(source, span, block, found, picker)
@@ -190,10 +224,12 @@ class Search:
             within = [index for index in found if index in within]
         return run.part(within)
 
-    def _turned(self, source: Source, runs: Iterator[Run], most: int | None) -> Iterator[Run]:
+    def _turned(self, source: Source, runs: Iterator[Run | bytes], most: int | None) -> Iterator[Run | bytes]:
         """Yield the records of *runs* from the last to the first: a compressed file is read forward only."""
         stack = Stack(self._stash, most if not any(self._context) else None)
         for run in runs:
+            if isinstance(run, bytes):
+                continue  # it is for who reads forward
             is_hit = run.is_hit or [True] * len(run.records)
             for record, key, offset, hit in zip(run.records, run.keys, run.offsets, is_hit, strict=True):
                 stack.put((record, key, offset, hit), len(record) + len(key))

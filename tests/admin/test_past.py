@@ -244,6 +244,7 @@ def test_a_search_that_takes_too_long_ends_and_says_so(collector: Collector) -> 
     answer = get(collector, "records", f"regex={ENDLESS}")
 
     assert not answer["complete"]
+    assert [SLOW_TEXT] == messages(collector, f"before={answer['cursor']}")  # it is still to be looked at
     assert answer["why"] in ("stopped after 10 s of CPU", "stopped for the time that it took")
     within(SECONDS, lambda: not searching(collector))
 

@@ -124,10 +124,10 @@ def test_context_is_of_the_same_file_and_gaps_are_marked_as_grep_does(hundred: L
 
 def test_the_last_that_are_found_have_their_context_and_others_none(logs: Logs) -> None:
     def write(name: str, letters: str, seconds: float) -> None:
-        lines = [
-            text(BEGIN + timedelta(seconds=n * seconds), name, "ERROR" if c.isupper() else "INFO", f"{name}{c}")
-            for n, c in enumerate(letters)
-        ]
+        lines = []
+        for number, letter in enumerate(letters):
+            when, level = BEGIN + timedelta(seconds=number * seconds), "ERROR" if letter.isupper() else "INFO"
+            lines.append(text(when, name, level, name + letter))
         logs.write(f"{name}.log", "".join(lines))
 
     write("a", "aBcdefGh", 10)

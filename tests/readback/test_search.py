@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from collector.config.load import load
-from collector.readback import sources
+from collector.readback import search, sources
 from collector.readback.query import Query
 from collector.readback.search import Search
 from tests.support.logs import BEGIN, Logs, text
@@ -212,6 +212,53 @@ def test_spans_and_cursors_leave_what_they_name_from_either_end(
             older = places(directory.search(Query(before=cursor), newest_first=newest_first))[::step]
             newer = places(directory.search(Query(after=cursor), newest_first=newest_first))[::step]
             assert (places(whole[:index]), places(whole[index + 1 :])) == (older, newer)
+
+
+class EnoughError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("seed", range(40, 43))
+@pytest.mark.usefixtures("stretch")
+def test_a_search_that_is_stopped_anywhere_can_be_gone_on_with_and_comes_forward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, *, newest_first: bool
+) -> None:
+    monkeypatch.setattr(search, "_BOUND_BLOCKS", 2)
+    chance = random.Random(seed)  # noqa: S311 - the same for ever
+    directory = Directory(tmp_path, chance, "text", jitter=0)
+    config = load(directory.logs.config)
+    for asked in (
+        Query(text="cart"),
+        Query(text="naïve", level=50),
+        Query(text="nothing like this"),
+        Query(),
+    ):
+        cursor, found, stops = "", [], 0
+        while True:
+            left = 400 + 100 * stops  # of reads: a file that is compressed cannot be read in two parts
+
+            def read(_: int) -> None:
+                nonlocal left
+                left -= chance.randrange(10)
+                if left < 0:
+                    raise EnoughError
+
+            here = cursor or None
+            query = asked._replace(before=here) if newest_first else asked._replace(after=here)
+            last = None
+            with closing(Search(config, query, report=read)) as stopped:
+                try:
+                    for hit in stopped.newest_first() if newest_first else stopped.oldest_first():
+                        found.append(hit)
+                        last = hit
+                    break
+                except EnoughError:
+                    left = 1000
+                    cursor = stopped.reached(last, newest_first=newest_first) or cursor
+                    stops += 1
+            assert stops < 50
+        assert places(directory.search(asked, newest_first=newest_first)) == places(found)
 
 
 @pytest.mark.slow
