@@ -4,9 +4,10 @@
 a slow pattern gives it away. The process bounds its own memory and sets a timer whose signal ends it in the
 kernel, whatever it is doing.
 
-Run as a program this is that process. It reads JSON, one document a line: first the pattern, then lists of
-texts. It answers each with one line: what is wrong with the pattern ("" if nothing is), then for each text
-whether it matches. Started with -I -S, it can import nothing of ours.
+Run as a program this is that process. It reads JSON, one document a line: first the pattern, then lists with
+the texts of each record, of which a line of JSON has its values as further ones. It answers each with a line:
+what is wrong with the pattern ("" if nothing is), then for each record whether one of its texts has it.
+Started with -I -S, it can import nothing of ours.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-# Seconds of CPU for up to a thousand texts: a machine that is busy is not the pattern's fault.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Seconds of CPU for up to a thousand records: a machine that is busy is not the pattern's fault.
 LIMIT_SECONDS = 0.5
 _MAX_MEMORY_BYTES = 512 * 1024 * 1024
 _NICE = 10
@@ -57,6 +62,21 @@ def read_line(stream: Any) -> Any:  # noqa: ANN401 - a file of any kind; what JS
     return json.loads(line)
 
 
+def _with_values(text: str) -> Iterator[str]:
+    yield text
+    if text.startswith("{"):
+        with suppress(ValueError, RecursionError):  # it is no JSON, or was cut
+            yield from _values(json.loads(text))
+
+
+def _values(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _values(one)
+
+
 def main() -> None:
     """Answer standard input on standard output until it ends."""
     os.nice(_NICE)
@@ -74,7 +94,7 @@ def main() -> None:
             except (re.error, OverflowError, RecursionError) as fault:
                 answer = str(fault)
         else:
-            answer = [search(text) is not None for text in given]
+            answer = [any(search(text) for one in texts for text in _with_values(one)) for texts in given]
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(as_line(answer))
         answers.flush()

@@ -20,8 +20,10 @@ from gevent.socket import socket as gevent_socket
 from collector.admin import regex_process
 from collector.admin.query_process import fingerprint
 from collector.config.tables import Format
+from collector.format.json_lines import in_json
 from collector.format.renderer import renderer
-from collector.wire.records import level_of, message_of, name_of, traceback_of
+from collector.readback.layouts import JSON_START
+from collector.wire.records import level_of, message_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,8 +47,9 @@ _BURST_SECONDS = 0.05
 _TICK_SECONDS = 0.1
 _KEEP_ALIVE_SECONDS = 15.0
 _KEEP_ALIVE = b": keep-alive\n\n"
-# A regular expression sees no more of a message than this: nobody reads longer lines.
+# A regular expression sees no more of a line than this: nobody reads longer ones.
 _MAX_SEARCHED_CHARACTERS = 64 * 1024
+_JSON_START = JSON_START.decode()
 
 
 class Viewer:
@@ -64,12 +67,14 @@ class Viewer:
     ) -> None:
         """Take the filters; an empty one lets everything pass. With *written*, events have the file's text.
 
+        *text* and *regex* are looked for in that, so that they find what they find in history.
+
         *behind*: history comes first, and then leave_out() is called.
 
         Raises ValueError if *regex* is no regular expression, OSError if its process cannot be started.
         """
         self.waiting: list[tuple[bytes, str, str]] = []
-        """Events, each with the message that *regex* is searched in, and with its line while *behind*."""
+        """Events, each with its message where *regex* is given, and with its line then and while *behind*."""
         self.bytes = 0
         self.skipped = 0
         self.written = written
@@ -77,19 +82,19 @@ class Viewer:
         self._logger = logger
         self._below = f"{logger}."
         self._level = level
-        self._text = text.lower()
+        self._text, self._text_in_json = text.lower(), in_json(text).lower()
         self._search = _Search(regex) if regex else None
 
-    def wants(self, record: Record) -> bool:
-        """Whether *record* passes the filters, the regular expression aside."""
+    def wants(self, record: Record, line: str) -> bool:
+        """Whether *record*, whose line this is, passes the filters, the regular expression aside."""
         if self._level and (level := level_of(record)) is not None and level < self._level:
             return False
         if self._logger and (name := name_of(record)) != self._logger and not name.startswith(self._below):
             return False
-        text = self._text
-        if not text or text in message_of(record).lower():
+        if not self._text:
             return True
-        return text in traceback_of(record).lower()
+        line = line.lower()
+        return self._text in line or (self._text_in_json in line and line.startswith(_JSON_START))
 
     def offer(self, event: bytes, message: str, line: str) -> None:
         """Queue an event, or count its record as skipped if too many wait."""
@@ -97,7 +102,9 @@ class Viewer:
         if full and self.waiting:
             self.skipped += 1
         else:
-            self.waiting.append((event, message if self._search else "", line if self._behind else ""))
+            is_searched = self._search is not None
+            line = line if is_searched or self._behind else ""
+            self.waiting.append((event, message if is_searched else "", line))
             self.bytes += len(event)
 
     def leave_out(self, shown: Counter[bytes]) -> None:
@@ -110,7 +117,7 @@ class Viewer:
                 shown[mark] -= 1
                 self.bytes -= len(event)
             else:
-                self.waiting.append((event, message, ""))
+                self.waiting.append((event, message, line))
 
     def take(self) -> bytes:
         """Return what to send now, b"" if there is nothing. Raises EOFError if *regex* took too long."""
@@ -119,7 +126,7 @@ class Viewer:
         self.bytes = 0
         events = [event for event, *_ in waiting]
         if self._search and waiting:
-            texts = [message[:_MAX_SEARCHED_CHARACTERS] for _, message, _ in waiting]
+            texts = [_searched(message, line) for _, message, line in waiting]
             found: list[bool] = self._search.ask(texts)
             events = [event for event, has_match in zip(events, found, strict=True) if has_match]
         if skipped:
@@ -162,7 +169,7 @@ class LiveStream:
         for record, line in records:
             event = with_line = b""  # rendered once, not once for each viewer
             for viewer in self._viewers:
-                if viewer.wants(record):
+                if viewer.wants(record, line):
                     event = event or self._event(record, peer)
                     if viewer.written:
                         with_line = with_line or _with_line(event, line)
@@ -236,6 +243,13 @@ class LiveStream:
         rest = "}" if level is None else f',"levelno":{level}}}'
         # A lone surrogate becomes an escape that is valid in JSON, too.
         return f"data: {line}{rest}\n\n".encode("utf-8", "backslashreplace")
+
+
+def _searched(message: str, line: str) -> list[str]:
+    """Return what a regular expression is searched in: a line, and of one of text what its message begins."""
+    line = line[:-1]
+    begin = 0 if line.startswith(_JSON_START) else line.find(message)
+    return [text[:_MAX_SEARCHED_CHARACTERS] for text in (line, line[max(begin, 0) :])[: 1 + (begin > 0)]]
 
 
 def _with_line(event: bytes, line: str) -> bytes:

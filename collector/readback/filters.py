@@ -78,6 +78,8 @@ class Filters:
             self.locate = self.locate or _for_blocks(query.regex)
         self.is_anchored = bool(query.regex and set("^$") & set(query.regex.pattern))
         """Whether what is looked for may begin or end where a value in JSON does."""
+        self.has_begin = bool(query.regex and _has_begin(query.regex.pattern))
+        """Whether it may stand only where a message begins."""
 
     def may_have(self, base: str) -> bool:
         """Whether the log file *base* may have records that are asked for, by its name."""
@@ -150,7 +152,11 @@ class Picker:
         if not self._filters.search:
             return True
         texts = [record.decode("utf-8", "replace")]
-        if record.startswith(JSON_START) and (self._filters.is_anchored or b"\\" in record):
+        if not record.startswith(JSON_START):
+            if self._filters.has_begin:
+                message = self._source.layout_of(record).fields(record).get(KEY_OF["message"])
+                texts += [message] if message else []
+        elif self._filters.is_anchored or b"\\" in record:
             texts += _values(self._source.layout_of(record).fields(record))
         return all(any(one.search(text) for text in texts) for one in self._filters.search)
 
@@ -256,9 +262,22 @@ def level_number(written: str) -> float:
 
 def _for_blocks(regex: re.Pattern[str]) -> re.Pattern[str] | None:
     """Return a pattern that finds in a block what *regex* finds in its records; None if there is none."""
-    if _ONLY_BY_RECORD.search(regex.pattern):
+    pattern = regex.pattern
+    if _ONLY_BY_RECORD.search(pattern):
         return None
-    return re.compile(regex.pattern, regex.flags | re.MULTILINE)
+    if _has_begin(pattern):
+        # It may stand where a message begins, which is within a line.
+        if pattern[0] != "^" or "|" in pattern or _has_begin(pattern[1:]):
+            return None
+        pattern = pattern[1:]
+    try:
+        return re.compile(pattern, regex.flags | re.MULTILINE)
+    except re.error:
+        return None  # such as ^*
+
+
+def _has_begin(pattern: str) -> bool:
+    return "^" in pattern.replace("[^", "").replace("\\^", "") or r"\A" in pattern
 
 
 def _search(pattern: re.Pattern[str], data: bytes) -> Callable[[int], int]:

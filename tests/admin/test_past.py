@@ -172,6 +172,34 @@ def test_the_filters_apply_as_to_the_stream(
 
 
 @pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("text=" + quote('say "hi"'), ['Say "HI" C:\\new']),
+        ("text=" + quote("c:\\NEW"), ['Say "HI" C:\\new']),
+        ("text=keyerror", ["failed"]),
+        ("text=shop", ["one", "failed"]),  # the logger, as in the file
+        ("regex=" + quote('^Say "HI"'), ['Say "HI" C:\\new']),
+        ("regex=" + quote("^one$"), ["one"]),
+        ("regex=" + quote("KeyError: [0-9]$"), ["failed"]),
+        ("regex=" + quote("^(failed|one)"), ["one", "failed"]),
+    ],
+)
+def test_text_and_regex_find_the_same_in_the_stream_and_in_history(
+    admin: Collector, query: str, expected: list[str]
+) -> None:
+    with watching(admin, query) as viewer:
+        log(
+            admin,
+            ("app", logging.INFO, "nothing 1"),
+            ("app", logging.INFO, 'Say "HI" C:\\new'),
+            ("shop", logging.INFO, "one"),
+        )
+        fail(admin, 7)
+        assert expected == [viewer.message() for _ in expected]
+    assert sorted(expected) == sorted(messages(admin, query))
+
+
+@pytest.mark.parametrize(
     ("path", "query", "rule"),
     [
         ("records", "limit=1001", "must be a whole number from 0 to 1000"),

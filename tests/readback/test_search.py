@@ -121,6 +121,9 @@ QUERIES = [
     Query(regex=re.compile(r'hi"\s*x+$')),
     Query(regex=re.compile(r"(?<=ordér )cart")),
     Query(regex=re.compile("nothing like this")),
+    Query(regex=re.compile("^cart")),
+    Query(regex=re.compile("^(cart|ordér) ")),
+    Query(regex=re.compile("^ordér|naïve cart$")),
     Query(client="10.0.0.1"),
     Query(client="10.0.0.2:40001", level=20),
 ]
@@ -142,8 +145,6 @@ def naive(lines: list[Line], query: Query) -> list[Line]:
             continue
         if line.written.startswith(b"{"):
             texts += [line.message.partition("\n")[0], line.message.partition("\n")[2]]
-        else:
-            texts = texts[:1]
         if query.regex and not any(query.regex.search(text) for text in texts):
             continue
         found.append(line)
