@@ -36,6 +36,8 @@ _PLAIN = re.compile(r"[ !#-\[\]-~]+").fullmatch
 _LEVELS = {"levelname", "levelno"}
 _ABSENT = ABSENT.encode()
 _LONG_NAME_BYTES = 150
+_FEW = 8
+"""How many places in a block are looked at one by one before its records are split."""
 _MAX_TEXTS = 10_000
 """From about here on, a name does not stand in the name of its file as a whole."""
 
@@ -124,17 +126,37 @@ class Picker:
         ]
         self._other_levels = self._without_lower_levels(layout) if self._usual and query.level else None
 
-    def find(self, data: bytes, cutter: Cutter) -> Iterator[tuple[int, int]]:
-        """Yield where the records begin and end in *data*, a block, that are asked for."""
+    def find(self, data: bytes, cutter: Cutter) -> list[tuple[int, int]] | None:
+        """Return where the records begin and end in *data*, a block, that are asked for.
+
+        None: so many may be that it costs less to split the block, and then to ask for its records().
+        """
+        places: list[tuple[int, int]] = []
         if not all(needle in data for needle in self._needles):
-            return
+            return places
         position_from = self._finder(data)
-        end = 0
+        end = tried = 0
         while end < len(data) and (position := position_from(end)) >= 0:
+            tried += 1
+            if tried > _FEW:
+                return None
             begin = cutter.begin_of(data, position, end)
             end = cutter.end_of(data, max(begin, position))
             if self.picks(data[begin : end - 1]):
-                yield begin, end - 1
+                places.append((begin, end - 1))
+        return places
+
+    def records(self, data: bytes, records: Sequence[bytes], begins: Sequence[int]) -> list[int]:
+        """Return which of the *records* in *data* are asked for; *begins* has where each begins."""
+        found = []
+        position_from = self._finder(data)
+        index = 0
+        while index < len(begins) and (position := position_from(begins[index])) >= 0:
+            index = bisect_right(begins, position, index) - 1
+            if self.picks(records[index]):
+                found.append(index)
+            index += 1
+        return found
 
     def picks(self, record: bytes) -> bool:
         """Whether *record* is asked for."""
@@ -149,16 +171,17 @@ class Picker:
                 return False
             if query.client and not self._is_from(self._client_of_file if client is None else client):
                 return False
-        if not self._filters.search:
-            return True
-        texts = [record.decode("utf-8", "replace")]
+        text = record.decode("utf-8", "replace")
+        missed = [one for one in self._filters.search if not one.search(text)]
+        return not missed or all(any(map(one.search, self._further_texts(record))) for one in missed)
+
+    def _further_texts(self, record: bytes) -> Iterator[str]:
+        """Yield what else is searched: texts that stand there with escapes, or that an anchor is about."""
         if not record.startswith(JSON_START):
             if self._filters.has_begin:
-                message = self._source.layout_of(record).fields(record).get(KEY_OF["message"])
-                texts += [message] if message else []
+                yield from _values(self._source.layout_of(record).fields(record).get(KEY_OF["message"]))
         elif self._filters.is_anchored or b"\\" in record:
-            texts += _values(self._source.layout_of(record).fields(record))
-        return all(any(one.search(text) for text in texts) for one in self._filters.search)
+            yield from _values(self._source.layout_of(record).fields(record))
 
     def count(self, records: Sequence[bytes], counts: Counter[tuple[str, str]]) -> None:
         """Add how many there are of each level and logger to *counts*, "" where a record does not tell it."""

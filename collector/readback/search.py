@@ -186,8 +186,8 @@ class Search:
         for block in blocks:
             found: list[tuple[int, int]] | None = None
             if picker and source.timed:
-                found = list(picker.find(block.data, cutter))
-                if not found and not has_context:
+                found = picker.find(block.data, cutter)
+                if found == [] and not has_context:
                     empty += 1
                     if empty % _BOUND_BLOCKS == 0:
                         low, high = cutter.times(block)
@@ -208,12 +208,17 @@ class Search:
         picker: Picker | None,
     ) -> Run:
         """Return the records of *block* that answer the query: those at the *places* in it, where known."""
-        end = places[-1][1] if places and not any(self._context) else None
+        data, end = block.data, places[-1][1] if places and not any(self._context) else None
         run = Run(source, *source.cutter.split(block, end), block.offset)
         within: Sequence[int] = span.part(run.keys, lambda: run.offsets)
         found: list[int] | None = None
-        if places is not None:
+        if places and end is not None and len(places) == 1:
+            found = [len(run.records) - 1]
+        elif places is not None:
             found = [bisect_left(run.offsets, block.offset + begin) for begin, _ in places]
+        elif picker and source.timed:
+            begins = run.offsets if not block.offset else [one - block.offset for one in run.offsets]
+            found = picker.records(data, run.records, begins)
         elif picker:
             found = [index for index, record in enumerate(run.records) if picker.picks(record)]
         if found is not None and any(self._context):
