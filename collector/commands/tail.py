@@ -127,7 +127,8 @@ class _Tail:
             try:
                 files.append(inventory.given(self._config, path))
             except OSError as error:
-                troubles.append(f"{path}: {error.strerror or error}")
+                why = "it is a directory; name the files in it" if os.path.isdir(path) else error.strerror
+                troubles.append(f"{path}: {why}" if why else str(error))
         if options.files and not files:
             return self._end([], troubles)
         progress = _Progress()

@@ -154,6 +154,8 @@ def test_files_from_elsewhere_are_read_alone_and_one_that_is_not_there_is_said(
     result = hundred.run(str(tmp_path / "none.log"), str(other))
     assert (1, 2) == (result.returncode, result.stdout.count("\n"))
     assert f"collector tail: {tmp_path}/none.log: No such file or directory\n" == result.stderr
+    result = hundred.run(str(tmp_path))
+    assert f"collector tail: {tmp_path}: it is a directory; name the files in it\n" == result.stderr
 
 
 def test_counts_are_by_level_and_logger(hundred: Logs) -> None:
