@@ -24,7 +24,9 @@ _FOREIGN = re.compile(
 )
 # At the beginning of a line, where frames and code are indented.
 _CLASS = re.compile(r"^([^\W\d][\w.<>]*)(?:: .*|:?)$", re.MULTILINE)
-_OWN_OF_GROUP = re.compile(r"^ *\+ Exception Group (Traceback .*?)^ *\+-", re.MULTILINE | re.DOTALL)
+# Two, for one would take the square of the time where many groups begin and none says what it holds.
+_GROUP_BEGINS = re.compile(r"^ *\+ Exception Group (?=Traceback )", re.MULTILINE)
+_GROUP_HOLDS = re.compile(r"^ *\+-", re.MULTILINE)
 _MARGIN = re.compile(r"^ *\| ?", re.MULTILINE)
 
 
@@ -54,8 +56,9 @@ def read(text: str) -> Traceback:
 
 def _error(text: str) -> tuple[str, str]:
     """Return the class of the exception raised last and its line; "" where there is none."""
-    if group := _OWN_OF_GROUP.search(text):  # what is in the group is part of what it says
-        text = _MARGIN.sub("", group[1])
+    if (begin := _GROUP_BEGINS.search(text)) and (end := _GROUP_HOLDS.search(text, begin.end())):
+        # What is in the group is part of what it says.
+        text = _MARGIN.sub("", text[begin.end() : end.start()])
     match = _CLASS.search(text, max(0, text.rfind(_HEADER)) + 1)
     if not match:
         return "", ""

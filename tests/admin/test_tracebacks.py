@@ -149,11 +149,18 @@ def test_what_is_no_traceback_is_of_no_known_class(text: str) -> None:
     assert (UNKNOWN, ()) == read(text)[:2]
 
 
+GROUP = "  + Exception Group Traceback (most recent call last):\n"
+
+
 @pytest.mark.parametrize(
-    "piece", [" ", "|", " | ", '  File "', "\n", 'File "a", line 1, in ', "a.", "+-", "<"]
+    "piece",
+    [
+        *(" ", "|", " | ", '  File "', "\n", 'File "a", line 1, in ', "a.", "+-", "<", "/python1", "  +"),
+        *(HEADER, GROUP, f"  | {GROUP}", '  File "/python1.1/a", line 1, in b\n', "a" * 50 + "\n"),
+    ],
 )
 def test_no_text_takes_long(piece: str) -> None:
-    text = "  + Exception Group Traceback (most recent call last):\n" + piece * (100_000 // len(piece))
+    text = GROUP + piece * (100_000 // len(piece))
     begun = time.process_time()
     read(text)
 
