@@ -134,7 +134,8 @@ class Counts:
         if level in self._columns:
             return self._columns[level]
         name = level.encode()
-        column = len(self._columns) + 1
+        # Behind all others: where damage has cost a column its name, it still has that level's counts.
+        column = 1 + max((one for one in self._columns.values() if one < _COLUMNS - 1), default=0)
         if level == OTHER or column >= _COLUMNS - 1 or len(name) > CELL_BYTES or not name.strip(b"\0"):
             level, column = OTHER, _COLUMNS - 1
         self._columns[level] = column

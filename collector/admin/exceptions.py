@@ -137,7 +137,7 @@ class Exceptions:
                 self._known.clear()
             self._known[number] = group
         group.count += records
-        group.last = max(group.last, now)
+        group.last = now
         group.message = message_of(record)[:_MAX_MESSAGE_CHARACTERS]
         if len(group.loggers) < _MAX_LOGGERS:
             group.loggers[name_of(record)[:_MAX_NAME_CHARACTERS]] = None
@@ -173,7 +173,12 @@ class Exceptions:
 
     def _forget(self) -> None:
         """Remove what was not seen for a week."""
-        oldest = time.time() - _KEPT_SECONDS
+        now = time.time()
+        for group in self._groups.values():
+            if group.last > now:  # the clock was set back: else it would be kept until then, and a week
+                group.first, group.last = min(group.first, now), now
+                self._changed[group.id] = group
+        oldest = now - _KEPT_SECONDS
         for group in [one for one in self._groups.values() if one.last < oldest]:
             self._remove(group)
 
@@ -210,28 +215,22 @@ class Exceptions:
 
     @staticmethod
     def parsed(cells: Mapping[int, bytes]) -> dict[int, _Group]:
-        """Return what a file had, without what a crash has torn."""
+        """Return what a file had."""
         read = {}
         for cell, data in cells.items():
-            try:
-                kept = json.loads(data.rstrip(b"\0"))
-                group = _Group(kept["id"], kept["class"], kept["frames"], float(kept["first"]))
-                group.last, group.count = float(kept["last"]), int(kept["count"])
-                group.loggers = dict.fromkeys(kept["loggers"])
-                group.message, group.error, group.traceback = (
-                    kept["message"],
-                    kept["error"],
-                    kept["traceback"],
-                )
-            except (ValueError, TypeError, LookupError):
-                continue
-            read[cell] = group
+            kept = json.loads(data.rstrip(b"\0"))
+            read[cell] = group = _Group(kept["id"], kept["class"], kept["frames"], kept["first"])
+            group.last, group.count = kept["last"], kept["count"]
+            group.loggers = dict.fromkeys(kept["loggers"])
+            group.message, group.error, group.traceback = map(kept.get, ("message", "error", "traceback"))
         return read
 
     def adopt(self, read: Mapping[int, _Group]) -> None:
         """Take over what was *read*, and add what has been counted meanwhile."""
         own, self._groups, self._known = self._groups, {}, {}
         for cell, group in read.items():
+            if group.id in self._groups:  # a crash of the machine can leave a group in two cells
+                continue
             self._groups[group.id] = group
             self._cells[group.id] = cell
             self._free.discard(cell)

@@ -61,7 +61,6 @@ class Keeper:
 
     def close(self, deadline: float) -> None:
         """Write what has changed, if the disk answers in time."""
-        self.look()
         seconds = min(max(deadline - time.monotonic(), 0.0), _CLOSE_SECONDS)
         with gevent.Timeout(seconds, False):  # noqa: FBT003 - gevent's way to raise nothing
             for file, kept in self._kept:
@@ -92,13 +91,15 @@ class Keeper:
 
     def _save(self, file: CellFile, kept: Any) -> float:  # noqa: ANN401 - the same
         """Write what has changed; return how long to wait until the next time."""
+        self.look()  # else what came since the last look would wait for the next time, too
         changes = kept.changes() if file in self._loaded else {}
         if file not in self._loaded or (file.is_known and not changes):
             return _PERIOD_SECONDS
         try:
+            write = file.write
             if not self._thread.apply(file.is_same):
-                changes = kept.everything()
-            self._thread.apply(lambda: file.write((at, kept.encoded(one)) for at, one in changes.items()))
+                changes, write = kept.everything(), file.begin
+            self._thread.apply(lambda: write((at, kept.encoded(one)) for at, one in changes.items()))
         except OSError as error:
             what = "%s cannot be written: %s; after a restart the page knows less of the past"
             log.warning(what, file.path, error.strerror, extra={"about": file.path})

@@ -26,7 +26,7 @@ def read(path: Path, title: str = "cells 1") -> dict[int, bytes]:
 
 def test_what_is_written_is_read_by_the_next(tmp_path: Path) -> None:
     file = cells(tmp_path / "file")
-    file.write([(1, b"one"), (99, b"last")])
+    file.begin([(1, b"one"), (99, b"last")])
     file.write([(1, b"1"), (2, b"two")])
 
     assert {1: b"1", 2: b"two", 99: b"last"} == read(tmp_path / "file")
@@ -34,14 +34,14 @@ def test_what_is_written_is_read_by_the_next(tmp_path: Path) -> None:
 
 def test_an_empty_cell_is_none(tmp_path: Path) -> None:
     file = cells(tmp_path / "file")
-    file.write([(1, b"one"), (2, b"two")])
+    file.begin([(1, b"one"), (2, b"two")])
     file.write([(1, b"")])
 
     assert {2: b"two"} == read(tmp_path / "file")
 
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    cells(tmp_path / "file").write([])
+    cells(tmp_path / "file").begin([])
 
     assert 0o600 == (tmp_path / "file").stat().st_mode & 0o777
 
@@ -51,65 +51,76 @@ def test_where_there_is_no_file_there_are_no_cells(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_not_read_and_begun_anew(tmp_path: Path) -> None:
-    cells(tmp_path / "file", "cells 0").write([(1, b"another form"), (50, b"x")])
+    cells(tmp_path / "file", "cells 0").begin([(1, b"another form"), (50, b"x")])
 
     assert {} == read(tmp_path / "file")
-    cells(tmp_path / "file").write([(2, b"two")])
+    cells(tmp_path / "file").begin([(2, b"two")])
     assert {2: b"two"} == read(tmp_path / "file")
 
 
-def test_it_is_the_same_until_it_is_removed_or_replaced(tmp_path: Path) -> None:
+def test_it_is_the_same_until_it_is_removed_replaced_or_emptied(tmp_path: Path) -> None:
     file = cells(tmp_path / "file")
     assert not file.is_same()
-    file.write([(1, b"one")])
+    file.begin([(1, b"one")])
     assert file.is_same()
-    cells(tmp_path / "other").write([(1, b"another's")])
+    os.truncate(tmp_path / "file", 0)
+    assert not file.is_same()
+    file.begin([(1, b"one")])
+    cells(tmp_path / "other").begin([(1, b"another's")])
     (tmp_path / "other").rename(tmp_path / "file")
     assert not file.is_same()
     (tmp_path / "file").unlink()
     assert not file.is_same()
-
-
-def test_a_file_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
-    """A new one may have the number of the one removed just before."""
-    file = cells(tmp_path / "file")
-    file.write([(1, b"one")])
-    (tmp_path / "file").unlink()
-    file.write([(2, b"two")])
-
-    assert {2: b"two"} == read(tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        file.write([(1, b"one")])
 
 
 def test_a_cell_that_is_cut_off_is_none(tmp_path: Path) -> None:
-    cells(tmp_path / "file").write([(1, b"one"), (2, b"two")])
-    os.truncate(tmp_path / "file", 2 * 64 + 10)
+    cells(tmp_path / "file").begin([(1, b"one"), (2, b"two")])
+    os.truncate(tmp_path / "file", 2 * 68 + 10)
 
     assert {1: b"one"} == read(tmp_path / "file")
+
+
+@pytest.mark.parametrize("at", [0, 10, 63, 64, 67])
+def test_a_cell_that_is_damaged_is_none_and_costs_no_other(at: int, tmp_path: Path) -> None:
+    cells(tmp_path / "file").begin([(1, b"one"), (2, b"two")])
+    data = bytearray((tmp_path / "file").read_bytes())
+    data[68 + at] ^= 1
+    (tmp_path / "file").write_bytes(data)
+
+    assert {2: b"two"} == read(tmp_path / "file")
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"somebody's")
     (tmp_path / "file").symlink_to(tmp_path / "target")
-    for call in (cells(tmp_path / "file").read, lambda: cells(tmp_path / "file").write([(1, b"one")])):
-        with pytest.raises(OSError, match="symbolic links"):
-            call()
+    with pytest.raises(OSError, match="symbolic links"):
+        cells(tmp_path / "file").read()
+    cells(tmp_path / "file").begin([(1, b"one")])
 
+    assert {1: b"one"} == read(tmp_path / "file")
     assert b"somebody's" == (tmp_path / "target").read_bytes()
 
 
-def test_on_a_full_volume_it_fails_and_is_not_the_same_until_it_was_written_whole(
-    tmp_path: Path, volumes: Volumes
-) -> None:
-    volumes.tmpfs(tmp_path / "volume", "16k")
-    filler = tmp_path / "volume" / "filler"
-    filler.write_bytes(bytes(12 * 1024))
-    file = CellFile(str(tmp_path / "volume" / "file"), "cells 1", 10, 4096)
-    file.write([])
+def test_a_volume_that_is_full_costs_nothing_of_what_is_there(tmp_path: Path, volumes: Volumes) -> None:
+    home = tmp_path / "volume"
+    volumes.tmpfs(home, "24k")
+    file = CellFile(str(home / "file"), "cells 1", 10, 4092)
+    file.begin([(1, b"one"), (2, b"two")])
+    filler = home / "filler"
+    filler.write_bytes(bytes(3 * 4096))
     with pytest.raises(OSError, match="No space left"):
-        file.write([(at, b"x" * 4096) for at in range(1, 10)])
+        file.write([(2, b"2"), (3, b"three")])
     assert (False, False) == (file.is_known, file.is_same())
+    with pytest.raises(OSError, match="No space left"):
+        file.begin([(1, b"one"), (2, b"2"), (3, b"three")])
+    assert ["file", "filler"] == sorted(os.listdir(home))
+    assert {1: b"one", 2: b"2"} == {
+        at: cell.rstrip(b"\0") for at, cell in CellFile(file.path, "cells 1", 10, 4092).read().items()
+    }
 
     filler.unlink()
     within(1, lambda: not filler.exists())
-    file.write([(1, b"one")])
+    file.begin([(1, b"one")])
     assert file.is_same()

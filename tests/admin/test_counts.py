@@ -130,3 +130,13 @@ def test_only_the_cells_that_changed_are_written() -> None:
 
     assert [CELL_BYTES] == [len(cell) for cell in changes.values()]
     assert {} == counts.changes()
+
+
+def test_a_name_that_is_lost_costs_no_other_level_its_counts() -> None:
+    cells = counted((10, {"DEBUG": 1}), (20, {"DEBUG": 1, "INFO": 5, "ERROR": 2})).everything()
+    del cells[2]
+    counts = Counts()
+    counts.look({"WARNING": 3}, T + 30, PERIOD)
+    counts.adopt(Counts.parsed(cells))
+
+    assert {"DEBUG": [1], "ERROR": [2], "WARNING": [3]} == between(counts, 0, 50)["levels"]
