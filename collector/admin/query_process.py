@@ -1,8 +1,8 @@
 """A question to the log files in a process of its own: whatever is asked, the worker goes on collecting.
 
-The process has the idle class of the scheduler, and bounds its CPU, memory and time itself. Where it stops
-early it answers with what it has found, and says why. It ends with the worker that started it, even if that
-is killed: the kernel tells it by a signal that the other end of its standard input is gone.
+The process is started in the idle class of the scheduler, and bounds its CPU, memory and time itself. Where
+it stops early it answers with what it has found, and says why. It ends with the worker that started it, even
+if that is killed: the kernel tells it by a signal that the other end of its standard input is gone.
 
 Run as a program this is that process. It reads a line of JSON, a Request, and writes lines: a FAULT, and
 nothing else; or for each record passed over PASSED and its fingerprint(), for each other RECORD, the same and
@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -80,6 +80,9 @@ def start(config: Config, request: Request) -> tuple[subprocess.Popen[bytes], so
         except OSError:
             ours.close()
             raise
+    # At once: what it takes to start counts, too, where one question follows another.
+    with suppress(ProcessLookupError):
+        os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
     told = {"path": sys.path, "config": _as_json(config), "request": request._asdict()}
     assert process.stdin  # noqa: S101 - a pipe, as asked for
     try:
@@ -145,7 +148,6 @@ def _stop_no_more() -> None:
 
 def _limit(seconds: float) -> None:
     """Bound what this process takes, and have it end with the one who asks."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A second later the kernel ends it, whatever it is doing.
@@ -253,7 +255,7 @@ class _Answer:
         if self._request.written:
             shown["written"] = hit.record.decode("utf-8", "backslashreplace")
         shown["cursor"] = hit.cursor
-        return RECORD + fingerprint(hit.record) + json.dumps(shown).encode()
+        return RECORD + fingerprint(hit.record) + _json(shown).encode()
 
     def finish(self) -> None:
         """Write all that was found, or what is wrong with the question."""
@@ -269,6 +271,14 @@ class _Answer:
             out.writelines(line + b"\n" for line in lines)
 
 
+def _json(value: object) -> str:
+    """Return JSON; NaN and infinities, of a line that is not from here, as text."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(value), parse_constant=str))
+
+
 def _as_in_stream(hit: Hit) -> dict[str, Any]:
     """Return the fields of a record, also those that a line of text has not apart."""
     from collector import levels  # noqa: PLC0415 - see main()
@@ -277,7 +287,12 @@ def _as_in_stream(hit: Hit) -> dict[str, Any]:
     fields = hit.fields()
     fields.setdefault(KEY_OF["name"], hit.source.found.base)  # as near as one can come to it
     message, exception = KEY_OF["message"], KEY_OF["exc_text"]
-    for part in _BELOW.split(str(fields.get(message, "")))[:0:-1]:
+    text = fields.get(message)
+    if text is None:  # no line of ours
+        fields[message] = hit.record.decode("utf-8", "replace")
+    elif not isinstance(text, str):
+        fields[message] = _json(text)
+    for part in _BELOW.split(fields[message])[:0:-1]:
         key = exception if part.startswith("Traceback") else KEY_OF["stack_info"]
         if key in fields:
             break

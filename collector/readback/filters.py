@@ -36,10 +36,11 @@ _PLAIN = re.compile(r"[ !#-\[\]-~]+").fullmatch
 _LEVELS = {"levelname", "levelno"}
 _ABSENT = ABSENT.encode()
 _LONG_NAME_BYTES = 150
+"""From about here on, a name does not stand in the name of its file as a whole."""
 _FEW = 8
 """How many places in a block are looked at one by one before its records are split."""
 _MAX_TEXTS = 10_000
-"""From about here on, a name does not stand in the name of its file as a whole."""
+_MAX_DIGITS = 18
 
 
 def unusable(config: Config, query: Query) -> str:
@@ -277,7 +278,7 @@ def level_of(fields: dict[str, Any]) -> float:
 def level_number(written: str) -> float:
     """Return the level of this name as a number; infinity where it is unknown."""
     number = written.removeprefix("Level ")
-    if number.isdecimal():
+    if number.isdecimal() and len(number) <= _MAX_DIGITS:
         return int(number)
     known = levels.known(written)
     return float("inf") if known is None else known

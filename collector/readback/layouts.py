@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NUMBERS = ("lineno", "levelno", "process", "thread", "msecs", "created", "relativeCreated")
 _INNER = {"levelname": r"Level -?\d+|\S*?", **dict.fromkeys(_NUMBERS, r"-|-?[\d.]+")}
+_WHOLE = re.compile(r"-?\d{1,18}").fullmatch
+"""A number as the collector writes it: a line that a client forged may have others."""
 _GROUPS = ("name", "levelname", "levelno", "client")
 JSON_START = b'{"%s":"' % KEY_OF["asctime"].encode()
 """How a record in JSON begins."""
@@ -181,7 +183,7 @@ class Layout:
         if self.is_json:
             try:
                 found = json.loads(record)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return {}
             return found if isinstance(found, dict) else {}
         match = self._record.match(record)
@@ -190,9 +192,9 @@ class Layout:
         for name, value in zip(self.names, match.groups() if match else (), strict=False):
             text = value.decode("utf-8", "replace")
             if name in KEY_OF and (text != ABSENT or name in ("message", "msg")):
-                whole = name in _NUMBERS and text.lstrip("-").isdecimal()
+                whole = name in _NUMBERS and _WHOLE(text)
                 fields.setdefault(KEY_OF[name], int(text) if whole else text)
-            elif name == "levelno" and "levelname" not in self.names and text.isdecimal():
+            elif name == "levelno" and "levelname" not in self.names and _WHOLE(text):
                 fields[KEY_OF["levelname"]] = logging.getLevelName(int(text))
             elif name not in STANDARD:
                 extra.setdefault(name, text)

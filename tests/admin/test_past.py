@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import logging
@@ -157,6 +158,9 @@ def test_after_alone_goes_on_with_the_next_ones_and_with_before_it_has_the_newes
         ("limit=0", []),
         ("before=2001-01-01T00:00:00Z", []),
         ("before=1000000000.5", []),
+        ("before=yesterday", []),
+        ("before=1h30m", []),
+        ("after=10m&level=40", ["Three (3)"]),
         ("after=2001-01-01T00:00:00%2B02:00&level=40", ["Three (3)"]),
     ],
 )
@@ -169,6 +173,42 @@ def test_the_filters_apply_as_to_the_stream(
         logged(collector, record)
 
     assert sorted(expected) == sorted(messages(collector, query))
+
+
+def test_what_no_record_can_match_finds_none(collector: Collector) -> None:
+    logged(collector, ("app", logging.INFO, "one"))
+    odd = ("text=%00", "text=%ff%fe", f"text={'x' * 8000}", "logger=%00", "logger=../..", "client=[")
+    for query in (*odd, "regex=%00", "regex=%ed%a0%80", "before=-1e12", "after=1e300", "after=1&before=0"):
+        assert [] == messages(collector, query), query
+
+
+def test_a_record_that_cannot_be_read_costs_no_other(collector: Collector) -> None:
+    """Each can stand in a message of a client, behind a newline."""
+    begin = '{"timestamp":"2026-11-26T10:00:00.000000Z","level":"INFO","logger":"app","message":"%s"'
+    begin = "\n" + begin
+    lines = (
+        begin % "deep" + ',"extra":' + "[" * 50_000 + "]" * 50_000 + "}",
+        begin % "no number" + ',"extra":{"a":NaN,"b":-Infinity}}',
+        (begin % "long level" + "}").replace("INFO", "Level " + "9" * 10_000),
+        begin % "long number" + ',"line":' + "9" * 10_000 + "}",
+        begin % "other kinds" + ',"level":["x"],"logger":{"a":1},"message":{"b":2},"client":null}',
+        "\n[2026-11-26 10:00:00]: app INFO --5 x",
+        "\n[2026-11-26 10:00:00]: app INFO " + "9" * 10_000 + " x",
+    )
+    logged(collector, *(("app", logging.INFO, f"before {n}{each}") for n, each in enumerate(lines)))
+
+    def no_number(text: str) -> None:
+        raise AssertionError(text)
+
+    status, _, body = ask(collector, "/api/records")
+    assert 200 == status
+    found = json.loads(body, parse_constant=no_number)
+    assert (True, "") == (found["complete"], found["why"])
+    shown = {record["message"]: record for record in found["records"]}
+    assert {f"before {n}" for n in range(7)} | {"no number", '{"b": 2}'} < {*shown}
+    assert {"a": "NaN", "b": "-Infinity"} == shown["no number"]["extra"]
+    assert lines[0].strip()[:1000] in "".join(shown), "what cannot be read is shown as it is"
+    assert "before 6" in messages(collector, "text=before&level=INFO")
 
 
 @pytest.mark.parametrize(
@@ -207,10 +247,12 @@ def test_text_and_regex_find_the_same_in_the_stream_and_in_history(
         ("records", "level=loud", "must be one of"),
         ("records", "colour=red", "unknown: colour; there are before, after, level"),
         ("records", "regex=(", "unterminated subpattern"),
-        ("records", "before=never", "must be a cursor"),
-        ("counts", "from=never", "must be seconds since 1970"),
-        ("counts", "to=nan", "must be seconds since 1970"),
-        ("exceptions", "since=x", "must be seconds since 1970"),
+        ("records", f"before={base64.urlsafe_b64encode(b'[' * 4000).decode()}", "or the cursor of a record"),
+        ("records", "after=25:00", "must be how long ago, such as 10m"),
+        ("records", "before=never", "or the cursor of a record"),
+        ("counts", "from=never", "or seconds since 1970"),
+        ("counts", "to=nan", "or seconds since 1970"),
+        ("exceptions", "since=x", "or seconds since 1970"),
         ("exceptions", "before=1", "unknown: before; there are since"),
         ("stream", "last=9999", "must be a whole number from 0 to 1000"),
     ],
