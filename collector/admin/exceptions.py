@@ -87,6 +87,8 @@ class Exceptions:
     def __init__(self) -> None:
         self.skipped = 0
         """Records whose traceback was not looked at, because there were too many."""
+        self.version = time.time_ns()
+        """Another one whenever something has changed, over restarts too."""
         self._groups: dict[str, _Group] = {}
         self._known: dict[int, _Group] = {}
         """By the hash of a traceback's text."""
@@ -100,6 +102,7 @@ class Exceptions:
 
     def notice(self, records: Sequence[Record]) -> None:
         """Count *records*, each of which has a traceback, that came in one batch."""
+        self.version += 1
         begun = time.monotonic()
         self._spent = max(0.0, self._spent - (begun - self._spent_at) * _SHARE)
         self._spent_at = begun
@@ -164,6 +167,7 @@ class Exceptions:
         self._groups[group.id] = group
 
     def _remove(self, group: _Group) -> None:
+        self.version += 1
         del self._groups[group.id]
         group.gone = True
         self._changed.pop(group.id, None)
@@ -176,6 +180,7 @@ class Exceptions:
         now = time.time()
         for group in self._groups.values():
             if group.last > now:  # the clock was set back: else it would be kept until then, and a week
+                self.version += 1
                 group.first, group.last = min(group.first, now), now
                 self._changed[group.id] = group
         oldest = now - _KEPT_SECONDS
@@ -227,6 +232,7 @@ class Exceptions:
 
     def adopt(self, read: Mapping[int, _Group]) -> None:
         """Take over what was *read*, and add what has been counted meanwhile."""
+        self.version += 1
         own, self._groups, self._known = self._groups, {}, {}
         for cell, group in read.items():
             if group.id in self._groups:  # a crash of the machine can leave a group in two cells

@@ -308,7 +308,13 @@ class AdminPort:
         except ValueError as fault:
             return _text(_BAD, f"{fault}\n")
         exceptions = self._keeper.exceptions
-        return _Answer("200 OK", _JSON, _groups(exceptions.groups(since), exceptions.skipped))
+        groups = exceptions.groups(since)
+        # They may take megabytes, and a page asks for them each second.
+        tag = f'"{exceptions.version}-{sum(group["new"] for group in groups)}"'
+        headers = (("ETag", tag),)
+        if environ.get("HTTP_IF_NONE_MATCH") == tag:
+            return _Answer("304 Not Modified", _JSON, b"", headers)
+        return _Answer("200 OK", _JSON, _groups(groups, exceptions.skipped), headers)
 
     def _watch(self, environ: dict[str, Any]) -> _Answer:
         if environ["REQUEST_METHOD"] == "HEAD":

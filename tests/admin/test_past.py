@@ -422,6 +422,25 @@ def test_counts_and_exceptions_are_there_after_a_stop_and_a_start(collector: Col
     assert {**group, "new": False} == again
 
 
+def test_groups_that_are_known_are_not_sent_again(collector: Collector) -> None:
+    def asked(known: str, since: str = "1h") -> tuple[int, str, str]:
+        status, headers, body = ask(collector, f"/api/exceptions?since={since}", If_None_Match=known)
+        return status, headers["ETag"], body
+
+    fail(collector, 1)
+    within(SECONDS, lambda: "KeyError" in asked("")[2])
+    _, tag, _ = asked("")
+    assert (304, tag, "") == asked(tag)
+    assert 200 == asked(tag, since="0s")[0], "none is new since then"
+    fail(collector, 1)
+    within(SECONDS, lambda: asked(tag)[0] == 200)
+    _, tag, _ = asked("")
+    collector.stop()
+    collector.start()
+    within(SECONDS, lambda: "KeyError" in asked("")[2])
+    assert 200 == asked(tag)[0], "another start has other versions"
+
+
 def test_after_a_kill_they_are_as_they_were_some_seconds_before(collector: Collector) -> None:
     logged(collector, ("app", logging.INFO, "x"))
     fail(collector, 1)

@@ -12,12 +12,15 @@ class Refusal extends Error {
   }
 }
 
-/* Return the answer to a question. Raises Refusal; and what fetch raises, where *signal* ends it. */
-export async function ask(what, {signal, timeout = TIMEOUT_MS} = {}) {
+/* Return the answer to a question, null if it is still the one with the tag *known*. Raises Refusal; and what fetch
+   raises, where *signal* ends it. */
+export async function ask(what, {signal, timeout = TIMEOUT_MS, known = ""} = {}) {
   let answer;
   try {
-    answer = await fetch(`api/${what}`, {cache: "no-store", signal: AbortSignal.any([AbortSignal.timeout(timeout), ...signal ? [signal] : []])});
-    if (answer.ok) return await answer.json();
+    const headers = known ? {"If-None-Match": known} : {};
+    answer = await fetch(`api/${what}`, {headers, cache: "no-store", signal: AbortSignal.any([AbortSignal.timeout(timeout), ...signal ? [signal] : []])});
+    if (answer.status === 304) return null;
+    if (answer.ok) return {...await answer.json(), tag: answer.headers.get("ETag")};
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Refusal(WORDS[0]);

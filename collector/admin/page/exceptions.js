@@ -7,7 +7,7 @@ import {$, button, count, element, oneLine, plural, say} from "./words.js";
 
 const POLL_MS = 1_000, ASIDE_MS = 15_000, MESSAGE_CHARACTERS = 300;
 
-let timer = 0, asked = 0, isShown = false, groups = [], showRecords = () => {};
+let timer = 0, asked = 0, isShown = false, groups = [], skipped = 0, tag = "", showRecords = () => {};
 const items = new Map();                      // the element of each group, by its id
 const opened = new Set();
 
@@ -30,17 +30,19 @@ function since() {
 
 export async function poll() {
   clearTimeout(timer);
-  const mine = ++asked;
+  const mine = ++asked, begun = performance.now();
   try {
-    const answer = await ask(`exceptions?since=${Math.floor(since() / 1000)}`);
+    const answer = await ask(`exceptions?since=${Math.floor(since() / 1000)}`, {known: tag});
     if (mine !== asked) return;
-    groups = answer.groups;
+    if (answer) ({groups, skipped, tag} = answer);
     draw();
     say($("exceptions-fault"), "");
   } catch (error) {
     say($("exceptions-fault"), error.message);
   }
-  if (mine === asked) timer = setTimeout(poll, isShown && !document.hidden ? POLL_MS : ASIDE_MS);
+  // A thousand groups are megabytes: while they change, they are not to take all of the time here and there.
+  const took = performance.now() - begun;
+  if (mine === asked) timer = setTimeout(poll, Math.max(10 * took, isShown && !document.hidden ? POLL_MS : ASIDE_MS));
 }
 
 const inMs = time => typeof time === "number" ? time * 1000 : Date.parse(time);
@@ -50,8 +52,8 @@ function draw() {
   say($("exceptions-tab"), fresh ? `Exceptions, ${count(fresh)} new` : "Exceptions");
   if (!isShown) return;
   const total = groups.reduce((sum, group) => sum + group.count, 0);
-  say($("exceptions-count"), groups.length ? `${plural(groups.length, "kind")}, ${plural(total, "time")} in all, ${fresh ? count(fresh) : "none"} new`
-    : "No exception was logged in the last week");
+  say($("exceptions-count"), (groups.length ? `${plural(groups.length, "kind")}, ${plural(total, "time")} in all, ${fresh ? count(fresh) : "none"} new`
+    : "No exception was logged in the last week") + (skipped ? `; ${count(skipped)} more came too fast to be looked at` : ""));
   for (const id of items.keys()) if (!groups.some(group => group.id === id)) items.get(id).remove(), items.delete(id);
   groups.forEach((group, index) => {
     const item = items.get(group.id) ?? make(group.id);

@@ -1,6 +1,7 @@
 /* Numbers and records in words, and how an element is made. Text from records becomes text and nothing else. */
 
-export const LEVELS = {CRITICAL: 50, ERROR: 40, WARNING: 30, INFO: 20, DEBUG: 10};
+/* Without a prototype: a level may be called "constructor". */
+export const LEVELS = {__proto__: null, CRITICAL: 50, ERROR: 40, WARNING: 30, INFO: 20, DEBUG: 10};
 
 export const $ = id => document.getElementById(id);
 
