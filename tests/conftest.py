@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-STARTING = {"make_collector", "logs"}
+STARTING = {"make_collector", "shared", "logs"}
 """Fixtures by which a test starts the program."""
 
 pytest_plugins = [

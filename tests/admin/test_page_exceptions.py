@@ -7,15 +7,24 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.waiting import crowding, within
 
 if TYPE_CHECKING:
+    from tests.support.collectors import Collector
     from tests.support.pages import Page, Send
 
 PAY = 'Traceback (most recent call last):\n  File "/srv/shop.py", line 3, in pay\nValueError: no money'
 SHIP = (
     'Traceback (most recent call last):\n  File "/srv/shop.py", line 9, in ship\nshop.errors.Lost: parcel 7'
 )
+
+
+@pytest.fixture
+def watched(alone: Collector) -> Collector:
+    """Instead of the one that is shared, which remembers the exceptions of other tests."""
+    return alone
 
 
 def groups(page: Page) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.pages import CONFIG
 from tests.support.waiting import crowding, within
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     MakeCollector = Callable[..., Collector]
     OpenPage = Callable[..., Page]
 
-CONFIG = "[listen]\nport = 0\n[admin]\nport = 0\n[format]\nstyle = 'json'\n"
+RECORDS = int(os.environ.get("PAGE_RECORDS", "20_000"))
+"""How many are scrolled back, of which 10,000 are held at a time: 100,000 take a minute."""
 NIGHT = datetime(2026, 11, 24, 23, 0, tzinfo=timezone.utc)
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in pay\nValueError: no money'
 
@@ -46,13 +49,12 @@ def each(number: int, begin: datetime = NIGHT, step: timedelta = timedelta(secon
 
 
 @pytest.fixture
-def past(make_collector: MakeCollector) -> Callable[..., Collector]:
-    """Return a function that starts a collector whose directory has lines already."""
+def past(watched: Collector) -> Callable[..., Collector]:
+    """Return a function that gives the collector lines that it finds in its directory."""
 
-    def past(lines: Iterable[str], config: str = CONFIG) -> Collector:
-        collector = make_collector(config)
-        fill(collector.directory, lines)
-        return collector.start()
+    def past(lines: Iterable[str]) -> Collector:
+        fill(watched.directory, lines)
+        return watched
 
     return past
 
@@ -84,7 +86,7 @@ def test_the_topmost_row_is_whole(past: Callable[..., Collector], open_page: Ope
 def test_scrolling_back_loads_older_records_without_a_jump(
     past: Callable[..., Collector], open_page: OpenPage
 ) -> None:
-    page = open_page(past(each(6000)))
+    page = open_page(past(each(3000)))
     assert 200 == len(held(page))
     while held(page)[0] != "0":
         number = len(held(page))
@@ -92,21 +94,22 @@ def test_scrolling_back_loads_older_records_without_a_jump(
         before = page.rows()
         within(20, lambda: len(held(page)) > number, "older ones are there")  # noqa: B023 - called at once
         assert before == page.rows(), "what is in sight stays where it is"
-    assert [str(n) for n in range(6000)] == held(page)
+    assert [str(n) for n in range(3000)] == held(page)
     page.scroll(0)
     within(5, lambda: page.messages()[0] == "0")
     page.says("older-text", "Here the records begin.")
 
 
-def test_100_000_records_are_scrolled_back_with_rows_recycled(
+def test_many_records_are_scrolled_back_with_rows_recycled(
     past: Callable[..., Collector], open_page: OpenPage
 ) -> None:
-    page = open_page(past(each(100_000, NIGHT - timedelta(days=1), timedelta(seconds=1))))
+    page = open_page(past(each(RECORDS, NIGHT - timedelta(days=1), timedelta(seconds=1))))
     page.driver.set_script_timeout(300)
-    seen, most, rows, gap = page.driver.execute_async_script("""
-        const done = arguments[0], table = document.getElementById("rows");
+    seen, most, rows, gap = page.driver.execute_async_script(
+        """
+        const [all, done] = arguments, table = document.getElementById("rows");
         import("/page/records.js").then(({held}) => {
-            let oldest = 100_000, most = 0, rows = 0, gap = "";
+            let oldest = all, most = 0, rows = 0, gap = "";
             (function step() {
                 table.scrollTop = 0;
                 const numbers = held.records.map(record => Number(record.message));
@@ -116,12 +119,14 @@ def test_100_000_records_are_scrolled_back_with_rows_recycled(
                 oldest = numbers[0];
                 most = Math.max(most, numbers.length);
                 rows = Math.max(rows, table.children.length);
-                if (oldest && !gap) setTimeout(step, 20); else done([100_000 - oldest, most, rows, gap]);
+                if (oldest && !gap) setTimeout(step, 20); else done([all - oldest, most, rows, gap]);
             })();
         });
-    """)
+        """,
+        RECORDS,
+    )
     assert "" == gap
-    assert 100_000 == seen
+    assert RECORDS == seen
     assert most <= 10_000, "what is added at one end goes at the other"
     assert rows < 60
     page.says("state", "looking back")
@@ -131,7 +136,7 @@ def test_100_000_records_are_scrolled_back_with_rows_recycled(
         page.scroll(10**9)
         within(20, lambda: int(held(page)[-1]) > int(last), "newer ones are there")  # noqa: B023 - called at once
     page.element("pause").click()
-    within(20, lambda: page.messages()[-1] == "99999" and page.text("state") == "live")
+    within(20, lambda: page.messages()[-1] == str(RECORDS - 1) and page.text("state") == "live")
 
 
 def test_scrolling_to_the_end_of_history_joins_the_stream_again(
@@ -208,10 +213,11 @@ def test_times_are_entered_as_for_tail(page: Page) -> None:
 
 
 def test_a_day_begins_with_its_date_by_the_clock_that_is_chosen_which_is_kept(
-    past: Callable[..., Collector], open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+    make_collector: MakeCollector, open_page: OpenPage
 ) -> None:
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    page = open_page(past([line(NIGHT + timedelta(minutes=30 * n), str(n)) for n in range(6)]))
+    collector = make_collector(CONFIG)
+    fill(collector.directory, [line(NIGHT + timedelta(minutes=30 * n), str(n)) for n in range(6)])
+    page = open_page(collector.start(env=os.environ | {"TZ": "Asia/Kolkata"}))
 
     def dates() -> dict[str, str]:
         return {row["message"]: row["date"] for row in page.rows() if row["date"]}
@@ -292,7 +298,10 @@ def test_a_click_on_a_level_at_the_side_filters_and_another_takes_that_back(page
     page.shows("fine", "failed")
 
 
-def test_the_plot_shows_the_records_of_the_last_hour_and_a_click_goes_there(page: Page, send: Send) -> None:
+def test_the_plot_shows_the_records_of_the_last_hour_and_a_click_goes_there(
+    alone: Collector, open_page: OpenPage, send_to: Callable[[Collector], Send]
+) -> None:
+    page, send = open_page(alone), send_to(alone)
     for _ in range(3):
         send("failed", logging.ERROR)
     send("fine")
@@ -376,7 +385,11 @@ def test_long_lines_are_wrapped_and_what_is_cut_tells_its_text(
     assert all(60 < below - above < 300 for above, below in pairwise(ys)), ys
 
 
-def test_title_and_icon_carry_host_and_state(page: Page, watched: Collector, send: Send) -> None:
+def test_title_and_icon_carry_host_and_state(
+    alone: Collector, open_page: OpenPage, send_to: Callable[[Collector], Send]
+) -> None:
+    page, send = open_page(alone), send_to(alone)
+
     def icon() -> str:
         return str(page.element("icon").get_attribute("href"))
 
@@ -389,7 +402,7 @@ def test_title_and_icon_carry_host_and_state(page: Page, watched: Collector, sen
     page.element("pause").click()
     within(5, lambda: page.driver.title.startswith("❚❚ "))
     icons.add(icon())
-    (watched.directory / "broken.log").mkdir()
+    (alone.directory / "broken.log").mkdir()
     send("cannot be written", logger="broken")
     within(15, lambda: page.driver.title.startswith(f"⚠ {page.text('host')}: Not well: "), page.driver.title)
     icons.add(icon())

@@ -6,19 +6,21 @@ import contextlib
 import json
 import logging.handlers
 import shutil
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.collectors import Collector
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.collectors import Collector
-
     Send = Callable[..., None]
 
+# JSON has microseconds: so the records of several files have the order in which they came.
+CONFIG = "[listen]\nport = 0\n[admin]\nport = 0\n[format]\nstyle = 'json'\n"
 # Nothing but the page: no look at Google's servers, and nothing of the user's.
 ARGUMENTS = (
     "--headless",
@@ -208,10 +210,31 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
     assert [] == [line for line in logged if any(word in line["message"] for word in wrong)]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    """Return one collector for a module: to start one for each test would take most of the time."""
+    collector = Collector(tmp_path_factory.mktemp("shared"), CONFIG).start()
+    yield collector
+    collector.stop()
+
+
 @pytest.fixture
-def watched(make_collector: Callable[..., Collector]) -> Collector:
-    # JSON has microseconds: so the records of several files have the order in which they came.
-    return make_collector("[listen]\nport = 0\n[admin]\nport = 0\n[format]\nstyle = 'json'\n").start()
+def watched(shared: Collector) -> Collector:
+    """Return the collector of the module: without a record, but with the counts of the tests before."""
+    for path in shared.directory.iterdir():
+        if not path.name.startswith("."):
+            path.unlink()
+    told = shared.stderr.count("SIGHUP: ")
+    assert shared.process
+    shared.process.send_signal(signal.SIGHUP)
+    within(10, lambda: shared.stderr.count("SIGHUP: ") > told, "the files are opened anew")
+    return shared
+
+
+@pytest.fixture
+def alone(make_collector: Callable[..., Collector]) -> Collector:
+    """Return a collector that nothing has happened to."""
+    return make_collector(CONFIG).start()
 
 
 @pytest.fixture
