@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     MakeCollector = Callable[..., Collector]
     OpenPage = Callable[..., Page]
 
-RECORDS = int(os.environ.get("PAGE_RECORDS", "15_000"))
+RECORDS = int(os.environ.get("COLLECTOR_PAGE_RECORDS", "15_000"))
 """How many are scrolled back, of which 10,000 are held at a time: 100,000 take a minute."""
 NIGHT = datetime(2026, 11, 24, 23, 0, tzinfo=timezone.utc)
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in pay\nValueError: no money'
