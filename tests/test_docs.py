@@ -5,7 +5,8 @@ Each command in them is run by a test that RUN_BY names, or has a reason in NOT_
 
 from __future__ import annotations
 
-import logging.config
+import gzip
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import urllib.parse
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -276,13 +278,29 @@ def collector_on_path(tmp_path: Path) -> str:
     "command", [line for line in shown("docs/operate.rst", "collector tail").splitlines() if "-f" not in line]
 )
 def test_the_docs_commands_for_reading_back_work(
-    command: str, collector: Collector, collector_on_path: str
+    command: str, tmp_path: Path, collector_on_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collector.send(make_frame("order 42", "payments", level=logging.WARNING))
-    within(5, lambda: messages(collector, "payments.log"))
-    ended = run("bash", "-c", command, PATH=collector_on_path, COLLECTOR_CONFIG=str(collector.config))
+    now = datetime.now(timezone.utc)
+    behind = timedelta(hours=now.hour - 12)  # by a clock on which it is about noon, 20:58 was yesterday
+    when = (now - behind - timedelta(days=1)).replace(hour=20, minute=58) + behind
+    record = {
+        "timestamp": f"{when:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "level": "ERROR",
+        "logger": "payments",
+        "message": "order 42",
+        "client": "10.0.0.7:50000",
+    }
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "payments.log").write_text(json.dumps(record, separators=(",", ":")) + "\n")
+    (tmp_path / "copied.log.gz").write_bytes(gzip.compress((logs / "payments.log").read_bytes()))
+    config = tmp_path / "collector.toml"
+    config.write_text('[files]\ndirectory = "logs"\n[format]\nstyle = "json"\n')
+    monkeypatch.chdir(tmp_path)
+    zone = f"noon{now.hour - 12:+}"
+    ended = run("bash", "-c", command, PATH=collector_on_path, COLLECTOR_CONFIG=str(config), TZ=zone)
     assert (0, "") == (ended.returncode, ended.stderr)
-    assert "order 42" in ended.stdout
+    assert ("1 ERROR" if "--count" in command else "order 42") in ended.stdout
 
 
 def test_the_docs_command_for_following_works(collector: Collector, collector_on_path: str) -> None:
