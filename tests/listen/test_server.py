@@ -156,7 +156,7 @@ def test_the_admin_port_has_descriptors_for_all_its_connections_and_searches(
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
 
     collector = make_collector("[files]\nmax_open = 100\n[admin]\nport = 0\n").start(preexec_fn=lower)
-    left = 1000 - 100 - 64 - (64 + 32 + 16 + 12)
+    left = 1000 - 100 - 64 - (64 + 32 + 32 + 12)
     within(5, lambda: f"only {left} clients are served" in collector.stderr)
 
 
