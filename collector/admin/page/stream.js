@@ -53,6 +53,7 @@ async function sayWhy(url) {
   try {
     const answer = await fetch(url, {signal: abort.signal});
     const why = answer.ok ? "" : `No records are shown: ${(await answer.text()).trim()}.`;
+    if (source.readyState === EventSource.OPEN) return;  // that took longer than the next attempt
     if (answer.status === 400) {
       // A filter is wrong, and stays so until it is changed.
       clearTimeout(retry);
