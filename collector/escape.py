@@ -19,6 +19,7 @@ This is the fastest way to see that a text is harmless; isprintable() takes twic
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 _BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _UNBROKEN = bytes(byte if chr(byte) == "\\" else HARMLESS[byte] for byte in range(256))
 
 
@@ -30,6 +31,11 @@ def escape(text: str) -> str:
     elif text.isprintable() and "\\" not in text:
         return text
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """Return JSON that is one line for every splitter, not only for those that split at newlines."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def unbroken(text: str) -> str:

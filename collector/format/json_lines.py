@@ -7,12 +7,11 @@ hold becomes bounded text. Knows no socket and no file.
 from __future__ import annotations
 
 import json
-import re
 import time
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from collector.escape import HARMLESS, NEWLINE
+from collector.escape import HARMLESS, NEWLINE, one_line
 from collector.format.clock import Clock
 from collector.pickles.brief import jsonable_values
 from collector.wire.records import BELOW
@@ -45,7 +44,6 @@ EXTRA = "extra"
 """The key of the extras, which come last."""
 
 _MICROS = 1_000_000
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 _HARMLESS_IN_JSON = HARMLESS.replace(b'"', b"\n")
 # Attributes that stand together in a line.
 _ORIGIN = ("process", "processName", "thread", "threadName", "taskName")
@@ -91,7 +89,7 @@ def json_renderer() -> Callable[[Record, str], str]:
             plain = NEWLINE not in message.encode().translate(_HARMLESS_IN_JSON)
         else:
             plain = message.isprintable() and '"' not in message and "\\" not in message
-        quoted = f'"{message}"' if plain else _one_line(encode_basestring(message))
+        quoted = f'"{message}"' if plain else one_line(encode_basestring(message))
         extras = f',"{EXTRA}":{_extra(extra)}' if extra else ""
         digits = "%06d" % micros  # noqa: UP031 - format() takes no float for d, and twice the time
         return f"{clock.text}{digits}{level}{logger}{quoted}{exception}{client}{origin}{place}{extras}}}\n"
@@ -101,19 +99,14 @@ def json_renderer() -> Callable[[Record, str], str]:
 
 def in_json(text: str) -> str:
     """Return *text* as it stands within the quotes of a line of JSON."""
-    return _one_line(encode_basestring(text))[1:-1]
+    return one_line(encode_basestring(text))[1:-1]
 
 
 def _members(names: Sequence[str], fields: Mapping[str, Any]) -> str:
     """Return the members for those of *names* that *fields* have, a comma before each."""
     present = [(KEY_OF[name], fields[name]) for name in names if fields.get(name) is not None]
-    return "".join(f',"{key}":{_one_line(_encode(value))}' for key, value in present)
-
-
-def _one_line(text: str) -> str:
-    """Return JSON that is one line for every splitter, not only for those that split at newlines."""
-    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return "".join(f',"{key}":{one_line(_encode(value))}' for key, value in present)
 
 
 def _extra(extras: Mapping[object, object]) -> str:
-    return _one_line(_encode(jsonable_values(extras)))
+    return one_line(_encode(jsonable_values(extras)))
