@@ -19,12 +19,14 @@ import time
 from typing import TYPE_CHECKING
 
 from collector import __version__, levels, moments, signals
+from collector.config import checks
 from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+_EXAMPLE = "example: "
 _MAX_PORT = 65_535
 _MAX_CONTEXT = 1000
 _WAIT_FOR_SIGNALS = ("run", "forward")
@@ -32,7 +34,7 @@ _WAIT_FOR_SIGNALS = ("run", "forward")
 
 
 class _Parser(argparse.ArgumentParser):
-    """The arguments of one command."""
+    """The arguments of one command, whose help ends with an example."""
 
     def parse(self, arguments: Sequence[str], *more: str) -> argparse.Namespace:
         """Return the options; on others, exit with the usage of this command and what was probably meant.
@@ -110,7 +112,8 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser of what stands before a command, and those of the commands."""
-    parser = _Parser(prog="collector", description=sys.modules["collector"].__doc__)
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="collector", description=sys.modules["collector"].__doc__, formatter_class=layout)
     version = f"collector {__version__}"
     parser.add_argument("-V", "--version", action="version", version=version)
     parser.usage = "collector [-c FILE] [COMMAND] [OPTION...]"
@@ -123,26 +126,41 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         default=os.environ.get("COLLECTOR_CONFIG") or None,
         help="configuration (default: $COLLECTOR_CONFIG; with neither, the built-in defaults)",
     )
-    parser.epilog = "-c FILE may stand before the command too; without a command it is run."
+    parser.epilog = f"""-c FILE may stand before the command too; without a command it is run.
 
-    def add(name: str, does: str) -> _Parser:
-        added = commands.add_parser(name, parents=[with_config], help=does, description=f"{name}: {does}.")
+{_EXAMPLE}collector run --directory /tmp/logs"""
+
+    for name, does, example, add_options in _COMMANDS:
+        added = commands.add_parser(
+            name,
+            parents=[with_config],
+            help=does,
+            description=f"{name}: {does}.",
+            epilog=f"{_EXAMPLE}collector {name} {example}",
+            formatter_class=layout,
+        )
         added.set_defaults(command=name)
-        return added
-
-    add("run", "collect, in the foreground (the default)")
-    check = add("check", "try the configuration and what it needs, and say what would run")
-    check.add_argument(
-        "--send", action="store_true", help="send one record to each destination, and tell its verdict"
-    )
-    _add_tail_options(add("tail", "read the log files back, merged by time, and follow them"))
-    top = add("top", "show each second what a running collector does")
-    top.add_argument(
-        "-n", metavar="COUNT", type=_number, help="stop after this many refreshes (default: never)"
-    )
-    _add_send_options(add("send", "send a record, through a stock SocketHandler, to where it listens"))
-    _add_forward_options(add("forward", "hand over to one destination; without NAME: the status of all"))
+        add_options(added)
     return parser, commands.choices
+
+
+def _add_run_options(run: _Parser) -> None:
+    # A flag is a variable that goes before that of the environment: reloads and forwarders have it too.
+    for flag, metavar, check, what in (
+        ("port", "PORT", _port_or_any, "TCP port, 0 for any free one (default: [listen] port, 9020)"),
+        ("directory", "DIR", _path, "where the log files go (default: [files] directory, logs)"),
+    ):
+        run.add_argument(f"--{flag}", metavar=metavar, type=check, help=what)
+
+
+def _add_config_options(config: _Parser) -> None:
+    instead = config.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--default", action="store_true", help="print every key with its default and its reason instead"
+    )
+    instead.add_argument(
+        "--units", metavar="DIR", help="write the units for systemd into this directory instead"
+    )
 
 
 def _add_tail_options(tail: _Parser) -> None:
@@ -234,6 +252,50 @@ def _add_forward_options(forward: _Parser) -> None:
         )
 
 
+def _add_check_options(check: _Parser) -> None:
+    check.add_argument(
+        "--send", action="store_true", help="send one record to each destination, and tell its verdict"
+    )
+
+
+def _add_top_options(top: _Parser) -> None:
+    top.add_argument(
+        "-n", metavar="COUNT", type=_number, help="stop after this many refreshes (default: never)"
+    )
+
+
+_COMMANDS: tuple[tuple[str, str, str, Callable[[_Parser], None]], ...] = (
+    ("run", "collect, in the foreground (the default)", "--port 9020 --directory logs", _add_run_options),
+    (
+        "check",
+        "try the configuration and what it needs, and say what would run",
+        "-c collector.toml",
+        _add_check_options,
+    ),
+    (
+        "tail",
+        "read the log files back, merged by time, and follow them",
+        "-f --level WARNING --logger app.web",
+        _add_tail_options,
+    ),
+    ("top", "show each second what a running collector does", "-c collector.toml", _add_top_options),
+    (
+        "send",
+        "send a record, through a stock SocketHandler, to where it listens",
+        "--logger app.web --level WARNING the disk is nearly full",
+        _add_send_options,
+    ),
+    (
+        "forward",
+        "hand over to one destination; without NAME: the status of all",
+        "elk --resend --since 2026-11-22T10:00",
+        _add_forward_options,
+    ),
+    ("config", "print what holds, and where each value comes from", "-c collector.toml", _add_config_options),
+)
+"""Each command with what it does, an example of its arguments, and what adds its options to a parser."""
+
+
 def _level(text: str) -> int:
     try:
         return levels.from_text(text)
@@ -241,10 +303,21 @@ def _level(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
 
 
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to {_MAX_PORT}")
+def _port(text: str, low: int = 1) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not low <= int(text) <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from {low} to {_MAX_PORT}")
     return int(text)
+
+
+def _port_or_any(text: str) -> int:
+    return _port(text, 0)
+
+
+def _path(text: str) -> str:
+    try:
+        return str(checks.path(text))
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(f"{text}: {fault}".replace(" in quotes", "")) from fault
 
 
 def _pattern(text: str) -> re.Pattern[str]:

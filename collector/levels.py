@@ -24,6 +24,12 @@ def known(name: str) -> int | None:
     return int(getattr(logging, upper)) if upper in NAMES else None
 
 
+def written(level: int) -> str | int:
+    """Return how people write a level: by its name, if it has a standard one."""
+    name = logging.getLevelName(level)
+    return name if known(name) == level else level
+
+
 def from_name(name: str, number: str = "a whole number from 0 up") -> int:
     """Return the level called *name*, in any case.
 

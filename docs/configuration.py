@@ -37,8 +37,27 @@ So are ``~`` and ``$NAME`` in a path, because nothing expands them. A text forma
 a WARNING, because no message would be in any file, and so is a ``datefmt`` without a conversion, because
 every line would have the same time.
 
-This page is `etc/collector.toml <../etc/collector.toml>`_, which you can copy: every key with its default,
-its unit and its reason.
+Each key of a table can be given by the environment instead, as containers like it. A flag of ``collector
+run`` goes before a variable, a variable before the file, the file before the default. The environment holds
+for every command, for forwarders and at each reload:
+
+.. code-block:: text
+
+    COLLECTOR__LISTEN__HOST=::
+    COLLECTOR__ROLLOVER__MAX_BYTES=50_000_000
+    COLLECTOR__ADMIN__TOKEN_FILE=/run/secrets/token
+    COLLECTOR__LISTEN__ALLOW=["10.0.0.0/8"]
+    COLLECTOR__LISTEN__TLS__CERTIFICATE=/run/secrets/server.pem
+
+Two underscores stand between table and key, as Kubernetes itself sets ``COLLECTOR_PORT`` where a Service is
+called collector. Quotes around text would be a part of it: ``docker run --env-file`` passes them on. A file
+that is named must be right by itself, whatever goes before it.
+
+``collector config -c FILE`` prints what holds, as TOML, and behind each value where it comes from: the
+default, a line of the file, or a variable. Secrets are ``***``.
+
+This page is `etc/collector.toml <../etc/collector.toml>`_, which ``collector config --default`` prints, and
+which you can copy: every key with its default, its unit and its reason.
 """
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector import __version__
+from collector.cli import _COMMANDS, _options
 from tests.support.commands import run
 from tests.support.waiting import within
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.collectors import Collector
 
+COMMANDS = [command[0] for command in _COMMANDS]
 COLLECTS = "import sys, collector.__main__, collector.cli, collector.commands.run"
 
 
@@ -110,6 +112,14 @@ def test_wrong_usage_is_exit_2_with_the_usage_of_its_command_and_what_was_meant(
     assert (2, "") == (result.returncode, result.stdout)
     assert result.stderr.startswith(f"usage: {usage}")
     assert fault in result.stderr
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_ends_with_an_example_that_could_be_run(command: str) -> None:
+    """Of this command, parsed without a fault."""
+    words = run(*command.split(), "--help").stdout.splitlines()[-1].split()
+    assert ["example:", "collector"] == words[:2]
+    assert (command or "run") == _options(words[2:]).command
 
 
 @pytest.mark.parametrize("command", ["run", "check", "tail", "top", "send"])

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from collector.config.tokens import token_of
 from collector.escape import escape
 from collector.format.json_lines import KEY_OF
 from collector.listen.sockets import host_port, to_reach
@@ -27,13 +28,17 @@ _SILENCE_SECONDS = 45.0
 
 
 class AdminClient:
-    """A connection to the admin port, opened by the first request. The caller closes it."""
+    """A connection to the admin port, opened by the first request. The caller closes it.
+
+    Raises OSError where the token cannot be read from its file.
+    """
 
     def __init__(self, admin: Admin, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         host = to_reach(admin.host)
         self.address = host_port((host, admin.port))[1]
         self._connection = HTTPConnection(host, admin.port, timeout=timeout_seconds)
-        self._headers = {"Authorization": f"Bearer {admin.token}"} if admin.token else {}
+        token = token_of(admin)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str, **query: object) -> HTTPResponse:
         """Ask for /api/*path*, leaving out of the query what is empty. Raises OSError and HTTPException."""
@@ -66,7 +71,9 @@ class AdminClient:
 
     def _parse(self, path: str, status: int, reason: str, body: bytes) -> Any:  # noqa: ANN401 - what JSON holds
         if status == HTTPStatus.UNAUTHORIZED:
-            raise OSError(f"{self.address} wants another token; see [admin] token of the collector there")
+            raise OSError(
+                f"{self.address} wants another token; see [admin] token and token_file of the collector there"
+            )
         try:
             return json.loads(body)
         except ValueError as error:
@@ -99,7 +106,10 @@ class Subscription:
             return "there is no [admin] in the configuration"
         if not self._admin.port:
             return "[admin] port = 0 does not tell the port"
-        self._client = client = AdminClient(self._admin, _SILENCE_SECONDS)
+        try:
+            self._client = client = AdminClient(self._admin, _SILENCE_SECONDS)
+        except OSError as error:
+            return f"no stream: {error}"
         try:
             self._answer = client.get("stream", logger=self._logger, level=self._level, written=1)
         except (OSError, HTTPException) as error:

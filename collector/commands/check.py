@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     preflight.try_files()
     preflight.try_rules()
     preflight.try_tls()
+    preflight.try_token()
     preflight.try_addresses()
     preflight.try_spool()
     preflight.try_destinations()

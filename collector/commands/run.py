@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from collector import log
+from collector.config import environment
 from collector.config.load import load
 from collector.daemon import guardian
 from collector.daemon.preflight import Preflight
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError and OSError where it cannot start."""
+    flags = {"--port": ("listen", "port"), "--directory": ("files", "directory")}
+    given = {flag: value for flag in flags if (value := getattr(options, flag[2:])) is not None}
+    variables = {environment.variable(*flags[flag]): str(value) for flag, value in given.items()}
+    os.environ.update(variables)  # for all that reads the configuration again, forwarders too
     config = _load(options.config, make_directory=True)
     log.set_up(config.log.level)
     if guardian.is_worker():
@@ -39,6 +44,7 @@ def _load(path: str | None, *, make_directory: bool) -> Config:
         preflight.try_directory(make=True)
     preflight.try_rules()
     preflight.try_tls()
+    preflight.try_token()
     return preflight.sound()
 
 
@@ -54,7 +60,6 @@ def _guard(config: Config, path: str | None) -> int:
     opened = sockets.open_all(config.listen, config.admin)
     # What a reload cannot change holds for forwarders too, whatever the file says by then.
     os.environ[DIRECTORY] = os.path.abspath(config.spool_directory)
-
     return guardian.run(
         [sys.executable, *sys.orig_argv[1:]],
         opened,

@@ -34,6 +34,9 @@ _LOGGER_CHARACTERS = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What a shell would have expanded.
 _UNEXPANDED = re.compile(r"\A~|\$[A-Za-z_{]")
+# What it would have taken away, as nothing does of a line in a file for `docker run --env-file`.
+_QUOTED = re.compile("(['\"]).*\\1")
+_TWICE = "must be without the quotes around it, which would be a part of the name"
 
 # What a text format of another style, `{` or `$` of logging.Formatter, has where ours has %(name)s.
 _OTHER_STYLES = re.compile(r"\{(\w+)(?:![rsa])?(?::[^{}]*)?\}|\$(\w+)|\$\{(\w+)\}")
@@ -193,6 +196,8 @@ def path(value: object) -> object:
         rule = "must be a path in quotes, without newline, tab or control character"
         escaped = isinstance(value, str) and _CONTROL.search(value)
         raise ValueError(f"{rule}; in 'single quotes' a backslash is a backslash" if escaped else rule)
+    if _QUOTED.fullmatch(str(value)):
+        raise ValueError(_TWICE)
     if _UNEXPANDED.search(str(value)):
         whole = os.path.expanduser(os.path.expandvars(str(value)))
         example = f" such as {whole}" if not _UNEXPANDED.search(whole) else ""
@@ -297,6 +302,8 @@ def _instead_of(conversion: str) -> str:
 def file_name(value: object) -> object:
     """Check a path below the directory; {logger} and {client} are filled in for each record."""
     name = str(LINE(value))
+    if _QUOTED.fullmatch(name):
+        raise ValueError(_TWICE)
     if _UNEXPANDED.search(name):
         raise ValueError(
             "must be a name below the directory, in which ~ and $NAME mean nothing; "

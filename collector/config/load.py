@@ -1,4 +1,4 @@
-"""Read the configuration: TOML in, one frozen dataclass per table out.
+"""Read the configuration: TOML and variables in, one frozen dataclass per table out.
 
 All checks are made here, in load(), and all faults are reported at once. Of keys it knows only those whose
 values must fit together, and of no setting what it is used for.
@@ -7,35 +7,28 @@ values must fit together, and of no setting what it is used for.
 from __future__ import annotations
 
 import codecs
-import difflib
-import functools
 import os
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from collector.config import checks, forward_checks, forwards, toml_text
+from collector.config import checks, environment, forward_checks, forwards, toml_text
+from collector.config.keys import keys, suggestion
+from collector.config.masks import masked
 from collector.config.tables import RESERVE_PARTS, Config, Files, Forward, MiB, Rule, header
 from collector.config.toml_text import UNREAD, shown
 from collector.config.units import without_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from _typeshed import DataclassInstance
 
 _Table = TypeVar("_Table", bound="DataclassInstance")
 
-# How alike keys are that are a slip apart, as `name` and `names` are, not `max_bytes` and `max_files`.
-_CLOSE = 0.8
 # A thousand rules take 0.15 MiB; a path given by mistake may be that of a log file, or /dev/zero.
 MAX_FILE_BYTES = MiB
-
-# What a fault must not show, as more people may read it than the file: a key of a secret, and one in a URL.
-_SECRET = re.compile(r"(?:password|passwd|secret|token|api_?key|shared_?key)\Z", re.IGNORECASE)
-_IN_URL = re.compile(r"\A(\w+://)?.*@", re.DOTALL)
-_URLS = ("url", "urls", "proxy", "address")
 
 
 class ConfigError(ValueError):
@@ -58,54 +51,78 @@ class ConfigError(ValueError):
         self.unsure = unsure
 
 
+class Settings(NamedTuple):
+    """The settings, and where they come from."""
+
+    config: Config
+    given: dict[str, Any]
+    """The tables of the file, as they stand there."""
+    lines: dict[environment.Path, int]
+    """Where the file gives each key, as toml_text.Parsed has it."""
+    variables: dict[environment.Path, str]
+    """The variable that gives a key, by the path of the key."""
+
+
 def parse(text: str, file: str) -> dict[str, Any]:
     """Return the tables of a TOML text, the content of *file*; raise ConfigError, which names that."""
-    given, faults = _parse(text, file)
-    if given is None or faults:
-        raise ConfigError(faults)
-    return given
+    parsed = _parse(text, file)
+    if parsed.tables is None or parsed.faults:
+        raise ConfigError(parsed.faults)
+    return parsed.tables
 
 
-def _parse(text: str, file: str) -> tuple[dict[str, Any] | None, list[str]]:
-    given, faults = toml_text.parse(text)
-    return given, [f"{file}: {fault}" for fault in faults]
+def _parse(text: str, file: str) -> toml_text.Parsed:
+    parsed = toml_text.parse(text)
+    return parsed._replace(faults=[f"{file}: {fault}" for fault in parsed.faults])
 
 
 def load(path: str | os.PathLike[str] | None) -> Config:
-    """Return the settings of a TOML file; None: the defaults.
+    """Return the settings of a TOML file, None: the defaults, and of the environment, which goes first.
 
     Raises ConfigError, with all faults at once or the one that kept the file from being read.
     """
-    if path is None:
-        return Config()
-    file = os.fspath(path)
+    return settings(path).config
+
+
+def settings(path: str | os.PathLike[str] | None) -> Settings:
+    """Return what load() does, with where it comes from. Raises ConfigError."""
+    parsed = toml_text.Parsed({}, [], {})
+    file = "the defaults" if path is None else os.fspath(path)
     if not file:
         raise ConfigError(["-c is empty: name a file, or leave out -c for the defaults"])
-    given, faults = _parse(_read(file), file)
+    if path is not None:
+        parsed = _parse(_read(file), file)
+    given = parsed.tables
     if given is None:
-        raise ConfigError(faults)
+        raise ConfigError(parsed.faults)
     # A full disk or a slip of the shell may have emptied it. That must not mean the defaults, which delete
     # backups.
-    if not faults and all(given[key] == [] and key in ("logger", "forward") for key in given):
+    empty = all(given[key] == [] and key in ("logger", "forward") for key in given)
+    if path is not None and empty and not parsed.faults:
         raise ConfigError([f"{file}: has no table; leave out -c for the defaults, or COLLECTOR_CONFIG"])
-    reader = _Reader(file, faults)
-    config = reader.config(given)
+    reader = _Reader(file, parsed.faults)
+    config = reader.config(given, os.environ)
     if reader.faults:
         raise ConfigError(reader.faults, config, reader.unsure())
-    return config
+    return Settings(config, given, parsed.lines, reader.variables)
 
 
 class _Reader:
-    """Goes through the tables of one file and collects their faults."""
+    """Goes through the tables of one file, and the environment, and collects their faults."""
 
     def __init__(self, file: str, faults: list[str]) -> None:
         self.faults = faults
         self._file = file
         self._faulty: set[tuple[str, str]] = set()  # place and key of each
         self._unsure: set[tuple[str, str]] = set()  # of what an unknown one may have been meant for
+        self.variables: dict[environment.Path, str] = {}
+        """The variable that gives a key, by the path of the key, as messages name it."""
 
-    def config(self, given: dict[str, Any]) -> Config:
+    def config(self, given: dict[str, Any], environ: Mapping[str, str]) -> Config:
         values = self._table(Config, given)
+        self._read_variables(
+            environ, values
+        )  # the file has been judged: what is wrong from here on is theirs
         rules, destinations = values.pop("logger", []), values.pop("forward", [])
         config = _merged(Config(), values)
         listen = config.listen
@@ -119,6 +136,10 @@ class _Reader:
         sound = self._sound("[listen]", "host", "port") and self._sound("[admin]", "host", "port")
         if admin and same and sound:
             self._fault("[admin]", "port", admin.port, "is the port of [listen] too; choose another")
+        if admin and admin.token and admin.token_file:
+            self._fault(
+                "[admin]", "token_file", admin.token_file, "stands beside token; remove one of the two"
+            )
         self._check_spool(config, needed=bool(destinations))
         general = Rule("", config.files.level, "", config.rollover, config.format)
         config = replace(config, rules=self._rules(rules, general), forwards=self._forwards(destinations))
@@ -136,38 +157,68 @@ class _Reader:
 
     def _doubt(self, kind: type, given: dict[str, Any], key: str, place: str, prefix: str) -> None:
         """Be unsure of what the unknown *key* may have been meant for: any key that is not given itself."""
-        missing = _keys(kind).keys() - given.keys()
+        missing = keys(kind).keys() - given.keys()
         if place:
             self._unsure |= {(place, prefix + other) for other in missing}
         else:  # a table, or a key that belongs in one
             self._unsure |= {(f"[{table}]", "") for table in missing}
-            self._unsure |= {(f"[{table}]", key) for table in _keys(kind)}
+            self._unsure |= {(f"[{table}]", key) for table in keys(kind)}
 
     def _fault(self, place: str, key: str, value: object, rule: str) -> None:
         self._faulty.add(_spot(place, key))
+        variable = self.variables.get((place.strip("[]"), *key.split(".")))
         is_table = not place and isinstance(value, dict)
-        what = f"[{key}]" if is_table else f"{place} {key} = {shown(_masked(key, value))}".strip()
-        self.faults.append(f"{self._file}: {what}: {rule}")
+        where = variable or f"{self._file}: {place} {key}".replace(":  ", ": ")
+        what = f"{self._file}: [{key}]" if is_table else f"{where} = {shown(masked(key, value))}"
+        self.faults.append(f"{what}: {rule}")
+
+    def _read_variables(self, environ: Mapping[str, str], values: dict[str, Any]) -> None:
+        """Put what the environment says of keys over the checked *values* of the file."""
+        for name in environment.ours(environ):
+            path = environment.known().get(name)
+            if path is None:
+                # Without its value, which may be a secret.
+                self.faults.append(f"{toml_text.written(name)[1:-1]}: {environment.unknown(name)}")
+                self._unsure |= {(f"[{table}]", "") for table in keys(Config)}
+                continue
+            table: Any = Config
+            own = values
+            for part in path[:-1]:
+                table, own = keys(table)[part], own.setdefault(part, {})
+            key, place, dotted = path[-1], f"[{path[0]}]", ".".join(path[1:])
+            if path in self.variables:
+                self.faults.append(f"{name}: {self.variables[path]} gives it too; remove one of the two")
+                continue
+            self.variables[path] = name
+            try:
+                value = environment.value(table, key, environ[name])
+            except ValueError as fault:
+                rule = environment.rule(_with_unit(fault, environ[name], key), environ[name])
+                self._fault(place, dotted, environ[name], rule)
+                continue
+            if isinstance(value, dict):
+                self.variables |= {(*path, inner): f"{name} {inner}" for inner in value}
+                own.setdefault(key, {}).update(self._table(keys(table)[key], value, place, f"{dotted}."))
+            else:
+                own[key] = value
 
     def _table(self, kind: type, given: dict[str, Any], place: str = "", prefix: str = "") -> dict[str, Any]:
         """Return the checked values of the keys in *given*; for a table in it, a dict of these."""
         values: dict[str, Any] = {}
         for key, value in given.items():
-            check = _keys(kind).get(key)
+            check = keys(kind).get(key)
             if value is UNREAD:  # which its line has said
                 self._faulty.add(_spot(place, prefix + key))
                 if check is None:
                     self._doubt(kind, given, key, place, prefix)
             elif check is None:
                 self._doubt(kind, given, key, place, prefix)
-                self._fault(place, prefix + key, value, f"unknown; {_suggestion(key, kind, prefix)}")
+                self._fault(place, prefix + key, value, f"unknown; {suggestion(key, kind, prefix)}")
             elif not isinstance(check, type):
                 try:
                     values[key] = check(value)
                 except ValueError as fault:
-                    is_number = isinstance(fault, checks.NumberError) and isinstance(value, str)
-                    remedy = without_unit(str(value), key) if is_number else ""
-                    self._fault(place, prefix + key, value, f"{fault}; {remedy}" if remedy else str(fault))
+                    self._fault(place, prefix + key, value, _with_unit(fault, value, key))
             elif isinstance(value, dict):
                 values[key] = self._table(check, value, place or f"[{key}]", f"{key}." if place else "")
             else:
@@ -281,6 +332,13 @@ def _spot(place: str, key: str) -> tuple[str, str]:
     return (place, key) if place else (f"[{key}]", "")
 
 
+def _with_unit(fault: ValueError, value: object, key: str) -> str:
+    """Return the rule that *value* breaks, with the remedy where it is a number with a unit."""
+    is_number = isinstance(fault, checks.NumberError) and isinstance(value, str)
+    remedy = without_unit(str(value), key) if is_number else ""
+    return f"{fault}; {remedy}" if remedy else str(fault)
+
+
 def _owners(
     files: Files, rules: list[Rule], fold: Callable[[str], str]
 ) -> tuple[dict[str, tuple[str, Rule]], list[tuple[str, str, str, str]]]:
@@ -312,47 +370,10 @@ def same_file_faults(config: Config, fold: Callable[[str], str]) -> list[str]:
     ]
 
 
-def _masked(key: str, value: object) -> object:
-    """Return *value* without the secrets that it may hold."""
-    if _SECRET.search(key):
-        return "***"
-    if key in _URLS and isinstance(value, list):
-        return [_masked(key, each) for each in value]
-    return _IN_URL.sub(r"\1***@", value) if key in _URLS and isinstance(value, str) else value
-
-
-def _check_of(hint: Any) -> Any:  # noqa: ANN401 - an annotation has no type of its own
-    """Return a key's check or, where the key is a table, its dataclass."""
-    if isinstance(hint, type):
-        return hint
-    return hint.__metadata__[0] if hasattr(hint, "__metadata__") else get_args(hint)[0]
-
-
-@functools.cache
-def _keys(kind: type) -> dict[str, Any]:
-    """Return the keys of a table, each with its check or, where it is itself a table, its dataclass."""
-    hints = get_type_hints(kind, include_extras=True)
-    checks = {key: _check_of(hint) for key, hint in hints.items()}
-    written = {"rules": "logger", "forwards": "forward"}
-    return {written.get(key, key): check for key, check in checks.items()}
-
-
-def _suggestion(key: str, kind: type, prefix: str) -> str:
-    known = _keys(kind)
-    top, form = (Rule, "{}.{}") if kind is Rule or prefix else (Config, "[{}] {}")
-    tables = [(name, check) for name, check in _keys(top).items() if isinstance(check, type)]
-    # Keys of a destination have their likes in other tables (host, port), where nobody means them.
-    same = [form.format(name, key) for name, table in tables if kind is not Forward and key in _keys(table)]
-    # One of its own table, unless it is further away than the same key elsewhere.
-    own = difflib.get_close_matches(key, known, 1, _CLOSE if same else 0.6)
-    near = [prefix + name for name in own] + same
-    return f"did you mean {' or '.join(near)}?" if near else f"remove it, or use one of {', '.join(known)}"
-
-
 def _merged(base: _Table, values: dict[str, Any]) -> _Table:
     """Return *base* with *values* put in, key by key, inside its tables too."""
     inner = {
-        key: _merged(getattr(base, key) or _keys(type(base))[key](), own)
+        key: _merged(getattr(base, key) or keys(type(base))[key](), own)
         for key, own in values.items()
         if isinstance(own, dict)
     }

@@ -130,11 +130,15 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The port for metrics, health and the page; `token` "": whoever reaches it may read."""
+    """The port for metrics, health and the page; without a token whoever reaches it may read.
+
+    `token` "": it is what tokens.token_of() finds in `token_file`, if that is not "" too.
+    """
 
     host: Annotated[str, checks.HOST] = "127.0.0.1"
     port: Annotated[int, checks.number(0, 65_535)] = 9021
     token: Annotated[str, checks.TOKEN] = ""
+    token_file: Annotated[str, checks.optional_path] = ""
     names: Annotated[tuple[str, ...], checks.host_names] = ()
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import toml
 
+from collector.config.masks import masked_line
 from collector.config.units import A_COUNT, without_unit
+from collector.escape import one_line
 
 # The part of TOML (https://toml.io/en/v1.0.0) that is taken, a match for each statement: toml gets to see
 # nothing else. Left out, as no key needs it: quoted keys, text of several lines, dates, numbers that are not
@@ -50,6 +52,7 @@ _OPENED = re.compile(r"[^\n=]*=[ \t]*(\"\"\"|'''|\[|\{)")
 # Enough for whoever writes one; a log file given by mistake has one a line.
 MOST_FAULTS = 20
 _TOKEN = re.compile(rf"(?P<string>{_STRING})|{_COMMENT}")
+_ALONE = re.compile(rf"[ \t\n]*(?:{_VALUE}|{_LIST}|{_INLINE})[ \t\n]*")
 
 
 class Unread:
@@ -62,34 +65,49 @@ class Unread:
 UNREAD = Unread()
 
 
-def parse(text: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tables of a TOML text, and its faults, a line for each.
+class Parsed(NamedTuple):
+    """What was read of a TOML text."""
 
-    A line with a fault is left out: its key, or "-" where it has none, has the value UNREAD. The tables are
-    None where nobody can tell what the lines after it belong to.
-    """
+    tables: dict[str, Any] | None
+    """None where nobody can tell what the lines after one with a fault belong to."""
+    faults: list[str]
+    """A line for each."""
+    lines: dict[tuple[str, ...], int]
+    """Where each key is given, by its path; "2" in a path is the second of such tables."""
+
+
+def parse(text: str) -> Parsed:
+    """Read a TOML text. A line with a fault is left out: its key, or "-" where it has none, is UNREAD."""
     text = text.replace("\r\n", "\n")
     reading = _Reading()
     faults: list[str] = []
     start, line = 0, 1
     while start < len(text):
         statement = _STATEMENT.match(text, start)
-        fault = reading.take(statement) if statement else "is no [table], [[table]] or key = value; "
+        fault = reading.take(statement, line) if statement else "is no [table], [[table]] or key = value; "
         end = statement.end() if statement else _end_of_fault(text, start)
         if fault:
             first = text[start:end].partition("\n")[0]
             if not statement:
                 reading.leave_out(first)
                 fault += _remedy(first)
-            faults.append(f"line {line}: {shown(first.strip())} {fault}")
+            faults.append(f"line {line}: {shown(masked_line(first.strip()))} {fault}")
         line += text.count("\n", start, end)
         start = end or len(text)
         if len(faults) == MOST_FAULTS:
             faults.append(f"line {line}: from here on nothing was read, after so many faults; is it TOML?")
             end = None
         if end is None:
-            return None, faults
-    return reading.tables(), faults
+            return Parsed(None, faults, {})
+    return Parsed(reading.tables(), faults, reading.lines)
+
+
+def value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can hold
+    """Return the value that a text is by itself, UNREAD if it is none."""
+    if not _ALONE.fullmatch(text):
+        return UNREAD
+    tables, faults, _ = parse(f"value = {text.strip()}")
+    return UNREAD if faults or tables is None else tables["value"]
 
 
 class _Reading:
@@ -102,9 +120,11 @@ class _Reading:
         """Whether a header could not be told: the keys below it have no place."""
         self._values: list[str | Unread] = []
         self._plain: dict[tuple[str, ...], list[str]] = {(): []}
+        self.lines: dict[tuple[str, ...], int] = {}
+        """Where each key is given, by its path."""
 
-    def take(self, statement: re.Match[str]) -> str:
-        """Enter a statement; return its fault, "" if it has none."""
+    def take(self, statement: re.Match[str], line: int) -> str:
+        """Enter a statement, which begins on a *line*; return its fault, "" if it has none."""
         if statement["key"] and self._table is None:
             return ""
         plain = _TOKEN.sub(self._hide, statement[0]).strip() + "\n"
@@ -118,6 +138,8 @@ class _Reading:
             return "is there already; join the two"
         if self._table is not None:
             self._plain.setdefault(self._table, []).append(plain)
+        if statement["key"]:
+            self.lines[(*(self._table or ()), *statement["key"].split("."))] = line
         return ""
 
     def leave_out(self, line: str) -> None:
@@ -240,5 +262,10 @@ def _remedy(line: str) -> str:
 
 def shown(value: object) -> str:
     """Return a value as TOML writes it, or UNREAD in it as "?", cut to fit a message."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = written(value)
     return f"{text[:100]}..." if text[100:] else text
+
+
+def written(value: object) -> str:
+    """Return text, or a list of texts, as TOML writes it, on one line."""
+    return one_line(json.dumps(value, ensure_ascii=False, default=str))

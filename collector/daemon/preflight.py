@@ -13,10 +13,12 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from collector.config.load import ConfigError, load, same_file_faults
 from collector.config.tables import header
+from collector.config.tokens import token_of
 from collector.config.toml_text import shown
 from collector.files.directory import folding, make_directory, refuse_links
 from collector.files.lock import holder
@@ -159,6 +161,15 @@ class Preflight:
                 self.warnings += tls.load_tls(files).troubles()
             except tls.TlsError as error:
                 self.faults += [f"collector: {fault}" for fault in error.faults]
+
+    def try_token(self) -> None:
+        """Read the token of the admin port into the configuration, where it lies in a file of its own."""
+        admin = self.config.admin
+        if admin and self._is_sure("[admin]", "token", "token_file"):
+            try:
+                self.config = replace(self.config, admin=replace(admin, token=token_of(admin)))
+            except OSError as error:
+                self.faults.append(f"collector: {error}")
 
     def try_addresses(self) -> None:
         """See, by a free port, that each host is this machine's, and that the Unix socket can be made."""

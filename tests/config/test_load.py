@@ -137,10 +137,14 @@ def test_the_manual_opens_no_admin_port_and_shows_the_table_with_its_defaults(co
     manual = MANUAL.read_text(encoding="utf-8")
     assert not re.search(r"(?m)^\[admin\]", manual)
     shown = re.findall(
-        r"(?m)^# (\[admin\]|(?:host|port|token|names) = .*)$", manual[manual.index("# [admin]") :]
+        r"(?m)^# (\[admin\]|(?:host|port|token|token_file|names) = .*)$",
+        manual[manual.index("# [admin]") : manual.index("# [spool]")],
     )
     assert len(ADMIN) + 1 == len(shown)
-    assert Admin(host="127.0.0.1", port=9021, token="", names=()) == config("\n".join(shown)).admin
+    assert (
+        Admin(host="127.0.0.1", port=9021, token="", token_file="", names=())
+        == config("\n".join(shown)).admin
+    )
 
 
 def test_an_admin_table_without_keys_is_an_admin_port(config: Load) -> None:
