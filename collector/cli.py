@@ -18,7 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from collector import __version__, levels, moments, signals
+from collector import __version__, levels, log, moments, signals
 from collector.config import checks
 from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
@@ -361,4 +361,4 @@ def _context(text: str) -> int:
 
 
 def _complain(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level
+    print(log.answer(text), file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level

@@ -1,4 +1,4 @@
-"""The collector's own log: stderr, one line per event, repeats limited and counted.
+"""The collector's own log: stderr, one line per event, as text or JSON, repeats limited and counted.
 
 A peer can cause an event a million times a second. So each kind of event gets a number of lines in a stretch
 of time, and the next one after that tells how many were left out. A kind is a format string and, from
@@ -9,7 +9,9 @@ all of them. Text from the wire comes escaped and cut.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import queue
 import signal
 import sys
@@ -17,7 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from collector.escape import escape
+from collector.escape import escape, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,15 +38,24 @@ _FLUSH_SECONDS = 1.0
 _MAX_TRACEBACK_CHARACTERS = 10_000
 
 
-def set_up(level: int) -> None:
-    """Send what the collector has to say to stderr, from *level* on. To be called once."""
-    _stderr.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+def set_up(level: int, style: str = "text") -> None:
+    """Send what the collector has to say, from *level* on, to stderr. To be called once.
+
+    *style* is "text" or "json".
+    """
     _stderr.addFilter(_limit)
     ours = logging.getLogger("collector")
     ours.addHandler(_stderr)
-    ours.setLevel(level)
     ours.propagate = False
+    reconfigure(level, style)
     _stderr.begin()  # now, as there may be none left when there is something to say
+
+
+def reconfigure(level: int, style: str) -> None:
+    """Go by these settings from now on."""
+    _stderr.form = _Json() if style == "json" else _Text()
+    _stderr.setFormatter(_stderr.form)
+    logging.getLogger("collector").setLevel(level)
 
 
 def counted(number: int, noun: str, singular: str = "", plural: str = "", form: str = "") -> str:
@@ -55,7 +66,12 @@ def counted(number: int, noun: str, singular: str = "", plural: str = "", form: 
 
 def say(text: str) -> None:
     """Write a line that is no event, whatever the level."""
-    _stderr.put(text)
+    _stderr.put(_stderr.form.plain(logging.INFO, text))
+
+
+def answer(text: str) -> str:
+    """Return what keeps a command from its work, of several lines perhaps, in the form of the log."""
+    return "\n".join(_stderr.form.plain(logging.ERROR, line) for line in text.split("\n"))
 
 
 def say_last(text: str) -> None:
@@ -70,7 +86,11 @@ def say_last(text: str) -> None:
 
 
 def _line(level: int, text: str) -> str:
-    return _stderr.format(logging.LogRecord("collector", level, "", 0, text, None, None))
+    return _stderr.format(_event(level, text))
+
+
+def _event(level: int, text: str) -> logging.LogRecord:
+    return logging.LogRecord("collector", level, "", 0, text, None, None)
 
 
 def error_each(
@@ -91,15 +111,53 @@ def error_each(
             _limit.leave_out((logging.ERROR, text, about), cause, count - allowed)
 
 
-class _Formatter(logging.Formatter):
-    """Lays an event out; a traceback's last lines may be text from the wire."""
+class _Text(logging.Formatter):
+    """Lays an event out as text; a traceback's last lines may be text from the wire."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's name and type
         """Return a traceback, escaped and cut; its lines are indented, so that none looks like an event."""
+        return "\n".join(f"  {escape(line)}" for line in self.traceback(ei).split("\n"))
+
+    def traceback(self, ei: Any) -> str:  # noqa: ANN401 - logging's type
+        """Return a traceback, cut."""
         text = super().formatException(ei)
-        if len(text) > _MAX_TRACEBACK_CHARACTERS:
-            text = f"{text[:_MAX_TRACEBACK_CHARACTERS]}..."
-        return "\n".join(f"  {escape(line)}" for line in text.split("\n"))
+        return text if len(text) <= _MAX_TRACEBACK_CHARACTERS else f"{text[:_MAX_TRACEBACK_CHARACTERS]}..."
+
+    def plain(self, level: int, text: str) -> str:  # noqa: ARG002 - which JSON has
+        """Return the line for a text that is no event."""
+        return text
+
+    def with_left_out(self, line: str, number: int) -> str:
+        """Return a line that tells how many before it nobody gets to see."""
+        return f"{line} ({counted(number, 'line')} before it left out: nobody read stderr)"
+
+
+class _Json(_Text):
+    """Makes an object of an event, on one line, with the keys that the JSON lines of records have."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        fields = {
+            "timestamp": f"{seconds}.{int(record.created % 1 * 1e6):06d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "process": os.getpid(),
+            "message": record.getMessage(),  # late: a pattern for the port finds no other number
+            **({"exception": self.traceback(record.exc_info)} if record.exc_info else {}),
+        }
+        return one_line(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
+
+    def plain(self, level: int, text: str) -> str:
+        """Return the line for a text that is no event, as one of *level*."""
+        return self.format(_event(level, text))
+
+    def with_left_out(self, line: str, number: int) -> str:
+        """Return a line that tells how many before it nobody gets to see."""
+        return f'{line[:-1]},"lines_left_out":{number}}}'
 
 
 class _ThreadedHandler(logging.Handler):
@@ -113,6 +171,8 @@ class _ThreadedHandler(logging.Handler):
         self._waiting: queue.Queue[str] = queue.Queue(_MAX_WAITING)
         self._left_out = 0
         self._thread: threading.Thread | None = None
+        self.form = _Text()
+        """How lines are laid out."""
         self.ended = False
         """Whether the last line was taken: what comes later is left out."""
 
@@ -140,7 +200,7 @@ class _ThreadedHandler(logging.Handler):
             return
         self.begin()
         if self._left_out:
-            line += f" ({counted(self._left_out, 'line')} before it left out: nobody read stderr)"
+            line = self.form.with_left_out(line, self._left_out)
         try:
             self._waiting.put_nowait(line + "\n")
             self._left_out = 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -209,6 +210,73 @@ def test_text_from_the_wire_is_escaped_and_cut(collector: Collector) -> None:
     assert len(line) < 600
 
 
+AS_JSON = """
+import logging
+from collector import log
+log.set_up(logging.INFO, "json")
+try:
+    raise ValueError("from the wire\\n\\x1b[2J\\u2028\\x85" + 100_000 * "x")
+except ValueError:
+    logging.getLogger("collector.listen.client").exception("a \\"fault\\" of %s", "世界")
+log.say("listening on HOST:PORT")
+print(log.answer("one\\ntwo"))
+log.say_last("the end")
+logging.shutdown()
+"""
+
+
+def test_as_json_an_event_is_an_object_on_one_line() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", AS_JSON], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    assert result.stderr.replace("\n", "").isprintable()
+    assert 3 == len(result.stderr.splitlines())
+    fault, said, last = (json.loads(line) for line in result.stderr.splitlines())
+    assert ("ERROR", "collector.listen.client") == (fault["level"], fault["logger"])
+    assert 'a "fault" of 世界' == fault["message"]
+    assert "ValueError: from the wire\n\x1b[2J\u2028\x85xxx" in fault["exception"]
+    assert len(fault["exception"]) < 10_010
+    assert ("INFO", "listening on HOST:PORT", "the end") == (said["level"], said["message"], last["message"])
+    answered = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [("ERROR", "one"), ("ERROR", "two")] == [(one["level"], one["message"]) for one in answered]
+
+
+UNREAD = """
+import logging, os, sys
+from collector import log
+read_end, write_end = os.pipe()
+os.dup2(write_end, 2)
+log.set_up(logging.INFO, "json")
+for number in range(1000):
+    log.say("x" * 1000)
+while True:
+    log.say("x" * 1000)
+    if log._stderr._left_out:
+        break
+os.set_blocking(read_end, False)
+text = ""
+while log._stderr._waiting.unfinished_tasks:
+    try:
+        text += os.read(read_end, 65536).decode()
+    except BlockingIOError:
+        pass
+log.say("the last one")
+logging.shutdown()
+text += os.read(read_end, 65536).decode()
+print(text)
+"""
+
+
+def test_as_json_the_number_of_lines_left_out_is_in_the_object() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", UNREAD], capture_output=True, text=True, check=True, timeout=30
+    )
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line]
+    assert "the last one" == lines[-1]["message"]
+    assert [lines[-1]] == [line for line in lines if "lines_left_out" in line]
+    assert 1 <= lines[-1]["lines_left_out"]
+
+
 FAULTY = """
 import logging
 from collector import log
@@ -243,8 +311,10 @@ def test_who_does_not_read_stderr_stops_nobody(make_collector: Callable[..., Col
         [sys.executable, "-m", "collector", "run", "-c", str(collector.config)], stderr=write_end
     )
     os.close(write_end)
-    begin = os.read(read_end, 100).decode()
-    collector.port = int(begin.split(":")[-1])
+    begin = ""
+    while "listening on" not in begin or not begin.endswith("\n"):
+        begin += os.read(read_end, 1000).decode()
+    collector.port = int(re.findall(r"listening on \S+:(\d+)", begin)[0])
     for _ in range(200):
         collector.send(make_frame("x" * 50))
     within(10, lambda: len(messages(collector)) == 200)

@@ -98,7 +98,7 @@ def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
 
 def _hand_over(path: str | None, config: Config, directory: str, settings: Forward) -> int:
     """Be the forwarder of a destination."""
-    log.set_up(config.log.level)
+    log.set_up(config.log.level, config.log.style)
     pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
     orders = Orders(config.listen.drain_seconds, pipe)
     reload = partial(_settings_again, path, settings.name, tells=pipe is None)  # else the worker does
@@ -123,6 +123,7 @@ def _settings_again(path: str | None, name: str, *, tells: bool) -> Forward | No
         if tells:
             ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
         return None
+    log.reconfigure(config.log.level, config.log.style)
     for forward in config.forwards:
         if forward.name == name:
             return forward
@@ -200,7 +201,7 @@ def _print_template(settings: Forward) -> int:
 
 
 def _resend(options: argparse.Namespace, config: Config, directory: str, settings: Forward) -> int:
-    log.set_up(config.log.level)
+    log.set_up(config.log.level, config.log.style)
     orders = Orders(config.listen.drain_seconds)
     encoding = config.listen.python2_encoding
     try:

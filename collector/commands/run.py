@@ -15,6 +15,7 @@ from collector.config import environment
 from collector.config.load import load
 from collector.daemon import guardian
 from collector.daemon.preflight import Preflight
+from collector.escape import escape
 from collector.forward.orders import DIRECTORY
 from collector.listen import sockets
 
@@ -31,9 +32,11 @@ def run(options: argparse.Namespace) -> int:
     variables = {environment.variable(*flags[flag]): str(value) for flag, value in given.items()}
     os.environ.update(variables)  # for all that reads the configuration again, forwarders too
     config = _load(options.config, make_directory=True)
-    log.set_up(config.log.level)
+    log.set_up(config.log.level, config.log.style)
     if guardian.is_worker():
-        return _work(config, options.config)
+        more = [name for name in environment.ours(os.environ) if name not in variables]
+        file = escape(os.path.abspath(options.config)) if options.config else "the defaults"
+        return _work(config, options.config, ", ".join([file, *more, *given]))
     return _guard(config, options.config)
 
 
@@ -48,11 +51,11 @@ def _load(path: str | None, *, make_directory: bool) -> Config:
     return preflight.sound()
 
 
-def _work(config: Config, path: str | None) -> NoReturn:
-    """Be the worker, with the sockets passed to this process, until its end."""
+def _work(config: Config, path: str | None, source: str) -> NoReturn:
+    """Be the worker, with the sockets passed to this process, until its end; *source* is what it goes by."""
     from collector.daemon import worker  # noqa: PLC0415 - brings gevent
 
-    worker.run(config, partial(_load, path, make_directory=False))
+    worker.run(config, partial(_load, path, make_directory=False), source)
 
 
 def _guard(config: Config, path: str | None) -> int:
@@ -65,9 +68,16 @@ def _guard(config: Config, path: str | None) -> int:
         opened,
         config.listen.unix,
         _forwarders(config, path),
-        lambda: _forwarders(load(path), path),
+        partial(_forwarders_again, path),
         config.listen.drain_seconds,
     )
+
+
+def _forwarders_again(path: str | None) -> dict[str, list[str]]:
+    """Return what _forwarders() does by the configuration as it is now. This process's log goes by it too."""
+    config = load(path)
+    log.reconfigure(config.log.level, config.log.style)
+    return _forwarders(config, path)
 
 
 def _forwarders(config: Config, path: str | None) -> dict[str, list[str]]:

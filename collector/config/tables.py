@@ -126,6 +126,7 @@ class Log:
     """The collector's own log on stderr."""
 
     level: Annotated[int, checks.level] = logging.INFO
+    style: Annotated[str, checks.one_of("text, json", "text", "json")] = "text"
 
 
 @dataclass(frozen=True, slots=True)

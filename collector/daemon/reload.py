@@ -20,7 +20,7 @@ from collector.daemon.descriptors import share_descriptors
 from collector.daemon.routing import renderers
 from collector.greenlets import tell
 from collector.listen.tls import TlsError, load_tls
-from collector.log import counted
+from collector.log import counted, reconfigure
 from collector.zone import read_zone_again
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Reloader:
             changed.append(f"the time zone ({time.strftime('%Z %z')})")
         if tls:
             changed += tls.changes(self._server.tls)
-        logging.getLogger("collector").setLevel(wanted.log.level)
+        reconfigure(wanted.log.level, wanted.log.style)
         max_clients, max_open = share_descriptors(wanted)
         self._reserve.reconfigure(wanted.listen.max_buffered_bytes, waits=wanted.listen.when_full == "wait")
         files = self._handlers.reconfigure(replace(wanted.files, max_open=max_open), wanted.quarantine)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from gevent.event import Event
 from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
+from collector import __version__
 from collector.admin.keeper import Keeper
 from collector.admin.status import Status
 from collector.admin.stream import LiveStream
@@ -27,6 +29,7 @@ from collector.daemon.descriptors import share_descriptors
 from collector.daemon.reload import Reloader, roll_over
 from collector.daemon.routing import Router, renderers
 from collector.daemon.spooling import Spooling
+from collector.escape import escape
 from collector.exits import EXIT_FAILED, EXIT_OK, end_at_once
 from collector.files.handler_cache import HandlerCache
 from collector.files.lock import Lock
@@ -60,11 +63,11 @@ _NO_SOCKETS = "passes no sockets from descriptor 3 on, although LISTEN_PID is th
 _SAME_SECONDS = 0.2
 
 
-def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
+def run(config: Config, read_again: Callable[[], Config], source: str) -> NoReturn:
     """Collect from the sockets passed to this process until told to stop, then drain and end the process.
 
-    *read_again* returns the configuration as it is now, or raises ConfigError. Raises OSError where it
-    cannot start.
+    *read_again* returns the configuration as it is now, or raises ConfigError; *source* names what it comes
+    from. Raises OSError where it cannot start.
     """
     listeners = _passed_sockets()
     # If there is a guardian, that is the process that an operator would stop.
@@ -100,9 +103,7 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
     if pipe := int(os.environ.pop(guardian.PIPE, "0")):
         keep_running("guardian", partial(_follow_guardian, pipe, stop), stats)
-    for address in server.start():
-        # At any level of the log: this line is how others learn the port, and that they can connect.
-        say(f"listening on {address}")
+    _introduce(source, server.start(), config, max_clients)
     if keeper and admin_port:
         status.start()
         keeper.start()
@@ -120,6 +121,28 @@ def run(config: Config, read_again: Callable[[], Config]) -> NoReturn:
     stream.drain()
     follower.end(deadline)
     _end(code, handlers, stats)
+
+
+def _introduce(source: str, addresses: list[str], config: Config, max_clients: int) -> None:
+    """Say what runs and what it goes by, where records come in and go, and the limits that may be met."""
+    log.info(
+        "collector %s, Python %s, process %d of uid %d",
+        *(__version__, platform.python_version(), os.getpid(), os.geteuid()),
+    )
+    log.info("configuration: %s", source)
+    directory = escape(os.path.realpath(config.files.directory))
+    log.info("listens on %s; writes to %s", ", ".join(map(escape, addresses)), directory)
+    listen, rollover, retention = config.listen, config.rollover, config.retention
+    log.info(
+        "limits: max_clients = %d, max_frame_bytes = %d, max_buffered_bytes = %d; max_bytes = %d, "
+        "backup_count = %d; max_total_bytes = %d, max_age_days = %g, min_free_bytes = %d",
+        *(max_clients, listen.max_frame_bytes, listen.max_buffered_bytes),
+        *(rollover.max_bytes, rollover.backup_count),
+        *(retention.max_total_bytes, retention.max_age_days, retention.min_free_bytes),
+    )
+    for address in addresses:
+        # At any level of the log: this line is how others learn the port, and that they can connect.
+        say(f"listening on {address}")
 
 
 def _passed_sockets() -> list[socket.socket]:

@@ -1,7 +1,8 @@
-"""The command `run`: its flags, the environment, the and the token in a file."""
+"""The command `run`: its flags, the environment, the token in a file, and the lines that it begins with."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from collector import __version__
 from tests.support.admin import ask
 from tests.support.bulk_server import BulkServer
 from tests.support.commands import run
@@ -101,6 +103,21 @@ def test_forwarders_go_by_flags_and_environment_too(make_collector: MakeCollecto
         within(SECONDS, lambda: "one" in str(server.documents), collector.stderr)
 
 
+def test_the_first_lines_say_what_runs_and_by_what(make_collector: MakeCollector) -> None:
+    collector = make_collector("[rollover]\nbackup_count = 3\n")
+    collector.start(env=os.environ | {"COLLECTOR__LISTEN__MAX_CLIENTS": "7"})
+    begin, listening = collector.stderr.splitlines()[:4], collector.stderr.splitlines()[4]
+    assert f"listening on 127.0.0.1:{collector.port}" == listening
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO ", line) for line in begin), begin
+    version, configuration, where, limits = (line.partition(" INFO ")[2] for line in begin)
+    assert version.startswith(f"collector {__version__}, Python 3.")
+    assert version.endswith(f"process {collector.worker} of uid {os.geteuid()}")
+    assert f"configuration: {collector.config}, COLLECTOR__LISTEN__MAX_CLIENTS" == configuration
+    assert f"listens on 127.0.0.1:{collector.port}; writes to {collector.directory}" == where
+    assert limits.startswith("limits: max_clients = 7, max_frame_bytes = 16777216, max_buffered_bytes = 26")
+    assert "max_bytes = 0, backup_count = 3; max_total_bytes = 0" in limits
+
+
 # --- The token in a file -----------------------------------------------------------------------------
 
 
@@ -160,3 +177,47 @@ def test_who_needs_no_token_need_not_be_able_to_read_it(collector: Collector, tm
     within(SECONDS, lambda: collector.lines("root.log"))
     read = run("tail", "-c", str(collector.config), **unreadable)
     assert (0, "") == (read.returncode, read.stderr)
+
+
+# --- The log as JSON ---------------------------------------------------------------------------------
+
+
+def test_every_line_of_its_own_log_is_json_if_that_is_the_style(make_collector: MakeCollector) -> None:
+    with BulkServer() as server:
+        forward = destination(server.url, name="elk")
+        collector = make_collector(f'[log]\nstyle = "json"\n[spool]\n{forward}')
+        collector.start()
+        collector.send(make_frame("one"))
+        collector.send(b"\0\0\0\1x")
+        within(SECONDS, lambda: "quarantined" in collector.stderr)
+        os.kill(collector.worker, signal.SIGKILL)
+        within(SECONDS, lambda: collector.stderr.count("listening on") == 2)
+        assert 0 == collector.stop()
+    lines = [json.loads(line) for line in collector.stderr.splitlines()]
+    assert {"timestamp", "level", "logger", "message", "process"} == {key for line in lines for key in line}
+    assert 3 <= len({line["process"] for line in lines}), "guardian, workers and forwarder"
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["timestamp"]) for line in lines)
+    assert {"INFO", "ERROR"} <= {line["level"] for line in lines}
+    assert lines[-1]["message"].startswith("stopped: ")
+
+
+def test_another_style_holds_from_sighup_on(make_collector: MakeCollector) -> None:
+    collector = make_collector().start()
+    collector.configure('[log]\nstyle = "json"\n')
+    hang_up(collector)
+    last = json.loads(collector.stderr.splitlines()[-1])
+    assert ("INFO", "SIGHUP: changed: [log] style; reopened: 0 files") == (last["level"], last["message"])
+    os.kill(collector.worker, signal.SIGKILL)
+    within(SECONDS, lambda: "another starts" in collector.stderr)
+    (of_the_guardian,) = [line for line in collector.stderr.splitlines() if "another starts" in line]
+    assert "ERROR" == json.loads(of_the_guardian)["level"]
+
+
+def test_what_keeps_it_from_starting_is_json_once_the_configuration_is_read(
+    make_collector: MakeCollector,
+) -> None:
+    first = make_collector().start()
+    second = run("run", "--port", "0", "--directory", str(first.directory), COLLECTOR__LOG__STYLE="json")
+    assert 2 == second.returncode
+    *_, last = second.stderr.splitlines()
+    assert "belongs to another collector, process " in json.loads(last)["message"]

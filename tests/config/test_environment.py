@@ -71,6 +71,7 @@ def test_every_key_of_every_table_has_a_variable_and_no_other_has() -> None:
         ("ROLLOVER__WHEN", "H", "H"),
         ("FORMAT__TEXT", '"%(message)s"', '"%(message)s"'),
         ("FORMAT__TEXT", r"%(message)s\n", r"%(message)s\n"),
+        ("LOG__STYLE", "json", "json"),
         ("ADMIN__NAMES", '["logs.example.org"]', ("logs.example.org",)),
         ("SPOOL__MAX_BYTES", "1_000_000_000", 1_000_000_000),
     ],

@@ -99,7 +99,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             newlines="keep",
         ),
         quarantine=Quarantine(max_bytes=67_108_864),
-        log=Log(level=20),
+        log=Log(level=20, style="text"),
         admin=None,
         spool=None,
         rules=(),
@@ -677,7 +677,7 @@ def test_a_faulty_value_makes_no_contradiction_as_well(faults: Faults) -> None:
             "[files] max_bytes = 1: unknown; did you mean [rollover] max_bytes or [quarantine] max_bytes or [spool] max_bytes?",  # noqa: E501 - the same
         ),
         ('[admin]\nname = ["a"]', '[admin] name = ["a"]: unknown; did you mean names or [files] name?'),
-        ("[log]\nxyz = 1", "[log] xyz = 1: unknown; remove it, or use one of level"),
+        ("[log]\nxyz = 1", "[log] xyz = 1: unknown; remove it, or use one of level, style"),
         (
             "[[logger]]\nname = 'a'\nmax_bytes = 1",
             '[[logger]] "a" max_bytes = 1: unknown; did you mean rollover.max_bytes?',
