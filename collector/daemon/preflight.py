@@ -22,6 +22,7 @@ from collector.config.tokens import token_of
 from collector.config.toml_text import shown
 from collector.files.directory import folding, make_directory, refuse_links
 from collector.files.lock import holder
+from collector.files.ownership import nearest_to, refusal
 from collector.listen.sockets import try_host
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class Preflight:
         try:
             if make:
                 make_directory(above)
-            _make_a_file(_nearest(above))
+            _make_a_file(nearest_to(above))
         except OSError as error:
-            why = f"{error.strerror}; see [files] directory, and who owns it"
+            why = f"{error.strerror}; see [files] directory, and who owns it{_whose(above, error)}"
             self.faults.append(f"collector: cannot write in the directory {directory!r}: {why}")
 
     def try_spool(self) -> None:
@@ -85,13 +86,14 @@ class Preflight:
         if not self.config.spool.directory and not self._is_sure("[files]", "directory"):
             return
         directory = self.config.spool_directory
-        nearest = _nearest(os.path.abspath(directory))
+        nearest = nearest_to(os.path.abspath(directory))
         try:
-            if nearest != _nearest(os.path.abspath(self.config.files.directory)):  # which was tried
+            if nearest != nearest_to(os.path.abspath(self.config.files.directory)):  # which was tried
                 _make_a_file(nearest)
             other = holder(os.path.realpath(directory))
         except OSError as error:
-            why = f"{error.strerror or error}; see [spool] directory, and who owns it"
+            whose = _whose(os.path.abspath(directory), error)
+            why = f"{error.strerror or error}; see [spool] directory, and who owns it{whose}"
             self.faults.append(f"collector: cannot write in the spool {directory!r}: {why}")
         else:
             if other and other != self.holder:
@@ -148,7 +150,8 @@ class Preflight:
             try:
                 _try_file(root, name)
             except OSError as error:
-                why = f"{error.strerror or error}; see what is there, and who owns it"
+                whose = _whose(nearest_to(os.path.join(root, name.partition("{")[0])), error)
+                why = f"{error.strerror or error}; see what is there, and who owns it{whose}"
                 self.faults.append(f"collector: {place} = {shown(name)}: cannot be written: {why}")
 
     def try_tls(self) -> None:
@@ -216,11 +219,10 @@ def _faults_of(forward: Forward) -> list[str]:
         return [f"cannot be tried: {type(error).__name__}: {error}"]
 
 
-def _nearest(path: str) -> str:
-    """Return *path* if it exists, or else the nearest directory above it."""
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return path
+def _whose(path: str, error: OSError) -> str:
+    """Return what refusal() says, to follow another remedy."""
+    both = refusal(path, error)
+    return f": {both}" if both else ""
 
 
 def _try_unix(path: str) -> None:
@@ -245,7 +247,7 @@ def _try_file(root: str, name: str) -> None:
             os.close(fd)
             if not regular:
                 raise OSError(errno.EINVAL, f"{path} is not a regular file")
-    above = _nearest(os.path.dirname(path))
+    above = nearest_to(os.path.dirname(path))
     if len(above) > len(root):
         refuse_links(above)
         _make_a_file(above)

@@ -12,6 +12,8 @@ import stat
 import time
 from contextlib import suppress
 
+from collector.files.ownership import refusal
+
 NAME = ".collector.lock"
 # A command that only looks whether there is a collector holds the lock for a moment: wait this long for it.
 _LOOK_SECONDS = 0.1
@@ -86,9 +88,9 @@ def _open(directory: str, how: int = 0) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o640)
     except OSError as error:
-        raise OSError(
-            f"the lock {path!r} cannot be opened: {error.strerror}; see what it is, and whose"
-        ) from error
+        both = refusal(path, error)
+        whose = f"see what it is, and whose{': ' if both else ''}{both}"
+        raise OSError(f"the lock {path!r} cannot be opened: {error.strerror}; {whose}") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(f"the lock {path!r} is not a regular file; move it away")
