@@ -73,7 +73,7 @@ RUN_BY = {
     "kill -USR1 PID": "test_every_file_that_has_lines_is_rolled_over",
 }
 _IMAGE = "test_docker.py builds and runs the image, with names and a port of its own"
-_SYSTEMD = "needs systemd as process 1; test_guardian.py has the units verified, and run by socket activation"
+_SYSTEMD = "needs systemd as process 1; test_deployment.py has the units verified, test_notify.py runs them"
 _CI = "is a part of .ci/run, which runs this test"
 NOT_RUN = {
     "docker run -d --name opensearch": "needs OpenSearch's image; a test has a node of its own",

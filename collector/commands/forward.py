@@ -22,6 +22,7 @@ from collector import log, signals
 from collector.config.load import ConfigError, load
 from collector.config.tables import header
 from collector.daemon import guardian
+from collector.daemon.notify import READY, STOPPING, Notifier
 from collector.escape import escape
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, end_at_once, reader_may_leave
 from collector.forward import lock, process, resend
@@ -48,6 +49,8 @@ _BILLION = 10**9
 _MAX_CHARACTERS = 200
 _NICE = 10
 """A forwarder steps behind the worker: what it does not ship now waits on disk, what comes in cannot."""
+# Between two looks at its orders a forwarder may make several: a doubt is looked up, an index asked for.
+_REQUESTS_A_STEP = 10
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,9 +102,14 @@ def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
 def _hand_over(path: str | None, config: Config, directory: str, settings: Forward) -> int:
     """Be the forwarder of a destination."""
     log.set_up(config.log.level, config.log.style)
+    notifier = Notifier()
     pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
-    orders = Orders(config.listen.drain_seconds, pipe)
-    reload = partial(_settings_again, path, settings.name, tells=pipe is None)  # else the worker does
+    orders = Orders(config.listen.drain_seconds, pipe, notifier.alive)
+    tells = pipe is None  # else the worker does
+    reload = partial(_settings_again, path, settings.name, notifier, tells=tells)
+    notifier.allow(_REQUESTS_A_STEP * settings.timeout_seconds)
+    # What it may wait for, the spool, is made by a collector that systemd starts after it.
+    notifier.tell(READY)
     os.nice(_NICE)
     gc.freeze()  # else all that was imported is searched for garbage with nearly every batch
     encoding = config.listen.python2_encoding
@@ -110,12 +118,14 @@ def _hand_over(path: str | None, config: Config, directory: str, settings: Forwa
     except lock.HeldError as error:
         text = f"{settings.name}: another forwarder hands over to it, process {error.pid or 'unknown'}"
         raise ConfigError([f"collector forward: {text}"]) from error
+    notifier.tell(STOPPING)
     log.say_last(f"{settings.name}: stopped")
     end_at_once(EXIT_OK)  # a look-up of names may hang in a thread of libc
 
 
-def _settings_again(path: str | None, name: str, *, tells: bool) -> Forward | None:
+def _settings_again(path: str | None, name: str, notifier: Notifier, *, tells: bool) -> Forward | None:
     """Return what the file says of a destination now; None, and maybe tell why, if the former ones stay."""
+    notifier.reloading()
     read_zone_again()
     try:
         config = load(path)
@@ -123,9 +133,12 @@ def _settings_again(path: str | None, name: str, *, tells: bool) -> Forward | No
         if tells:
             ours.error("%s: the configuration cannot be used, the former one stays: %s", name, error)
         return None
+    finally:
+        notifier.tell(READY)
     log.reconfigure(config.log.level, config.log.style)
     for forward in config.forwards:
         if forward.name == name:
+            notifier.allow(_REQUESTS_A_STEP * forward.timeout_seconds)
             return forward
     if tells:
         ours.info("%s: taken out of the configuration; the former settings hold until it is stopped", name)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.config.load import ConfigError
+from collector.daemon.notify import READY, STOPPING, Notifier
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
 from collector.rereading import Rereading
 from collector.signals import HANDLED
@@ -34,7 +35,7 @@ LISTEN_FDS_START = 3
 PIPE = "COLLECTOR_GUARDIAN_FD"
 """Names, in the worker's environment, the descriptor of a pipe that ends when the guardian does.
 
-The worker writes a byte to it once it listens.
+Over it the worker tells what systemd is to know: see `Notifier`.
 """
 
 AWAITED = (*HANDLED, signal.SIGCHLD)
@@ -44,7 +45,7 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LAST_PAUSE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _STUCK_LOOKS = 2
-_PIPE_BYTES = 64
+_MESSAGE_BYTES = 256
 
 
 def is_worker() -> bool:
@@ -70,10 +71,14 @@ def run(  # noqa: PLR0913, PLR0917 - what is kept running, and what of
     bound = _status(unix)
     # Blocked signals wait for sigtimedwait(): no handler runs at a bad moment, and PID 1 gets them too.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     ours.setblocking(False)  # noqa: FBT003 - its only parameter
+    # What the worker tells wakes the guardian, as its end does.
+    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(ours, fcntl.F_SETSIG, signal.SIGCHLD)
+    fcntl.fcntl(ours, fcntl.F_SETFL, fcntl.fcntl(ours, fcntl.F_GETFL) | os.O_ASYNC)
     try:
-        guardian = _Guardian(command, sockets, theirs, ours)
+        guardian = _Guardian(command, sockets, theirs, ours, Notifier())
         guardian.choose_forwarders(forwarders)
         return guardian.run(forwarders_now, drain_seconds)
     finally:
@@ -133,15 +138,19 @@ class _Guardian:
         sockets: Sequence[socket.socket],
         theirs: socket.socket,
         ours: socket.socket,
+        notifier: Notifier,
     ) -> None:
         self._sockets = sockets
         self._theirs = theirs
         self._ours = ours
+        self._notifier = notifier
         self._worker = _Child("the worker", command)
         self._forwarders: dict[str, _Child] = {}
         self._retired: dict[str, _Child] = {}
         """Forwarders whose destination was taken out, and that have not ended yet."""
         self._stopping = False
+        self._has_listened = False
+        """Whether the worker has said that it listens."""
         self._looks_at_zombie = 0
 
     def run(self, forwarders_now: Callable[[], Mapping[str, Sequence[str]]], drain_seconds: float) -> int:
@@ -164,6 +173,7 @@ class _Guardian:
             if self._stopping and not deadline:
                 deadline = time.monotonic() + drain_seconds
             status = self._reap()
+            self._hear()
             if status is None:
                 if self._stopping and not self._worker.pid:  # between two workers
                     return EXIT_OK if self._end_forwarders(deadline) else EXIT_FAILED
@@ -175,8 +185,8 @@ class _Guardian:
                 ended = self._end_forwarders(deadline or time.monotonic() + drain_seconds)
                 return code if code >= 0 and ended else EXIT_FAILED
             first = False
-            lost = "; what it had not written is lost" if self._has_listened() else " before it listened"
-            pid = self._worker.pid
+            lost = "; what it had not written is lost" if self._has_listened else " before it listened"
+            pid, self._has_listened = self._worker.pid, False
             self._worker.ended()
             log.error("the worker, process %d, %s%s; another starts", pid, _how(code), lost)
 
@@ -218,7 +228,9 @@ class _Guardian:
         elif info.si_signo in HANDLED:
             if info.si_signo == signal.SIGHUP:
                 read_zone_again()  # for the lines of this process
-            self._stopping = self._stopping or info.si_signo in (signal.SIGTERM, signal.SIGINT)
+            if info.si_signo in (signal.SIGTERM, signal.SIGINT):
+                self._stopping = True
+                self._notifier.tell(STOPPING)
             self._worker.tell(info.si_signo)
             if info.si_signo != signal.SIGUSR1:
                 for child in self._forwarders.values():
@@ -258,6 +270,7 @@ class _Guardian:
         Return whether nobody has said a second time that all is to stop: that ends them at once.
         """
         told, self._stopping = self._stopping, True
+        self._notifier.tell(STOPPING)
         if not told:  # another signal would cut short what is in flight
             for child in self._forwarders.values():
                 child.tell(signal.SIGTERM)
@@ -275,22 +288,18 @@ class _Guardian:
                 os.kill(pid, signal.SIGKILL)
         return not again
 
-    def _has_listened(self) -> bool:
-        """Tell whether the worker that has ended had said that it listens."""
-        try:
-            return bool(self._ours.recv(_PIPE_BYTES))
-        except BlockingIOError:
-            return False
+    def _hear(self) -> None:
+        """Pass on what the worker tells. While there is none, this process itself is the sign of life."""
+        with suppress(BlockingIOError):
+            while told := self._ours.recv(_MESSAGE_BYTES):
+                self._has_listened |= told == READY
+                self._notifier.tell(told)
+        if not self._worker.pid:
+            self._notifier.alive()
 
 
 def _how(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-
-
-def listening(pipe: int) -> None:
-    """Tell the guardian, from the worker, that what has been read can be lost from now on."""
-    with suppress(OSError):  # the guardian has gone: there is nobody to tell
-        os.write(pipe, b"1")
 
 
 def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: socket.socket, what: str) -> int:

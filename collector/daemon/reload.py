@@ -17,6 +17,7 @@ from gevent.ssl import SSLContext
 from collector.config.load import ConfigError
 from collector.config.tables import Spool
 from collector.daemon.descriptors import share_descriptors
+from collector.daemon.notify import READY
 from collector.daemon.routing import renderers
 from collector.greenlets import tell
 from collector.listen.tls import TlsError, load_tls
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from collector.admin.http import AdminPort
     from collector.config.tables import Config
+    from collector.daemon.notify import Notifier
     from collector.daemon.routing import Renderers, Router
     from collector.daemon.spooling import Spooling
     from collector.files.handler_cache import HandlerCache
@@ -66,6 +68,7 @@ class Reloader:
         reserve: Reserve,
         stats: Stats,
         spooling: Spooling,
+        notifier: Notifier,
     ) -> None:
         self.config = config
         self._read_again = read_again
@@ -77,6 +80,7 @@ class Reloader:
         self._reserve = reserve
         self._stats = stats
         self._spooling = spooling
+        self._notifier = notifier
         self._reading = False
         self._again = False
         stats.faults_total["reload"] += 0  # exists from the start, like those of keep_running()
@@ -87,6 +91,7 @@ class Reloader:
 
         A signal that comes meanwhile has it read once more, as the file may have changed since.
         """
+        self._notifier.reloading()
         self._again = True
         if self._reading:
             return
@@ -98,6 +103,7 @@ class Reloader:
             except Exception as fault:  # noqa: BLE001 - the next signal may do better
                 tell("reload", fault, self._stats, "SIGHUP: the configuration may hold in part; signal again")
         self._reading = False
+        self._notifier.tell(READY)
 
     def _reload(self) -> None:
         prepared = gevent.get_hub().threadpool.apply(self._prepare)

@@ -26,6 +26,7 @@ from collector.admin.status import Status
 from collector.admin.stream import LiveStream
 from collector.daemon import guardian
 from collector.daemon.descriptors import share_descriptors
+from collector.daemon.notify import READY, STOPPING, Notifier
 from collector.daemon.reload import Reloader, roll_over
 from collector.daemon.routing import Router, renderers
 from collector.daemon.spooling import Spooling
@@ -95,22 +96,24 @@ def run(config: Config, read_again: Callable[[], Config], source: str) -> NoRetu
         from collector.admin.http import AdminPort  # noqa: PLC0415 - a web server takes memory
 
         admin_port = AdminPort(config, status, stream, keeper, stats)
+    notifier = _notifier(stop, stats)
     reloader = Reloader(
-        config, read_again, router, handlers, server, retention, admin_port, reserve, stats, spooling
+        *(config, read_again, router, handlers, server, retention, admin_port, reserve, stats),
+        *(spooling, notifier),
     )
     gevent.signal_handler(signal.SIGHUP, reloader.reload)
     gevent.signal_handler(signal.SIGUSR1, roll_over, handlers)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, guardian.AWAITED)
-    if pipe := int(os.environ.pop(guardian.PIPE, "0")):
-        keep_running("guardian", partial(_follow_guardian, pipe, stop), stats)
     _introduce(source, server.start(), config, max_clients)
     if keeper and admin_port:
         status.start()
         keeper.start()
         admin_port.start()
+    notifier.tell(READY)
     follower = LockFollower(lock, stats)
     retention.reconfigure(config)
     stop.wait()
+    notifier.tell(STOPPING)
     status.draining = True
     spooling.drain()
     deadline = time.monotonic() + reloader.config.listen.drain_seconds
@@ -220,10 +223,27 @@ class LockFollower:
                 log.error("collecting on without the lock: %s", error)
 
 
+def _notifier(stop: _Stop, stats: Stats) -> Notifier:
+    """Return what tells systemd or the guardian how this process stands, which stops if the guardian ends."""
+    pipe = int(os.environ.pop(guardian.PIPE, "0"))
+    notifier = Notifier(pipe)
+    if pipe:
+        keep_running("guardian", partial(_follow_guardian, pipe, stop), stats)
+    if notifier.seconds:
+        keep_running("watchdog", partial(_show_life, notifier), stats)
+    return notifier
+
+
 def _follow_guardian(pipe: int, stop: _Stop) -> None:
-    guardian.listening(pipe)  # a greenlet begins when run() first waits, and by then the server listens
     wait_read(pipe)
     stop.tell("the guardian has ended")
+
+
+def _show_life(notifier: Notifier) -> None:
+    """Give signs of life for as long as greenlets get their turns."""
+    while True:
+        notifier.alive()
+        gevent.sleep(notifier.seconds)
 
 
 def _drain(server: Server, handlers: HandlerCache, deadline: float, stats: Stats) -> int:

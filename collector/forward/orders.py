@@ -10,9 +10,13 @@ import select
 import signal
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from collector.exits import EXIT_FAILED, end_at_once
 from collector.signals import HANDLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DIRECTORY = "COLLECTOR_SPOOL_DIRECTORY"
 """Names, in the environment of a forwarder, the spool that the collector uses, whatever the file says now."""
@@ -22,24 +26,32 @@ _LOOK_SECONDS = 0.2
 class Orders:
     """The orders of this process. Signals come here from now on; there is one for a process."""
 
-    def __init__(self, drain_seconds: float, pipe: int | None = None) -> None:
-        """*pipe* ends when the guardian does. After *drain_seconds* of stopping the process is ended."""
+    def __init__(
+        self, drain_seconds: float, pipe: int | None = None, alive: Callable[[], object] = int
+    ) -> None:
+        """*pipe* ends when the guardian does. After *drain_seconds* of stopping the process is ended.
+
+        *alive* is called whenever somebody asks for orders: who does that does not hang.
+        """
         self.stop = False
         """Whether to start nothing more."""
         self._reload = False
         self._drain_seconds = drain_seconds
         self._pipe = pipe
+        self._alive = alive
         self._told = threading.Event()
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         threading.Thread(target=self._listen, daemon=True, name="orders").start()
 
     def wait(self, seconds: float) -> None:
         """Wait so long, or until there is an order."""
+        self._alive()
         if self._told.wait(seconds) and not self.stop:
             self._told.clear()
 
     def take_reload(self) -> bool:
         """Tell whether the configuration is to be read again; once for each time it was said."""
+        self._alive()
         told, self._reload = self._reload, False
         return told
 

@@ -20,7 +20,6 @@ from tests.support.bulk_server import Asked, BulkServer
 from tests.support.collectors import START_SECONDS, messages
 from tests.support.destinations import NOBODY, destination, told
 from tests.support.frames import make_frame
-from tests.support.places import ETC
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -301,20 +300,6 @@ def test_systemds_other_kinds_of_activation_end_with_a_line(
         within(10, lambda: "collector: descriptor 3 " in collector.stderr)
     collector.process.terminate()
     collector.process.wait(10)
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
-def test_the_units_for_systemd_are_valid(tmp_path: Path) -> None:
-    service = (ETC / "collector.service").read_text().replace("/usr/local/bin/collector", sys.executable)
-    (tmp_path / "collector.service").write_text(service)
-    (tmp_path / "collector.socket").write_text((ETC / "collector.socket").read_text())
-    result = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / "collector.service", tmp_path / "collector.socket"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (0, "") == (result.returncode, result.stderr)
 
 
 def test_a_signal_that_comes_before_the_worker_is_ready_still_drains_it(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from collector.daemon import guardian
+from collector.daemon.notify import READY
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +25,10 @@ while not orders.stop:
 def test_the_end_of_the_guardian_is_an_order_to_stop_whether_or_not_it_has_read_what_workers_told_it(
     workers: int,
 ) -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     with theirs:
         for _ in range(workers):
-            guardian.listening(theirs.fileno())
+            theirs.send(READY)
         forwarder = subprocess.Popen(
             [sys.executable, "-c", WAITING, str(theirs.fileno())], pass_fds=[theirs.fileno()]
         )
