@@ -280,6 +280,12 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[_Parser], None]], ...] = (
     ),
     ("top", "show each second what a running collector does", "-c collector.toml", _add_top_options),
     (
+        "health",
+        "say whether a collector does its work: exit 0, or 1 and why not",
+        "-c collector.toml",
+        lambda _: None,
+    ),
+    (
         "send",
         "send a record, through a stock SocketHandler, to where it listens",
         "--logger app.web --level WARNING the disk is nearly full",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collector.config.tables import Admin
 
 _TIMEOUT_SECONDS = 10.0
+_MOST_WORDS = 500
 # The stream has something to send every 15 seconds.
 _SILENCE_SECONDS = 45.0
 
@@ -51,19 +53,40 @@ class AdminClient:
 
         Raises OSError with a text that names the address, what is wrong and the remedy.
         """
-        try:
+        with self._explained():
             answers = [self._read(path) for path in paths]
+        return {path: self._parse(path, *answer) for path, answer in zip(paths, answers, strict=True)}
+
+    def fault(self) -> str:
+        """Return what keeps the collector from being healthy, in its own words; "": nothing does.
+
+        Raises OSError as get_json() does.
+        """
+        with self._explained():
+            self._connection.request("GET", "/healthz")  # which wants no token
+            response = self._connection.getresponse()
+            body = response.read(_MOST_WORDS).decode("utf-8", "replace").strip()
+        if response.status == HTTPStatus.OK:
+            return ""
+        if response.status == HTTPStatus.SERVICE_UNAVAILABLE and body:
+            return escape(body)
+        raise OSError(f"{self.address} answers {response.status} {escape(response.reason)} to /healthz")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what a request raises as OSError, with the address, what is wrong, and the remedy."""
+        try:
+            yield
         except OSError as error:
             why = error.strerror or str(error) or "no answer"
             remedy = "does a collector run, with this [admin]?"
             raise OSError(f"cannot reach {self.address}: {why}; {remedy}") from error
         except HTTPException as error:
             raise OSError(f"{self.address} does not speak HTTP; see [admin] host and port") from error
-        return {path: self._parse(path, *answer) for path, answer in zip(paths, answers, strict=True)}
-
-    def close(self) -> None:
-        """Hang up."""
-        self._connection.close()
 
     def _read(self, path: str) -> tuple[int, str, bytes]:
         response = self.get(path)

@@ -26,11 +26,12 @@ from collector.listen.handshakes import (
     RefusedError,
     explain_no_tls,
     first_bytes,
+    has_only_knocked,
     read_proxy_header,
     refuse_proxy_header,
     with_tls,
 )
-from collector.listen.sockets import host_port, is_in
+from collector.listen.sockets import host_port, is_in, is_of_this_machine
 from collector.log import counted
 from collector.stats import LOST_ALL, NO_HANDSHAKE, NOT_IN_ALLOW, PROXY_HEADER
 from collector.wire.framing import FrameError, FrameSplitter
@@ -105,6 +106,18 @@ class Client:
         self._splitter = FrameSplitter(service.listen.max_frame_bytes)
 
     # --- What the server does with it ---
+
+    def only_knocks(self) -> bool:
+        """Tell whether it comes from this machine and has gone without a byte, as `collector health` does.
+
+        That is no client, whatever one would have had to send first, and no event.
+        """
+        if not is_of_this_machine(self.host, host_port(self.sock.getsockname())[0]):
+            return False
+        knocks = has_only_knocked(self.sock)
+        if knocks:
+            log.debug("client %s went away without a byte", self.peer, extra={"cause": self.host})
+        return knocks
 
     def admit(self) -> bool:
         """Tell whether it may connect, once it is known who it is; the reason is logged if it may not."""

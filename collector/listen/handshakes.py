@@ -25,6 +25,7 @@ HANDSHAKE_SECONDS = 10.0
 """Far more than a handshake across the world takes, or a PROXY header. A client that stalls holds its place
 among max_clients no longer than this."""
 
+_KNOCK_SECONDS = 1.0
 _LOOK_BYTES = 4096
 _TLS_RECORD = b"\x16"  # as every handshake begins
 
@@ -72,6 +73,17 @@ def refuse_proxy_header(sock: socket.socket) -> None:
 def first_bytes(sock: socket.socket) -> bytes:
     """Wait for what a client sends first and return it, still unread; b"": it has gone. Raises OSError."""
     return sock.recv(_LOOK_BYTES, socket.MSG_PEEK)
+
+
+def has_only_knocked(sock: socket.socket) -> bool:
+    """Tell whether a client has gone without a byte. Waits until that is known, but a second at most."""
+    try:
+        with gevent.Timeout(_KNOCK_SECONDS, TimeoutError()):
+            return not first_bytes(sock)
+    except TimeoutError:
+        return False
+    except OSError:  # a reset is an end like any other
+        return True
 
 
 def with_tls(sock: socket.socket, context: SSLContext) -> SSLSocket:

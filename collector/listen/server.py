@@ -150,8 +150,10 @@ class Server:
             client.note_what_has_come()
         self._clients.add(client)
         self._stats.clients += 1
-        self._stats.clients_total += 1
         try:
+            if client.only_knocks():
+                return
+            self._stats.clients_total += 1
             if client.admit():
                 client.receive()
         finally:  # whatever became of the client, a drain must not wait for it

@@ -47,6 +47,11 @@ def is_in(host: str, networks: Collection[ipaddress.IPv4Network | ipaddress.IPv6
     return any(address in network for network in networks)
 
 
+def is_of_this_machine(host: str, own: str) -> bool:
+    """Tell whether the client *host*, as host_port() returns it, runs where it has connected to *own*."""
+    return host in ("unix", own) or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
 def to_reach(host: str) -> str:
     """Return the address or name at which this machine reaches what listens on *host*."""
     try:

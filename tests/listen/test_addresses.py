@@ -195,7 +195,7 @@ def test_the_container_works_in_networks_of_either_family(
     shown = f"client {f'[{address}]' if ':' in address else address}:"
     within(5, lambda: shown in collector.stderr)
 
-    healthy = inside(collector, *[sys.executable if word == "python" else word for word in healthcheck()])
+    healthy = inside(collector, "env", f"COLLECTOR_CONFIG={collector.config}", *healthcheck())
     assert (0, "") == (healthy.returncode, healthy.stderr)
     top = inside(collector, *command, "top", "-n", "1", "-c", str(collector.config))
     assert (0, "") == (top.returncode, top.stderr)
@@ -210,10 +210,16 @@ def test_the_container_works_in_networks_of_either_family(
 @needs_root
 @needs_ip
 def test_the_healthcheck_fails_where_nobody_listens() -> None:
-    command = [sys.executable if word == "python" else word for word in healthcheck()]
-    enter = apart(NEW_NETWORK, LOOPBACK)
-    result = subprocess.run(command, preexec_fn=enter, capture_output=True, timeout=30, check=False)
+    result = subprocess.run(
+        healthcheck(),
+        env=os.environ | {"COLLECTOR_CONFIG": str(ETC / "container.toml")},
+        preexec_fn=apart(NEW_NETWORK, LOOPBACK),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert 1 == result.returncode
+    assert b"]:9021: Connection refused" in result.stderr
 
 
 @needs_root

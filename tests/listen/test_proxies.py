@@ -215,15 +215,16 @@ def test_what_ends_within_its_header_is_refused(make_collector: MakeCollector) -
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("how", ["FIN", "RST"])
-def test_a_health_check_without_a_byte_is_an_info_and_not_counted(
+def test_a_health_check_without_a_byte_is_neither_an_event_nor_counted(
     make_collector: MakeCollector, certificates: Path, how: str, tls: bool
 ) -> None:
-    collector = make_collector(ADMIN + BEHIND + (tls_table(certificates) if tls else "")).start()
+    debug = '[log]\nlevel = "DEBUG"\n'
+    collector = make_collector(ADMIN + BEHIND + debug + (tls_table(certificates) if tls else "")).start()
     with collector.connect() as sock:
         if how == "RST":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    within(5, lambda: told(collector, "went away before its PROXY header"))
-    assert ["INFO"] == [line.split()[0] for line in told(collector, "client")]
+    within(5, lambda: told(collector, "went away without a byte"))
+    assert ["DEBUG"] == [line.split()[0] for line in told(collector, "client")]
     assert {} == refused(collector)
 
 

@@ -15,7 +15,6 @@ import toml
 from collector.config.load import load
 from collector.config.tables import Admin, Listen
 from tests.support.admin import ADMIN, ask
-from tests.support.image import healthcheck
 from tests.support.places import ETC, HOME
 from tests.support.texts import inline
 
@@ -70,13 +69,6 @@ def test_the_scrape_example_asks_the_default_admin_port() -> None:
 
     (scrape,) = prometheus["scrape_configs"]
     assert [{"targets": [f"{Admin().host}:{Admin().port}"]}] == scrape["static_configs"]
-
-
-def test_the_containers_healthcheck_asks_the_port_of_its_configuration() -> None:
-    admin = load(ETC / "container.toml").admin
-
-    assert admin is not None
-    assert [(str(admin.port), "/healthz")] == re.findall(r"port = (\d+).*'(/\w+)'", healthcheck()[-1])
 
 
 def test_the_container_listens_on_every_address_of_either_family() -> None:
