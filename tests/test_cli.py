@@ -75,7 +75,7 @@ def test_of_two_configurations_the_one_behind_the_command_holds(tmp_path: Path) 
             "collector [-c FILE]",
             "did you mean check?",
         ),
-        (["xyz"], "collector [-c FILE]", "xyz: no such command; there are run, check, tail, top, send"),
+        (["xyz"], "collector [-c FILE]", "xyz: no such command; there are run, check, tail, top, "),
         (["tail", "--folow"], "collector tail", "unrecognized arguments: --folow; did you mean --follow?"),
         (["tail", "--sinse=10m"], "collector tail", "did you mean --since?"),
         (

@@ -6,6 +6,7 @@ A record passes them in this order: listen (bytes from a client), wire (frames, 
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import platform
@@ -88,8 +89,6 @@ def run(config: Config, read_again: Callable[[], Config], source: str) -> NoRetu
     server = Server(listeners, config.listen, max_clients, router.deliver, reserve, stats)
     status = Status(server, handlers, reserve, stats, stream, spooling.state)
     stop = _Stop(handlers, reserve, stats)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop.tell, number.name)
     retention = Retention(stats, spooling.free)
     admin_port = None
     if keeper:
@@ -178,6 +177,8 @@ class _Stop:
         self._stats = stats
         self._told = Event()
         self._told_at = 0.0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self.tell, number.name)
 
     def tell(self, why: str) -> None:
         if not self._told.is_set():
@@ -230,6 +231,7 @@ def _notifier(stop: _Stop, stats: Stats) -> Notifier:
     if pipe:
         keep_running("guardian", partial(_follow_guardian, pipe, stop), stats)
     if notifier.seconds:
+        faulthandler.enable()  # where it hangs is told when systemd ends it, by SIGABRT
         keep_running("watchdog", partial(_show_life, notifier), stats)
     return notifier
 

@@ -213,7 +213,10 @@ def test_a_hub_that_hangs_gives_no_sign_of_life_though_threads_of_the_worker_go_
             assert systemd.fall_silent()
             pipe.write_text("")
             assert {process} == systemd.signs(2)
-            assert 0 == collector.stop()
+            os.kill(process, signal.SIGUSR1)
+            assert systemd.fall_silent()
+            assert -signal.SIGABRT == collector.stop(signal.SIGABRT)  # as systemd does then
+            assert f'File "{hang}", line 2 in <lambda>' in collector.stderr
 
 
 def test_a_forwarder_in_a_service_of_its_own_tells_how_it_stands(
