@@ -220,7 +220,7 @@ def test_a_hub_that_hangs_gives_no_sign_of_life_though_threads_of_the_worker_go_
 
 
 def test_a_forwarder_in_a_service_of_its_own_tells_how_it_stands(
-    make_collector: MakeCollector, systemd: Systemd
+    make_collector: MakeCollector, systemd: Systemd, tmp_path: Path
 ) -> None:
     """It is ready before there is a spool, as the collector starts after it."""
     collector = make_collector("[spool]\n" + destination(NOBODY, more="timeout_seconds = 1"))
@@ -234,12 +234,16 @@ def test_a_forwarder_in_a_service_of_its_own_tells_how_it_stands(
         assert ("WATCHDOG_USEC=10000000", process) == systemd.next()
         assert ("READY=1", process) == systemd.next()
         assert {process} == systemd.signs(3)
-        collector.start()
-        collector.send(make_frame("handed over"))
-        os.kill(process, signal.SIGHUP)
-        reloading = systemd.next_state()
-        assert (True, process) == (reloading.text.startswith("RELOADING=1\nMONOTONIC_USEC="), reloading.by)
-        assert ("READY=1", process) == systemd.next_state()
+        with (
+            closing(Systemd(str(tmp_path / "of the collector"))) as other,
+            service(collector, other, activated=True),  # which leaves forwarders to systemd
+        ):
+            assert "READY=1" == other.next().text
+            os.kill(process, signal.SIGHUP)
+            reloading = systemd.next_state()
+            assert (True, process) == (reloading.text.startswith("RELOADING=1\nMONOTONIC_"), reloading.by)
+            assert ("READY=1", process) == systemd.next_state()
+            assert 0 == collector.stop()
         os.kill(process, signal.SIGSTOP)
         assert systemd.fall_silent()
         os.kill(process, signal.SIGCONT)
