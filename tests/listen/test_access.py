@@ -282,8 +282,8 @@ def test_no_cause_and_no_client_silences_another_at_the_handshake(
 def test_what_allow_refuses_is_told_of_each_address(make_collector: Callable[..., Collector]) -> None:
     collector = make_collector('[listen]\nallow = ["10.0.0.0/8"]\n').start()
     for _ in range(25):
-        knock(collector, b"", reset=False)
-    knock(collector, b"", reset=False, address="127.0.0.2")
+        knock(collector, b"x", reset=False)
+    knock(collector, b"x", reset=False, address="127.0.0.2")
     within(5, lambda: "client 127.0.0.2:" in collector.stderr)
     assert 20 == len(re.findall(r"client 127\.0\.0\.1:\d+ is refused", collector.stderr))
 
@@ -303,12 +303,10 @@ def test_a_handshake_is_not_begun_with_a_client_that_has_hung_up_meanwhile(
     try:
         for _ in range(5):
             knock(collector, hello, reset=reset)
-        knock(collector, b"", reset=reset)
     finally:
         os.kill(worker, signal.SIGCONT)
-    within(5, lambda: len(went(collector)) == 6)
-    levels = sorted(level for level, _ in went(collector))
-    assert ["INFO", *["WARNING"] * 5] == levels
+    within(5, lambda: len(went(collector)) == 5)
+    assert {"WARNING"} == {level for level, _ in went(collector)}
     assert 5 == collector.stderr.count("no TLS handshake: it has hung up meanwhile")
     assert {"TLS handshake": 5} == refused(collector)
 
