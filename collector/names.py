@@ -18,6 +18,8 @@ OVERFLOW_FILE = f"{OVERFLOW}.log"
 BACKUP = re.compile(r"\.(\d{4}-\d\d-\d\d(?:T\d\d-\d\d-\d\d)?)(?:\.([1-9]\d{0,8}))?(\.gz)?\Z", re.ASCII)
 """What follows the name of a log file in that of its backup: a label, a number from 1 on, `.gz`."""
 QUARANTINE, OLDER_QUARANTINE = ".quarantine", ".quarantine.1"
+ENTRIES = {QUARANTINE: ".quarantine.jsonl", OLDER_QUARANTINE: ".quarantine.jsonl.1"}
+"""Beside each half of the quarantine, what is known of its frames."""
 MAX_NAME_BYTES = 180
 """The most bytes that stand for `{logger}`. NAME_MAX is 255: a suffix, a label, a number and `.gz` follow."""
 

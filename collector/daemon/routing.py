@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from operator import length_hint
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.escape import escape
+from collector.files.quarantine import Undecoded
 from collector.format.renderer import renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
@@ -45,6 +47,8 @@ _DROPPED = "client %s: frame of %s dropped: %s"
 # Past this many routes all are forgotten, and found anew; longer names are not remembered.
 _MAX_ROUTES = 32_768
 _MAX_NAME_CHARACTERS = 1000
+# A reason may quote what a client has sent.
+_MAX_REASON_CHARACTERS = 500
 
 
 ANYBODY, NOBODY = 0, math.inf
@@ -257,6 +261,7 @@ class Router:
         largest = self._handlers.largest_quarantined
         refusing = self._handlers.refusing()
         full = inbox.room in refusing or inbox in refusing
+        now = time.time()
         told: list[tuple[str, str, tuple[object, ...]]] = []
         too_large = 0
         for payload, fault in unreadable:
@@ -264,7 +269,7 @@ class Router:
             fits = len(payload) + HEADER_BYTES <= largest
             kept = fits and not full
             if kept:
-                inbox.put(frame(payload))
+                inbox.put(Undecoded(frame(payload), now, peer, f"{fault}"[:_MAX_REASON_CHARACTERS]))
             too_large += not fits
             what = (peer, counted(len(payload), "byte"), fault)
             told.append((_QUARANTINED if kept else _DROPPED, fault.reason, what))

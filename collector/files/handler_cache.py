@@ -18,7 +18,7 @@ from collector.config.tables import Rollover
 from collector.files.directory import LogDirectory, device_of, folded, ignores_case
 from collector.files.handler import Handler
 from collector.files.inbox import Inbox
-from collector.files.quarantine import Quarantine
+from collector.files.quarantine import Quarantine, Undecoded
 from collector.files.rotating import RotatingFile
 from collector.files.volumes import volume_of
 from collector.files.writer import Writer
@@ -75,7 +75,7 @@ class HandlerCache:
         root, writer = self._in_directory(self.directory)
         sync = files.sync_seconds > 0
         self.quarantine_file = Quarantine(root, quarantine.max_bytes, files.mode, sync=sync)
-        inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals, bytes)
+        inbox = Inbox(self.quarantine_file.path, _NO_ROLLOVER, writer.room, writer.arrivals, Undecoded)
         self.quarantine = Handler(self.quarantine_file, inbox)
         """Takes frames as received; these are its records."""
 

@@ -32,7 +32,7 @@ class Arrivals:
 
 
 class Inbox(list[Any]):
-    """Records that wait for the file *path*, oldest first: lines of text, or in the quarantine frames."""
+    """Records that wait for the file *path*, oldest first: lines of text, or frames for the quarantine."""
 
     __slots__ = (
         *("arrivals", "outdated", "path", "rollover", "room", "since"),
@@ -40,7 +40,7 @@ class Inbox(list[Any]):
     )
 
     def __init__(
-        self, path: str, rollover: Rollover, room: Room, arrivals: Arrivals, kind: type[str | bytes] = str
+        self, path: str, rollover: Rollover, room: Room, arrivals: Arrivals, kind: type[object] = str
     ) -> None:
         """*kind* is the type of a record."""
         super().__init__()
@@ -65,7 +65,7 @@ class Inbox(list[Any]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__  # type: ignore[assignment] # a list has none
 
-    def put(self, record: Any) -> None:  # noqa: ANN401 - str or bytes
+    def put(self, record: Any) -> None:  # noqa: ANN401 - as `kind` says
         """Take a record, which the caller then has written by HandlerCache.submit(). Never waits."""
         self.arrivals.inboxes.append(self)
         self.append(record)

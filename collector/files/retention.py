@@ -24,7 +24,7 @@ from collector.files import backups, inventory
 from collector.files.directory import refuse_links
 from collector.greenlets import keep_running
 from collector.log import counted
-from collector.names import OLDER_QUARANTINE, QUARANTINE
+from collector.names import ENTRIES
 
 if TYPE_CHECKING:
     from collector.config.tables import Config
@@ -143,7 +143,7 @@ class _Check:
         self._total = 0
         self._gone: list[_Expendable] = []
         by_path: dict[str, _Expendable] = {}
-        for name in (QUARANTINE, OLDER_QUARANTINE):
+        for name in (*ENTRIES, *ENTRIES.values()):
             with suppress(FileNotFoundError):
                 self._total += os.lstat(os.path.join(self._root, name)).st_size
         everything = list(inventory.find(config))

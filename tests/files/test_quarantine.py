@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector.files.append_file import Lines, Outcome
 from collector.files.directory import LogDirectory
-from collector.files.quarantine import Quarantine
+from collector.files.quarantine import Quarantine, Undecoded
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
 from tests.support.texts import shown
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from collector.files.append_file import Lines, Outcome
     from tests.support.collectors import Collector
 
 
@@ -45,9 +45,8 @@ class File(Quarantine):
 
 
 def write(quarantine: Quarantine, *payloads: bytes) -> None:
-    frames = [framed(payload) for payload in payloads]
-    ends = [sum(map(len, frames[: i + 1])) for i in range(len(frames))]
-    quarantine.write(Lines(b"".join(frames), len(frames), ends))
+    frames = [Undecoded(framed(payload), 1.5, "10.0.0.7:51934", "why") for payload in payloads]
+    quarantine.write(quarantine.join(frames, ends=True))
 
 
 def kept(directory: Path) -> list[bytes]:
