@@ -235,6 +235,18 @@ def _add_send_options(send: _Parser) -> None:
     )
 
 
+def _add_quarantine_options(quarantine: _Parser) -> None:
+    does = quarantine.add_mutually_exclusive_group()
+    does.add_argument(
+        "--show", metavar="N", type=_number, help="show frame N of the list as text; nothing in it is run"
+    )
+    does.add_argument(
+        "--replay",
+        action="store_true",
+        help="send what can be decoded by now to where the configuration listens, and take it out",
+    )
+
+
 def _add_forward_options(forward: _Parser) -> None:
     forward.add_argument("name", metavar="NAME", nargs="?", help="of a [[forward]]")
     does = forward.add_mutually_exclusive_group()
@@ -290,6 +302,12 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[_Parser], None]], ...] = (
         "send a record, through a stock SocketHandler, to where it listens",
         "--logger app.web --level WARNING the disk is nearly full",
         _add_send_options,
+    ),
+    (
+        "quarantine",
+        "list what could not be decoded; show one frame of it, or send it again",
+        "--show 1",
+        _add_quarantine_options,
     ),
     (
         "forward",

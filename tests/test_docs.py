@@ -63,7 +63,7 @@ RUN_BY = {
     "collector send -c collector.toml": OF_OPENSEARCH,
     "curl ": OF_OPENSEARCH,
     "collector forward elk ": OF_LETTERS,
-    "mv .quarantine": "test_what_the_docs_say_replays_it_once_and_keeps_what_is_bad_still",
+    "collector quarantine ": "test_it_is_listed_shown_and_replayed_as_the_docs_have_it",
     "openssl req": "test_the_certificate_that_the_docs_make_is_accepted",
     "ln -s /opt/collector": OF_SYSTEMD,
     "install -": OF_SYSTEMD,

@@ -149,7 +149,9 @@ class Quarantine(AppendFile):
     def _look(self, now: float) -> None:
         fd, size = self._fd, self._size
         super()._look(now)
-        if self._fd == fd and self._size < size:  # somebody has cut it, inside a frame perhaps
+        if self._fd != fd:  # frames of earlier runs may have gone from it
+            self._former = min(self._former or 0, _frames_in(self.path) + _frames_in(self._older))
+        elif self._size < size:  # somebody has cut it, inside a frame perhaps
             self._size = self._mend(fd, self._size)
 
     # --- The entries ---

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +10,7 @@ from collector.files.directory import LogDirectory
 from collector.files.quarantine import Quarantine, Undecoded
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
-from tests.support.texts import shown
+from tests.support.quarantines import framed
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
 
     from collector.files.append_file import Lines, Outcome
     from tests.support.collectors import Collector
-
-
-def framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "big") + payload
 
 
 class File(Quarantine):
@@ -86,25 +80,15 @@ def test_each_has_a_line_with_its_own_reason_up_to_the_limit_and_the_others_are_
     assert "10 more left out like: client N: frame of 47 bytes dropped: " in text
 
 
-@pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
-@pytest.mark.parametrize("name", [".quarantine", ".quarantine.1"])
-def test_what_the_docs_say_replays_it_once_and_keeps_what_is_bad_still(
-    collector: Collector, name: str
-) -> None:
-    """Without the move nc would read on in what its own frames add, for ever."""
-    bad = framed(b"N.") + framed(b"}.") * 10_000
-    collector.send(framed(b"N."))  # so that the file is open
-    current = collector.directory / ".quarantine"
-    within(5, lambda: current.exists() and current.stat().st_size)
-    (collector.directory / name).write_bytes(bad + make_frame("can be read by now"))
-    (replay,) = [line for line in shown("docs/operate.rst", "mv .quar").splitlines() if f"mv {name} " in line]
-    replay = replay.replace("9020", str(collector.port))
-    subprocess.run(replay, shell=True, cwd=collector.directory, check=True, timeout=30)  # noqa: S602 - as shown
-    within(5, lambda: messages(collector) == ["can be read by now"])
+def test_sending_the_file_to_the_port_replays_it(collector: Collector) -> None:
+    bad = framed(b"N.") + framed(b"}.") * 100
+    collector.send(bad + make_frame("can be read by now"))
     assert collector.stop() == 0
-    assert bad == current.read_bytes()[-len(bad) :]
-    assert len(bad) + (0 if name == ".quarantine" else 6) == current.stat().st_size
-    assert {"app.log"} == collector.files().keys()
+    path = collector.directory / ".quarantine"
+    assert bad == path.read_bytes()
+    collector.start().send(path.read_bytes())
+    assert collector.stop() == 0
+    assert bad + bad == path.read_bytes()
 
 
 def test_with_max_bytes_0_they_are_dropped_and_counted(make_collector: Callable[..., Collector]) -> None:
