@@ -210,17 +210,44 @@ def rotate_under_load(collector: Collector, home: Path, stanza: str) -> int:
     return sent
 
 
+def stanza_of_the_docs(collector: Collector) -> str:
+    """Return what the docs have for logrotate, for this collector."""
+    assert collector.process
+    stanza = shown("docs/operate.rst", "/var/log/collector/*.log ")
+    stanza = stanza.replace("/var/log/collector", str(collector.directory))
+    assert "systemctl reload collector" in stanza
+    return stanza.replace("systemctl reload collector", f"kill -HUP {collector.process.pid}")
+
+
+@needs_logrotate
+def test_logrotate_as_the_docs_have_it_reaches_files_in_directories_below(
+    make_collector: MakeCollector, tmp_path: Path
+) -> None:
+    collector = make_collector(f'{TEXT}[files]\ndots = "/"\n[rollover]\nwhen = "never"\n').start()
+    names = ("app", "app.web", "app.web.errors")
+    for turn, text in enumerate(("first", "second")):
+        for name in names:
+            collector.send(make_frame(text, name))
+        within(5, lambda text=text: text in "".join(collector.lines("app/web/errors.log")))  # type: ignore[misc]
+        logrotate(tmp_path, stanza_of_the_docs(collector))
+        within(5, lambda turn=turn: collector.stderr.count("SIGHUP: changed") == turn + 1)  # type: ignore[misc]
+    assert collector.stop() == 0
+    assert {
+        f"{name.replace('.', '/')}.log{end}": f"{name} {text}"
+        for name in names
+        for end, text in ((".1", "second"), (".2.gz", "first"))
+    } == {
+        name: (gzip.decompress(data) if name.endswith(".gz") else data).decode().rstrip("\n")
+        for name, data in collector.files().items()
+    }
+
+
 @needs_logrotate
 def test_logrotate_as_the_docs_have_it_loses_and_doubles_none_of_400000_records(
     make_collector: MakeCollector, tmp_path: Path, record_property: Property
 ) -> None:
     collector = make_collector(TEXT + '[rollover]\nwhen = "never"\n').start()
-    assert collector.process
-    stanza = shown("docs/operate.rst", "/var/log/collector/*.log {").replace(
-        "/var/log/collector", str(collector.directory)
-    )
-    stanza = stanza.replace("systemctl reload collector", f"kill -HUP {collector.process.pid}")
-    assert str(collector.process.pid) in stanza
+    stanza = stanza_of_the_docs(collector)
     sent = rotate_under_load(collector, tmp_path, stanza)
     assert collector.stop() == 0
     result = found(collector.directory)
