@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from collector.config.load import load
 from collector.config.tables import Admin, Listen
 from tests.support.admin import ADMIN, ask
 from tests.support.places import ETC, HOME
+from tests.support.prometheus import need
+from tests.support.pythons import run
 from tests.support.texts import inline
 
 if TYPE_CHECKING:
@@ -33,35 +36,111 @@ def documents(name: str) -> list[Any]:
     return list(yaml.safe_load_all((ETC / name).read_text(encoding="utf-8")))
 
 
-def test_compose_publishes_both_ports_on_this_machine_only_and_leaves_time_to_drain() -> None:
-    (compose,) = documents("compose.yaml")
-    service = compose["services"]["collector"]
+# --- compose ---
 
-    assert [f"127.0.0.1:{port}:{port}" for port in (Listen().port, Admin().port)] == service["ports"]
-    assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
-    assert {volume.split(":")[0] for volume in service["volumes"]} == compose["volumes"].keys()
+# Of https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json, what the example uses.
+TEXTS, NAMES = [str], {str: str}
+OF_COMPOSE = {
+    "name": str,
+    "services": {
+        str: {
+            **dict.fromkeys(("build", "hostname", "image", "restart", "stop_grace_period"), str),
+            **dict.fromkeys(("cap_drop", "ports", "security_opt", "tmpfs", "volumes"), TEXTS),
+            "configs": [{"source": str, "target": str}],
+            "environment": NAMES,
+            "read_only": bool,
+        }
+    },
+    "configs": {str: {"content": str, "file": str}},
+    "volumes": {str: None},
+}
+(COMPOSE,) = documents("compose.yaml")
+SERVICES = COMPOSE["services"]
+
+
+def wrong(value: object, form: Any, where: str = "") -> list[str]:
+    """Return the places of *value* that are not of a form: a type, or a list or a mapping of forms."""
+    if isinstance(form, list) and isinstance(value, list):
+        return [fault for one in value for fault in wrong(one, form[0], where)]
+    if not isinstance(form, dict) or not isinstance(value, dict):
+        fits = value is None if form is None else isinstance(form, type) and isinstance(value, form)
+        return [] if fits else [f"{where}: {value!r}"]
+    return [
+        fault
+        for key, one in value.items()
+        for fault in (
+            wrong(one, form.get(key, form.get(str)), f"{where}.{key}")
+            if key in form or str in form
+            else [f"{where}.{key}: unknown"]
+        )
+    ]
+
+
+def test_compose_has_keys_that_compose_knows_with_values_of_their_types() -> None:
+    assert [] == wrong(COMPOSE, OF_COMPOSE)
+
+
+def test_a_wrong_key_or_type_would_be_found() -> None:
+    web = {"image": 1, "prots": ["80:80"], "read_only": "yes", "volumes": [{}]}
+    assert [".image: 1", ".prots: unknown", ".read_only: 'yes'", ".volumes: {}"] == [
+        fault.removeprefix(".services.web") for fault in wrong({"services": {"web": web}}, OF_COMPOSE)
+    ]
+
+
+def test_compose_publishes_all_ports_on_this_machine_only_and_leaves_time_to_drain() -> None:
+    ports = {"collector": (Listen().port, Admin().port), "prometheus": (9090,), "grafana": (3000,)}
+    assert {
+        name: [f"127.0.0.1:{port}:{port}" for port in all_of_it] for name, all_of_it in ports.items()
+    } == {name: service["ports"] for name, service in SERVICES.items()}
+    assert int(SERVICES["collector"]["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
+
+
+def test_compose_declares_each_volume_and_configuration_that_it_uses() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
+    assert used == COMPOSE["volumes"].keys()
+    sources = [one["source"] for service in SERVICES.values() for one in service.get("configs", ())]
+    assert sorted(sources) == sorted(COMPOSE["configs"])
+    assert [{"file": "grafana.json"}] == [one for one in COMPOSE["configs"].values() if "file" in one]
+    assert (ETC / "grafana.json").is_file()
+
+
+def test_compose_pins_what_is_not_built_here() -> None:
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    assert [] == [image for image in images if not re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", image)]
+
+
+def content(name: str) -> Any:
+    return yaml.safe_load(COMPOSE["configs"][name]["content"])
 
 
 def test_prometheus_in_compose_scrapes_a_name_that_the_collector_serves() -> None:
-    (compose,) = documents("compose.yaml")
-    scrape = yaml.safe_load(compose["configs"]["scrape"]["content"])["scrape_configs"][0]
-
-    hostname = compose["services"]["collector"]["hostname"]
+    (scrape,) = content("scrape")["scrape_configs"]
+    hostname = SERVICES["collector"]["hostname"]
     assert [{"targets": [f"{hostname}:{Admin().port}"]}] == scrape["static_configs"]
 
 
-def test_kubernetes_has_the_ports_the_probes_and_time_to_drain() -> None:
-    service, stateful_set = documents("kubernetes.yaml")
-    pod = stateful_set["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+def test_grafana_in_compose_asks_that_prometheus_and_shows_the_dashboard() -> None:
+    (source,) = content("datasource")["datasources"]
+    assert ("prometheus", "http://prometheus:9090") == (source["type"], source["url"])
+    (scrape,) = content("scrape")["scrape_configs"]
+    assert scrape["scrape_interval"] == source["jsonData"]["timeInterval"], "for $__rate_interval"
+    (provider,) = content("dashboards")["providers"]
+    (shown,) = [one["target"] for one in SERVICES["grafana"]["configs"] if one["source"] == "dashboard"]
+    assert provider["options"]["path"] == str(PurePosixPath(shown).parent)
+    assert shown == SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 
-    ports = {"records": Listen().port, "admin": Admin().port}
-    assert ports == {port["name"]: port["port"] for port in service["spec"]["ports"]}
-    assert ports == {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert {"/readyz"} == {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
-    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS
-    assert "PreferDualStack" == service["spec"]["ipFamilyPolicy"]
-    assert service["spec"]["selector"] == stateful_set["spec"]["template"]["metadata"]["labels"]
+
+# --- Prometheus ---
+
+
+@pytest.mark.parametrize("where", ["etc/prometheus.yml", "etc/compose.yaml"])
+def test_prometheus_takes_its_configuration(where: str, tmp_path: Path) -> None:
+    need("promtool")
+    path = tmp_path / "prometheus.yml"
+    text = COMPOSE["configs"]["scrape"]["content"]
+    path.write_text(text if where == "etc/compose.yaml" else (HOME / where).read_text(encoding="utf-8"))
+    ended = run("promtool", "check", "config", str(path))
+    assert 0 == ended.returncode, ended.stderr
 
 
 def test_the_scrape_example_asks_the_default_admin_port() -> None:
