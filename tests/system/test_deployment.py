@@ -17,9 +17,10 @@ from collector.config.load import load
 from collector.config.tables import Admin, Listen
 from tests.support.admin import ADMIN, ask
 from tests.support.places import ETC, HOME
-from tests.support.prometheus import need
+from tests.support.prometheus import Prometheus, need
 from tests.support.pythons import run
 from tests.support.texts import inline
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,22 @@ def test_prometheus_takes_its_configuration(where: str, tmp_path: Path) -> None:
     path.write_text(text if where == "etc/compose.yaml" else (HOME / where).read_text(encoding="utf-8"))
     ended = run("promtool", "check", "config", str(path))
     assert 0 == ended.returncode, ended.stderr
+
+
+@pytest.mark.slow
+def test_prometheus_gives_the_token_as_its_example_has_it(
+    make_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    pytest.importorskip("prometheus_client", reason="without the extra `metrics`")
+    collector = make_collector(f'{ADMIN}token = "secret"\n').start()
+    example = (ETC / "prometheus.yml").read_text(encoding="utf-8")
+    with_token = re.sub(r"(?m)^    # (authorization:|  credentials_file: )", r"    \1", example)
+    port = f"127.0.0.1:{collector.admin_port}"
+    config = tmp_path / "prometheus.yml"
+    config.write_text(with_token.replace("127.0.0.1:9021", port).replace("15s", "250ms"))
+    (tmp_path / "collector.token").write_text("secret\n")
+    with Prometheus(tmp_path, config) as prometheus:
+        within(20, lambda: prometheus.values("up") == [1])
 
 
 def test_the_scrape_example_asks_the_default_admin_port() -> None:
