@@ -19,9 +19,11 @@ from collector.format.renderer import renderer
 from collector.greenlets import tell
 from collector.log import counted, error_each
 from collector.names import OVERFLOW_FILE
+from collector.pickles.errors import RecordError
 from collector.wire.fragments import RecordReader
 from collector.wire.framing import HEADER_BYTES, frame
-from collector.wire.records import head_of, level_of, name_of
+from collector.wire.json_payload import JsonError
+from collector.wire.records import NoRecordError, head_of, level_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from collector.daemon.spooling import Spooling
     from collector.files.handler_cache import HandlerCache
     from collector.files.inbox import Inbox
-    from collector.pickles.errors import RecordError
     from collector.reserve import Room
     from collector.stats import Stats
     from collector.wire.records import Fragment, Record
@@ -133,6 +134,8 @@ class Router:
         self._rollovers: dict[str, Rollover] = {}
         """Those of the files that rules name."""
         self._respelled = -1
+        for fault in (RecordError, NoRecordError, JsonError):
+            stats.unreadable_records_total[fault.reason] += 0  # so that the first one is seen as an increase
         self._reader = RecordReader(config.listen.python2_encoding, stats)
         stats.count_by(self._reader.count_up)
         self._names: set[str] = set()

@@ -77,6 +77,10 @@ def wrong(value: object, form: Any, where: str = "") -> list[str]:
     ]
 
 
+def content(name: str) -> Any:
+    return yaml.safe_load(COMPOSE["configs"][name]["content"])
+
+
 def test_compose_has_keys_that_compose_knows_with_values_of_their_types() -> None:
     assert [] == wrong(COMPOSE, OF_COMPOSE)
 
@@ -101,17 +105,15 @@ def test_compose_declares_each_volume_and_configuration_that_it_uses() -> None:
     assert used == COMPOSE["volumes"].keys()
     sources = [one["source"] for service in SERVICES.values() for one in service.get("configs", ())]
     assert sorted(sources) == sorted(COMPOSE["configs"])
-    assert [{"file": "grafana.json"}] == [one for one in COMPOSE["configs"].values() if "file" in one]
-    assert (ETC / "grafana.json").is_file()
+    files = [ETC / one["file"] for one in COMPOSE["configs"].values() if "file" in one]
+    assert [ETC / "alerts.yml", ETC / "grafana.json"] == [file for file in files if file.is_file()]
+    (rules,) = [one["target"] for one in SERVICES["prometheus"]["configs"] if one["source"] == "alerts"]
+    assert [PurePosixPath(rules).name] == content("scrape")["rule_files"]
 
 
 def test_compose_pins_what_is_not_built_here() -> None:
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     assert [] == [image for image in images if not re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", image)]
-
-
-def content(name: str) -> Any:
-    return yaml.safe_load(COMPOSE["configs"][name]["content"])
 
 
 def test_prometheus_in_compose_scrapes_a_name_that_the_collector_serves() -> None:
@@ -139,6 +141,7 @@ def test_prometheus_takes_its_configuration(where: str, tmp_path: Path) -> None:
     need("promtool")
     path = tmp_path / "prometheus.yml"
     text = COMPOSE["configs"]["scrape"]["content"]
+    shutil.copy(ETC / "alerts.yml", tmp_path)
     path.write_text(text if where == "etc/compose.yaml" else (HOME / where).read_text(encoding="utf-8"))
     ended = run("promtool", "check", "config", str(path))
     assert 0 == ended.returncode, ended.stderr

@@ -1,4 +1,4 @@
-"""The dashboard and the alert, asked of a real Prometheus that scrapes a collector in trouble."""
+"""The dashboard and the alerts, asked of a real Prometheus that scrapes a collector in trouble."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
+from docutils import nodes
 
 from tests.support.admin import ADMIN
 from tests.support.bulk_server import BulkServer, Reply
@@ -17,7 +18,8 @@ from tests.support.destinations import NOBODY, destination
 from tests.support.frames import make_frame
 from tests.support.places import ETC
 from tests.support.prometheus import Prometheus, need
-from tests.support.texts import inline, shown
+from tests.support.pythons import run
+from tests.support.texts import document, inline
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -116,8 +118,8 @@ def scrape_of(collector: Collector, home: Path) -> Path:
     config = yaml.safe_load((ETC / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), "250ms")
     config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{collector.admin_port}"]}]
-    config["rule_files"] = ["rules.yml"]
-    (home / "rules.yml").write_text(shown("docs/operate.rst", "groups:"))
+    at_once = re.sub(r"(?m)^ +for: .*\n", "", (ETC / "alerts.yml").read_text(encoding="utf-8"))
+    (home / "alerts.yml").write_text(at_once)
     path = home / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -142,8 +144,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Itera
         collector.start()
         try:
             with Prometheus(home, scrape_of(collector, home)) as prometheus:
-                before = 'count_over_time(collector_dropped_records_total{reason="too large"}[1m]) > 1'
-                within(SECONDS, lambda: prometheus.values(before), "it has seen that all was well")
+                for well in (
+                    'dropped_records_total{reason="too large"}',
+                    'forward_waiting_records{forward="down"}',
+                ):
+                    seen = f"count_over_time(collector_{well}[1m]) > 1"
+                    within(SECONDS, lambda seen=seen: prometheus.values(seen), seen)  # type: ignore[misc]
                 make_trouble(collector)
                 instance = f"127.0.0.1:{collector.admin_port}"
                 within(SECONDS, lambda: prometheus.values("collector_forward_held"), "a destination holds")
@@ -200,9 +206,56 @@ def test_the_collectors_to_choose_from_are_those_that_are_scraped(scene: Scene) 
     assert [scene.instance] == scene.prometheus.ask("label/instance/values", **{"match[]": series})
 
 
-@pytest.mark.slow
-def test_the_alert_of_the_manual_fires_when_records_are_lost(scene: Scene) -> None:
-    def firing() -> list[str]:
-        return [one["labels"]["alertname"] for one in scene.prometheus.ask("alerts")["alerts"]]
+# --- alerts ---
 
-    within(SECONDS, lambda: "CollectorLosesRecords" in firing())
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ETC / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+}
+FIRING = {
+    *("CollectorUnhealthy", "CollectorLosesRecords", "CollectorDiskSlow", "CollectorWriteErrors"),
+    *("CollectorUnreadableRecords", "CollectorRefusesClients", "CollectorNoClients"),
+    *("ForwardHeld", "ForwardDeadLetters", "ForwardCertificateEnds", "ForwardFallsBehind"),
+}
+EITHER = {"CollectorOddRecords", "ForwardInDoubt", "ForwardRetries", "CollectorDiskFills"}
+"""What depends on the machine, or on how far a forwarder came in which moment."""
+
+
+def alerted_on() -> set[str]:
+    """Return the metrics of the manual's tables of which the column `alert on` says something."""
+    found = set()
+    for row in document("docs/operate.rst").findall(nodes.row):
+        cells = [cell.astext() for cell in row.findall(nodes.entry)]
+        if len(cells) == 4 and cells[2]:
+            found |= set(re.findall(r"^collector_\w+", cells[0], re.MULTILINE))
+    return found
+
+
+def test_there_is_an_alert_for_each_metric_that_the_manual_says_to_alert_on() -> None:
+    assert len(alerted_on()) > 25
+    compared = "\n".join(rule["expr"] for rule in ALERTS.values())
+    assert set() == alerted_on() - set(re.findall(r"collector_\w+", compared))
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    need("promtool")
+    ended = run("promtool", "check", "rules", str(ETC / "alerts.yml"))
+    assert (0, True) == (ended.returncode, f"{len(ALERTS)} rules found" in ended.stdout), ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALERTS)
+def test_what_an_alert_compares_is_there(scene: Scene, name: str) -> None:
+    """With `bool` a comparison tells of each series whether it holds, and leaves none out."""
+    query = re.sub(r" (==|<|>) ", r" \1 bool ", ALERTS[name]["expr"])
+    within(SECONDS, lambda: scene.prometheus.values(query), query)
+
+
+@pytest.mark.slow
+def test_the_alerts_that_fire_are_those_for_what_is_wrong(scene: Scene) -> None:
+    def firing() -> set[str]:
+        return {one["labels"]["alertname"] for one in scene.prometheus.ask("alerts")["alerts"]}
+
+    within(SECONDS, lambda: firing() >= FIRING, f"of {FIRING} there fire {firing()}")
+    assert FIRING == firing() - EITHER
