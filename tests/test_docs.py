@@ -68,6 +68,10 @@ RUN_BY = {
     "ln -s /opt/collector": OF_SYSTEMD,
     "install -": OF_SYSTEMD,
     "sed -i": OF_SYSTEMD,
+    "(umask 077": OF_SYSTEMD,
+    "mkdir -p /etc/systemd": OF_SYSTEMD,
+    "printf '[Service]": OF_SYSTEMD,
+    "curl -H": OF_SYSTEMD,
     "docs/configuration.py > docs/configuration.rst": "test_the_page_of_the_configuration_is_its_manual",
     "kill -HUP PID": "test_one_line_says_what_was_done",
     "kill -USR1 PID": "test_every_file_that_has_lines_is_rolled_over",
@@ -336,26 +340,48 @@ def test_a_journal_is_sent_as_the_docs_have_it(
     within(5, lambda: [line[-3:] for line in collector.lines("app.log")] == ["one", "two"])
 
 
-def test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it(tmp_path: Path) -> None:
-    block = shown("docs/deploy.rst", "python3 -m venv /opt/collector")
-    there = re.sub(r" (?=/(opt|usr|etc)/)", f" {tmp_path}", block)
+@pytest.mark.slow
+def test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it(
+    make_collector: MakeCollector, tmp_path: Path
+) -> None:
+    pytest.importorskip("prometheus_client", reason="without the extra `metrics`")
     for directory in ("usr/local/bin", "etc/systemd/system"):
         (tmp_path / directory).mkdir(parents=True)
-    there += shown("docs/deploy.rst", "install -m 0644 etc/collector-forward@").replace(
-        " /etc/", f" {tmp_path}/etc/"
-    )
-    files = [line for line in there.splitlines() if not re.match(r"python3|systemctl", line)]
+    steps = ("python3 -m venv /opt/collector", "(umask 077", "install -m 0644 etc/collector-forward@")
+    block = "".join(shown("docs/deploy.rst", begins) for begins in steps)
+    there = re.sub(r" (?=/(opt|usr|etc)/)", f" {tmp_path}", block).splitlines()
+    files = [line for line in there if not re.match(r"python3|systemctl|curl", line)]
     ended = run("bash", "-ec", f"cd {HOME}; " + "; ".join(files))
     assert (0, "") == (ended.returncode, ended.stderr)
-    assert "/var/log/collector" == load(f"{tmp_path}{CONFIG_FILE}").files.directory
+
     units = {path.name for path in (tmp_path / "etc/systemd/system").iterdir()}
-    assert {"collector.socket", "collector.service", "collector-forward@.service"} == units
+    assert {"collector.socket", "collector.service", "collector-forward@.service"} == units - {
+        "collector.service.d"
+    }
     for unit in ("collector.service", "collector-forward@.service"):
         (exec_start,) = re.findall(
             r"(?m)^ExecStart=(\S+) (?:run|forward) -c (\S+)", (HOME / "etc" / unit).read_text()
         )
         assert ("/usr/local/bin/collector", CONFIG_FILE) == exec_start
     assert (tmp_path / "usr/local/bin/collector").is_symlink()
+
+    token = tmp_path / "etc/collector/token"
+    drop_in = (tmp_path / "etc/systemd/system/collector.service.d/token.conf").read_text()
+    assert "[Service]\nLoadCredential=token:/etc/collector/token\n" == drop_in
+    assert 0 == token.stat().st_mode & 0o077, "for root alone"
+    config = (tmp_path / "etc/collector/collector.toml").read_text()
+    for systemds, ours in (
+        ("/run/credentials/collector.service/token", str(token)),
+        ("/var/log/collector", str(tmp_path / "logs")),
+        (f"port = {PORT}\n", "port = 0\n"),
+        ("[admin]\n", "[admin]\nport = 0\n"),
+    ):
+        assert systemds in config
+        config = config.replace(systemds, ours)
+    collector = make_collector(config, directory=tmp_path / "logs").start()
+    (curl,) = [line for line in there if line.startswith("curl")]
+    asked = run("bash", "-c", curl.replace(":9021", f":{collector.admin_port}"))
+    assert "\ncollector_healthy 1.0\n" in asked.stdout
 
 
 # --- handing over ---
