@@ -26,7 +26,6 @@ from collector.config.load import load
 from collector.config.tables import Config
 from tests.support.bulk_server import BulkServer
 from tests.support.collectors import Collector, messages
-from tests.support.environments import environment
 from tests.support.frames import make_frame
 from tests.support.places import HOME
 from tests.support.pythons import run
@@ -45,16 +44,29 @@ INSTALL_SECONDS = 300
 README_LINES = 150
 PORT = 9020
 CONFIG_FILE = "/etc/collector/collector.toml"
+OF_CLIENTS = "test_an_application_that_is_set_up_as_the_docs_have_it_has_its_line_at_once"
 OF_TAIL = "test_the_docs_commands_for_reading_back_work"
 OF_THE_FIRST_MINUTE = "test_the_first_thirty_seconds_are_as_readme_has_them"
 OF_OPENSEARCH = "test_the_thirty_seconds_of_handing_over_are_as_the_docs_have_them"
 OF_LETTERS = "test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it"
 OF_SYSTEMD = "test_the_files_that_systemd_needs_are_installed_as_the_docs_have_it"
+OF_THE_PAGE_OF_CLIENTS = (
+    *(
+        "cat logs/",
+        "celery -A tasks worker",
+        "curl http://127.0.0.1:8000/",
+        "gunicorn --bind",
+        "uvicorn app:app",
+    ),
+    *("python3 log_config.py", "python3 from_file.py", "python3 manage.py shell", "python3 work.py"),
+    *("python3 in_a_loop.py", "python3 patched.py", "python3 over_tls.py", "python3 with_", "python3 -c "),
+)
 RUN_BY = {
     "collector check -c collector.toml --send": "test_one_record_is_sent_to_each_and_its_verdict_is_told",
     "python3 -m venv .venv && .venv/bin/pip install --quiet . && .venv/bin/collector": OF_THE_FIRST_MINUTE,
     "python3 hello.py": OF_THE_FIRST_MINUTE,
     "cat logs/app_web.log": OF_THE_FIRST_MINUTE,
+    **dict.fromkeys(OF_THE_PAGE_OF_CLIENTS, OF_CLIENTS),
     ".venv/bin/collector send --logger app.web hello": OF_THE_FIRST_MINUTE,
     "journalctl -f -o cat -u app | collector send": "test_a_journal_is_sent_as_the_docs_have_it",
     "collector tail ": OF_TAIL,
@@ -466,50 +478,3 @@ def test_rsyslog_takes_the_configuration_that_the_docs_have_for_it(tmp_path: Pat
     if "imrelp" in ended.stderr and "could not load module" in ended.stderr:
         pytest.skip("needs rsyslog's module for RELP")
     assert 0 == ended.returncode, ended.stderr
-
-
-# --- clients ---
-
-
-def setup_of(*beginnings: str) -> str:
-    return "".join(shown("docs/clients.rst", begins) for begins in beginnings)
-
-
-LOG = "import logging\nlogging.getLogger('app').warning('hello', extra={'user': 'ann'})\n"
-PLAIN = "import logging, logging.handlers\nlogging.getLogger()"
-APPLICATIONS = {
-    "plain": ((), setup_of(f"{PLAIN}.addHandler") + LOG),
-    "dictConfig": ((), setup_of("import logging.config\n\nLOGGING") + LOG),
-    "gunicorn": ((), setup_of("def post_fork") + "post_fork(None, None)\n" + LOG),
-    "gevent": (("gevent",), setup_of("from gevent import") + LOG),
-    "Celery": (
-        ("celery",),
-        setup_of("import logging.config\n\nLOGGING").replace("logging.config.dictConfig(LOGGING)\n", "")
-        + setup_of("import logging.config\nfrom celery")
-        + "import celery\ncelery.Celery().log.setup()\n"
-        + LOG,
-    ),
-    "loguru": (
-        ("loguru",),
-        setup_of("import logging.handlers\nfrom loguru") + "logger.bind(user='ann').warning('hello')\n",
-    ),
-    "structlog": (
-        ("structlog",),
-        setup_of("import logging, logging.handlers\nimport structlog")
-        + "structlog.get_logger('app').warning('hello', user='ann')\n",
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_an_application_that_is_set_up_as_the_docs_have_it_is_received(
-    name: str, make_collector: MakeCollector, pytestconfig: pytest.Config
-) -> None:
-    requirements, program = APPLICATIONS[name]
-    python = environment(pytestconfig, "3.12", requirements) if requirements else sys.executable
-    collector = make_collector('[files]\nname = "all.log"\n[format]\ntext = "%(levelname)s %(message)s"\n')
-    collector.start()
-    ended = run(python, "-c", program.replace(str(PORT), str(collector.port)))
-    assert 0 == ended.returncode, ended.stderr
-    within(5, lambda: "WARNING hello" in collector.lines("all.log"))

@@ -37,10 +37,11 @@ def document(name: str) -> nodes.document:
 
 def blocks(name: str) -> list[Block]:
     """Return the literal blocks of a text."""
-    return [
-        Block("".join(kind for kind in block["classes"] if kind != "code"), block.astext())
-        for block in document(name).findall(nodes.literal_block)
-    ]
+    return [_block(block) for block in document(name).findall(nodes.literal_block)]
+
+
+def _block(block: nodes.literal_block) -> Block:
+    return Block("".join(kind for kind in block["classes"] if kind != "code"), block.astext())
 
 
 def shown(name: str, begins: str) -> str:
@@ -52,3 +53,17 @@ def shown(name: str, begins: str) -> str:
 def inline(name: str) -> list[str]:
     """Return what stands between double backquotes in a text."""
     return [literal.astext() for literal in document(name).findall(nodes.literal)]
+
+
+def section(name: str, title: str) -> tuple[list[Block], list[str]]:
+    """Return the blocks of a section of a text, and what stands there between double backquotes.
+
+    The text itself is the section of its title. Sections below a section are not parts of it.
+    """
+    text = document(name)
+    (found,) = [part for part in (text, *text.findall(nodes.section)) if part[0].astext() == title]
+    own = [part for part in found.children if not isinstance(part, nodes.section)]
+    return (
+        [_block(block) for part in own for block in part.findall(nodes.literal_block)],
+        [literal.astext() for part in own for literal in part.findall(nodes.literal)],
+    )
