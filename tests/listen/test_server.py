@@ -39,12 +39,17 @@ def test_a_frame_may_arrive_byte_by_byte(collector: Collector) -> None:
         within(5, lambda: messages(collector) == ["slow", "too"])
 
 
+def since_it_listens(collector: Collector) -> list[str]:
+    """Return the lines of the log behind those that it begins with."""
+    return collector.stderr.partition("listening on")[2].splitlines()[1:]
+
+
 @pytest.mark.quick
 def test_clients_come_and_go_in_the_log_with_records_and_bytes(collector: Collector) -> None:
     data = make_frame("one") + make_frame("two")
     collector.send(data)
     within(5, lambda: "disconnected" in collector.stderr)
-    _, came, went = collector.stderr.splitlines()
+    came, went = since_it_listens(collector)
     assert came.split(" client ")[1].endswith(" connected")
     assert went.endswith(f"disconnected after 2 records, {len(data)} bytes")
 
@@ -53,7 +58,7 @@ def test_clients_come_and_go_in_the_log_with_records_and_bytes(collector: Collec
 def test_an_end_inside_a_frame_is_logged_with_its_bytes_and_costs_nothing_else(collector: Collector) -> None:
     collector.send(make_frame("whole") + make_frame("cut")[:100])
     within(5, lambda: "disconnected" in collector.stderr)
-    (line,) = [line for line in collector.stderr.splitlines()[1:] if " connected" not in line]
+    (line,) = [line for line in since_it_listens(collector) if " connected" not in line]
     assert " WARNING " in line
     assert line.endswith("went away inside a frame, of which 100 bytes had come")
     within(5, lambda: messages(collector) == ["whole"])
