@@ -81,6 +81,9 @@ def test_the_topmost_row_is_whole(past: Callable[..., Collector], open_page: Ope
         page.resize(1280, height)
         within(5, lambda: page.rows()[0]["y"] == 0, f"at {height} px: {page.rows()[0]}")
         assert "999" == page.messages()[-1]
+    page.click_row("999")
+    assert page.element("detail").is_displayed()
+    assert 0 == page.rows()[0]["y"], "above a record that is open, too"
 
 
 def test_scrolling_back_loads_older_records_without_a_jump(
@@ -379,6 +382,16 @@ def test_long_lines_are_wrapped_and_what_is_cut_tells_its_text(
     within(5, lambda: page.text("state") == "paused")
     ys = [row["y"] for row in page.rows()]
     assert all(60 < below - above < 300 for above, below in pairwise(ys)), ys
+
+
+def test_the_end_of_a_record_that_is_higher_than_the_table_is_in_sight(page: Page, send: Send) -> None:
+    page.resize(400)
+    page.element("wrap").click()
+    send("before")
+    send("a long message " * 300)
+    within(5, lambda: [row["message"][:6] for row in page.rows()] == ["a long"], "nothing else has room")
+    assert page.rows()[0]["y"] < 0
+    assert "live" == page.text("state")
 
 
 def test_title_and_icon_carry_host_and_state(

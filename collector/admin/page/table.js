@@ -77,10 +77,14 @@ function rememberTop() {
 
 /* Where the table is at its end: the topmost row is whole. */
 function endTop() {
-  const total = tops[drawn.length], least = total - place.clientHeight;
-  if (least <= 0) return 0;
-  const index = indexAt(least);
-  return tops[index] < least ? Math.min(tops[index + 1], total) : tops[index];
+  const least = tops[drawn.length] - place.clientHeight;
+  return least > 0 ? wholeFrom(least) : 0;
+}
+
+/* Where the first record begins that is whole from *y* on; *y* where the last one is higher than the table. */
+function wholeFrom(y) {
+  const index = indexAt(y), next = tops[index] < y ? index + 1 : index;
+  return next < drawn.length ? tops[next] : y;
 }
 
 export const atEnd = () => place.scrollTop >= endTop() - 2;
@@ -245,7 +249,7 @@ export function choose(record, open = false) {
 
 function reveal(record) {
   const index = held.records.indexOf(record), from = tops[index], to = tops[index + 1];
-  if (to > place.scrollTop + place.clientHeight) place.scrollTop = to - place.clientHeight;
+  if (to > place.scrollTop + place.clientHeight) place.scrollTop = wholeFrom(to - place.clientHeight);
   if (from < place.scrollTop) place.scrollTop = from;
   render();
 }
