@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import re
 import shutil
 import subprocess
 import tarfile
@@ -133,6 +134,14 @@ def test_nothing_is_cut_off_at_any_width(page: Page, send: Send) -> None:
     for width in WIDTHS:
         page.resize(width)
         assert not sticks_out(), width
+
+
+def test_the_day_of_the_topmost_row_is_told_at_any_width(page: Page, send: Send) -> None:
+    send("one")
+    page.shows("one")
+    for width in WIDTHS:
+        page.resize(width)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", page.element("day").text), width
 
 
 def test_the_focus_ring_covers_no_label(page: Page) -> None:
