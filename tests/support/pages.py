@@ -194,6 +194,9 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
     ) -> Page:
         page = Page(browser, f"http://127.0.0.1:{collector.admin_port}/")
         page.resize(1280)
+        # Nothing that a test before has chosen: the clock, wrapped lines.
+        kept = {"origin": page.url.rstrip("/"), "storageTypes": "local_storage"}
+        browser.execute_cdp_cmd("Storage.clearDataForOrigin", kept)
         if keeping_streams:
             given = {"source": KEEP_STREAMS}
             scripts.append(browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", given))
