@@ -256,6 +256,15 @@ def test_filters_apply_to_history_and_keep_the_place(
     assert any(re.match(r"(02|01):", each) for each in times) or times, times
 
 
+def test_filters_that_nothing_matches_leave_no_row_and_no_word_of_one(page: Page, send: Send) -> None:
+    send("one")
+    page.shows("one")
+    page.enter("text", "two")
+    within(5, lambda: page.module("records", "m.held.older.state") == "begun", "all has been looked at")
+    page.says("empty", "No record yet that matches the filters")
+    page.says("older-text", "")
+
+
 def test_a_regular_expression_is_looked_for_in_history_and_a_wrong_one_is_told(
     past: Callable[..., Collector], open_page: OpenPage
 ) -> None:
