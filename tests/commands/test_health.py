@@ -72,6 +72,16 @@ def test_the_admin_port_is_asked_at_loopback_where_it_listens_on_every_address(
     assert_healthy(collector.config)
 
 
+def test_who_cannot_read_the_token_is_told_all_the_same(
+    make_collector: MakeCollector, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    collector = make_collector(f'[admin]\nport = {free_port()}\ntoken_file = "{token}"\n').start()
+    token.unlink()
+    assert_healthy(collector.config)
+
+
 def test_a_collector_that_cannot_write_is_not_healthy_for_the_reason_that_it_gives(
     make_collector: MakeCollector,
 ) -> None:
