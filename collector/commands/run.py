@@ -31,8 +31,10 @@ def run(options: argparse.Namespace) -> int:
     given = {flag: value for flag in flags if (value := getattr(options, flag[2:])) is not None}
     variables = {environment.variable(*flags[flag]): str(value) for flag, value in given.items()}
     os.environ.update(variables)  # for all that reads the configuration again, forwarders too
-    config = _load(options.config, make_directory=True)
-    log.set_up(config.log.level, config.log.style)
+    preflight = Preflight(options.config)
+    own_log = preflight.config.log
+    log.set_up(own_log.level, own_log.style)  # before anything else may be wrong: that has its form, too
+    config = _tried(preflight, make_directory=True)
     if guardian.is_worker():
         more = [name for name in environment.ours(os.environ) if name not in variables]
         file = escape(os.path.abspath(options.config)) if options.config else "the defaults"
@@ -40,9 +42,13 @@ def run(options: argparse.Namespace) -> int:
     return _guard(config, options.config)
 
 
-def _load(path: str | None, *, make_directory: bool) -> Config:
-    """Read the configuration and try what a worker does not try by using it. Raises ConfigError."""
-    preflight = Preflight(path)
+def _load(path: str | None) -> Config:
+    """Read the configuration again, as it is to be applied by a worker that runs. Raises ConfigError."""
+    return _tried(Preflight(path), make_directory=False)
+
+
+def _tried(preflight: Preflight, *, make_directory: bool) -> Config:
+    """Try what a worker does not try by using it; return the configuration. Raises ConfigError."""
     if make_directory:
         preflight.try_directory(make=True)
     preflight.try_rules()
@@ -55,7 +61,7 @@ def _work(config: Config, path: str | None, source: str) -> NoReturn:
     """Be the worker, with the sockets passed to this process, until its end; *source* is what it goes by."""
     from collector.daemon import worker  # noqa: PLC0415 - brings gevent
 
-    worker.run(config, partial(_load, path, make_directory=False), source)
+    worker.run(config, partial(_load, path), source)
 
 
 def _guard(config: Config, path: str | None) -> int:

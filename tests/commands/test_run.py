@@ -221,3 +221,20 @@ def test_what_keeps_it_from_starting_is_json_once_the_configuration_is_read(
     assert 2 == second.returncode
     *_, last = second.stderr.splitlines()
     assert "belongs to another collector, process " in json.loads(last)["message"]
+
+
+def test_faults_found_while_it_starts_are_json_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {
+        "COLLECTOR__LOG__STYLE": "json",
+        "COLLECTOR__LISTEN__BACKLOG": "x",
+        "COLLECTOR__FILES__DIRECTORY": str(tmp_path / "file"),
+        "COLLECTOR__ADMIN__TOKEN_FILE": str(tmp_path / "none"),
+    }
+    result = run("run", "--port", "0", **environment)
+    assert 2 == result.returncode
+    messages = [json.loads(line)["message"] for line in result.stderr.splitlines()]
+    of_backlog, of_directory, of_token = messages
+    assert of_backlog.startswith("COLLECTOR__LISTEN__BACKLOG = ")
+    assert of_directory.startswith("collector: cannot write in the directory ")
+    assert of_token.startswith("collector: [admin] token_file = ")
