@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from fnmatch import fnmatch
 from functools import cache
@@ -159,6 +160,15 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     reached = {name: reached_from(name) for name in graph}
     groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
     return sorted(sorted(group) for group in groups if group)
+
+
+@pytest.mark.parametrize("row", ["``commands``", "the ground"])
+def test_the_page_names_each_command_and_all_that_stands_on_the_ground(row: str) -> None:
+    _, _, rest = (HOUSE.parent / PAGE).read_text(encoding="utf-8").partition(f"   * - {row}\n")
+    named = re.findall(r"``(\w+)``", re.split(r"   \* - |\n\n", rest)[0])
+    above = "commands." if row == "``commands``" else ""
+    there = {name.removeprefix(above) for name in modules() if name.startswith(above)}
+    assert {name for name in there if "." not in name and name[0] != "_" and name != "cli"} == set(named)
 
 
 def test_imports_are_seen_wherever_they_stand() -> None:
