@@ -32,7 +32,7 @@ def holding(settings: Settings, file: str) -> Iterator[str]:
         yield "" if table else f"\n# no table [{name}]"
         if table:
             yield f"[{name}]"
-            yield from _lines(table, (), partial(origins.of, name))
+            yield from _lines(table, (), partial(origins.of, name), name)
     for rule in reversed(config.rules):  # the general ones first
         yield from ("", "[[logger]]")
         yield from _lines(rule, (), partial(origins.of_rule, rule.name))
@@ -45,14 +45,20 @@ def holding(settings: Settings, file: str) -> Iterator[str]:
                 yield line
 
 
-def _lines(table: Any, place: Path, origin: Callable[..., str]) -> Iterator[str]:  # noqa: ANN401 - any dataclass
+def _lines(
+    table: Any,  # noqa: ANN401 - any dataclass
+    place: Path,
+    origin: Callable[..., str],
+    name: str = "",
+) -> Iterator[str]:
+    """Yield a line for each key; *name* is that of a table that may have tables which are missing."""
     kind: type = type(table)
     for key, check in keys(kind).items():
         value, path = getattr(table, key), (*place, key)
         if not isinstance(check, type):
             yield f"{'.'.join(path)} = {_text(check, masked(key, value))}  # from {origin(*path)}"
         elif value is None:
-            yield f"# no table {key}"
+            yield f"# no table [{name}.{key}]"
         else:
             yield from _lines(value, path, origin)
 

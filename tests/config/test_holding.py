@@ -130,7 +130,7 @@ def test_secrets_are_not_shown(file: Path) -> None:
 
 def test_a_table_that_is_absent_is_said_to_be() -> None:
     text = shown(None)
-    for table in ("# no table [admin]", "# no table [spool]", "# no table tls"):
+    for table in ("# no table [admin]", "# no table [spool]", "# no table [listen.tls]"):
         assert f"\n{table}\n" in text
 
 
