@@ -23,6 +23,7 @@ from collector.config.load import ConfigError, load
 from collector.config.tables import header
 from collector.daemon import guardian
 from collector.daemon.notify import READY, STOPPING, Notifier
+from collector.daemon.preflight import Preflight
 from collector.escape import escape
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, end_at_once, reader_may_leave
 from collector.forward import lock, process, resend
@@ -55,7 +56,12 @@ _REQUESTS_A_STEP = 10
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError, OSError."""
-    config = load(options.config)
+    asks = options.template or options.dead or options.resend or options.resend_dead
+    hands_over = options.name and not (options.status or asks)
+    preflight = Preflight(options.config)
+    if hands_over:  # nobody has asked: even what it cannot start by is for the log
+        log.set_up(preflight.config.log.level, preflight.config.log.style)
+    config = preflight.sound()
     place = options.config or "the defaults"
     if not config.forwards:
         raise ConfigError([f"{place}: no table [[forward]]: there is nobody to hand over to; add one"])
@@ -68,13 +74,12 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(["collector forward: --since must be before --until, or before now without it"])
     directory = os.environ.get(DIRECTORY) or config.spool_directory
     chosen = _chosen(config, options.name, place) if options.name else config.forwards
-    asks = options.template or options.dead or options.resend or options.resend_dead
     if options.status or not (asks or options.name):
         return _show_status(directory, chosen)
     if not options.name:
         names = ", ".join(forward.name for forward in chosen)
         raise ConfigError([f"collector forward: needs the NAME of a destination for that; there are {names}"])
-    if not asks:
+    if hands_over:
         return _hand_over(options.config, config, directory, chosen[0])
     if options.resend or options.resend_dead:
         return _resend(options, config, directory, chosen[0])
@@ -101,7 +106,6 @@ def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
 
 def _hand_over(path: str | None, config: Config, directory: str, settings: Forward) -> int:
     """Be the forwarder of a destination."""
-    log.set_up(config.log.level, config.log.style)
     notifier = Notifier()
     pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
     orders = Orders(config.listen.drain_seconds, pipe, notifier.alive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -203,3 +204,18 @@ def test_without_a_destination_there_is_nobody_to_hand_over_to(tmp_path: Path) -
     shown = run("forward", "-c", str(path))
     assert shown.returncode == 2
     assert shown.stderr == f"{path}: no table [[forward]]: there is nobody to hand over to; add one\n"
+
+
+def test_what_keeps_a_forwarder_from_starting_has_the_form_of_the_log(config: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[files]\nmode = 1\n[listen\n")
+    for path, name, fault in (
+        (str(wrong), "elk", f'{wrong}: line 3: "[listen" is no [table]'),
+        (config, "none", f'{config}: [[forward]] "none": no such destination'),
+    ):
+        ended = run("forward", "-c", path, name, COLLECTOR__LOG__STYLE="json")
+        messages = [json.loads(line)["message"] for line in ended.stderr.splitlines()]
+        assert ended.returncode == 2
+        assert any(message.startswith(fault) for message in messages)
+    asked = run("forward", "-c", config, "none", "--dead", COLLECTOR__LOG__STYLE="json")
+    assert asked.stderr.startswith(config), "it goes to whoever has asked"
