@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from collector.config.load import ConfigError
 from collector.daemon.notify import READY, STOPPING, Notifier
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK
+from collector.log import answer
 from collector.rereading import Rereading
 from collector.signals import HANDLED
 from collector.zone import read_zone_again
@@ -327,7 +328,7 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: soc
         # Signals stay blocked until the worker can take them: one that comes early must not kill it.
         os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
     except OSError as error:
-        os.write(sys.stderr.fileno(), f"cannot start {what}: {error}\n".encode())
+        os.write(sys.stderr.fileno(), f"{answer(f'cannot start {what}: {error}')}\n".encode())
     finally:
         os._exit(EXIT_FAILED)
 
