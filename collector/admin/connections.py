@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import select
 import socket
 from io import BytesIO
@@ -40,6 +41,8 @@ _STALLED_SECONDS = 60.0
 _MAX_HEADER_BYTES = 16 * 1024
 # Enough for a tenth of a second: what a slow viewer does not take is not to pile up in the kernel.
 _SEND_BUFFER_BYTES = 256 * 1024
+
+_QUERY = re.compile(r"\?\S*")
 
 
 class HttpServer(WSGIServer):  # type: ignore[misc] # gevent has no annotations here
@@ -132,6 +135,10 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
         self.server.asking.discard(self._greenlet)
         self.server.answered.add(self._greenlet)
         return True
+
+    def format_request(self) -> str:
+        """Return the line of the log for a request, without its query: a token may stand there."""
+        return _QUERY.sub("?***", super().format_request())
 
     def get_environ(self) -> dict[str, Any]:
         """Add the connection, for the live stream."""

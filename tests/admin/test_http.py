@@ -240,6 +240,17 @@ def test_the_token_in_the_address_of_the_page_becomes_a_cookie(make_collector: M
     assert 401 == ask(collector, "/api/stats?token=s3cret")[0]
 
 
+def test_no_token_is_in_the_log_at_any_level(make_collector: MakeCollector) -> None:
+    log = '[log]\nlevel = "DEBUG"\n'
+    collector = make_collector(f'[admin]\nport = 0\ntoken = "secret"\n{log}').start()
+    for given in ("secret", "secreT"):
+        ask(collector, f"/?token={given}")
+        ask(collector, "/", Authorization=f"Bearer {given}")
+    within(5, lambda: collector.stderr.count('"GET /') == 4)
+    assert "GET /?*** HTTP/1.1" in collector.stderr
+    assert "secre" not in collector.stderr
+
+
 def test_another_token_holds_from_sighup_on(make_collector: MakeCollector) -> None:
     collector = make_collector(f'{ADMIN}token = "old"\n').start()
     assert 200 == ask(collector, "/api/stats", Authorization="Bearer old")[0]
