@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import collector
+from tests.support.places import HOME
 from tests.support.texts import shown
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 @pytest.mark.parametrize("row", ["``commands``", "the ground"])
 def test_the_page_names_each_command_and_all_that_stands_on_the_ground(row: str) -> None:
-    _, _, rest = (HOUSE.parent / PAGE).read_text(encoding="utf-8").partition(f"   * - {row}\n")
+    _, _, rest = (HOME / PAGE).read_text(encoding="utf-8").partition(f"   * - {row}\n")
     named = re.findall(r"``(\w+)``", re.split(r"   \* - |\n\n", rest)[0])
     above = "commands." if row == "``commands``" else ""
     there = {name.removeprefix(above) for name in modules() if name.startswith(above)}

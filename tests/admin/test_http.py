@@ -20,13 +20,13 @@ import time
 from contextlib import closing, suppress
 from logging.handlers import SocketHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.admin import ADMIN, SECONDS, Viewer, ask, log, stats, watching
 from tests.support.fleet import report, timed
-from tests.support.places import FLOOD, HOME
+from tests.support.places import FLOOD
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -657,40 +657,6 @@ def test_without_the_library_metrics_say_how_to_get_it(make_collector: MakeColle
 
     assert 501 == status
     assert "pip install 'gevent-collector[metrics]'" in words
-
-
-@pytest.mark.slow
-def test_prometheus_scrapes_it(make_collector: MakeCollector, tmp_path: Path) -> None:
-    prometheus = shutil.which("prometheus") or pytest.skip("prometheus is not installed")
-    pytest.importorskip("prometheus_client", reason="without the extra `metrics`")
-    collector = make_collector(f'{ADMIN}token = "s3cret"\n').start()
-    log(collector, ("a", logging.INFO, "x"))
-    config = (HOME / "etc" / "prometheus.yml").read_text()
-    config = config.replace("127.0.0.1:9021", f"127.0.0.1:{collector.admin_port}")
-    config = re.sub("# (authorization|  credentials): ?.*", lambda m: m[0][2:], config)
-    (tmp_path / "prometheus.yml").write_text(config.replace("TOKEN", "s3cret").replace("15s", "1s"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-         f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def scraped() -> object:
-        try:
-            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
-                connection.request("GET", "/api/v1/query?query=collector_received_records_total")
-                return json.loads(connection.getresponse().read())["data"]["result"]
-        except (OSError, ValueError, KeyError):
-            return None
-
-    try:
-        within(60, scraped, "a scrape")
-        result: Any = scraped()
-    finally:
-        process.kill()
-        process.wait()
-    assert "1" == result[0]["value"][1]
 
 
 def test_the_worker_of_a_collector_without_admin_port_loads_no_web_server() -> None:
