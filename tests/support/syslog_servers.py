@@ -90,10 +90,14 @@ class Server:
         assert self._process
         assert self._process.poll() is None, (self.home / "stdout").read_text(errors="replace")[-2000:]
         try:
-            socket.create_connection(("127.0.0.1", self.tcp), 1).close()
+            for port in self._ports():
+                socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             return False
         return True
+
+    def _ports(self) -> tuple[int, ...]:
+        return (self.tcp,)
 
     def _command(self) -> list[str]:
         raise NotImplementedError
@@ -128,6 +132,9 @@ class Rsyslog(Server):
             escaped="on" if escaped else "off",
         )
         (home / "rsyslog.conf").write_text(text)
+
+    def _ports(self) -> tuple[int, ...]:
+        return (self.relp, self.tcp)  # each is open some time before or after the other
 
     def _command(self) -> list[str]:
         return ["rsyslogd", "-n", "-f", str(self.home / "rsyslog.conf"), "-i", str(self.home / "pid")]
