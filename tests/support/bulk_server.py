@@ -8,19 +8,18 @@ from __future__ import annotations
 import gzip
 import json
 import ssl
-import threading
 from collections import defaultdict
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.serving import Serving
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from pathlib import Path
-
-    from typing_extensions import Self
 
 CONFLICT = {"type": "version_conflict_engine_exception", "reason": "document already exists"}
 SHARDS = {"total": 1, "successful": 1, "failed": 0}
@@ -47,7 +46,7 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class BulkServer:
+class BulkServer(Serving):
     """A cluster of indices, data streams and their documents."""
 
     def __init__(self, certificates: Path | None = None, *, client_ca: bool = False, port: int = 0) -> None:
@@ -64,8 +63,7 @@ class BulkServer:
         """What it hangs up at, without an answer, where it stands in a `_bulk`."""
         self.store_all_the_same = False
         """Whether those requests are carried out nevertheless."""
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self))
-        self.server.daemon_threads = True
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self)))
         scheme = "http"
         if certificates:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -75,18 +73,7 @@ class BulkServer:
                 context.load_verify_locations(certificates / "ca.pem")
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
             scheme = "https"
-        self.port = self.server.server_address[1]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self._thread.join()
-        self.server.server_close()
 
     def roll_over(self, stream: str) -> None:
         """Have a data stream write to another index, making it if there is none."""

@@ -7,16 +7,16 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from tests.support.serving import Serving
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from typing_extensions import Self
 
 _SECONDS = 60
 _KEPT = ("content-type", "content-encoding")
 
 
-class Relay:
+class Relay(Serving):
     """Passes requests on, and their answers back. To be used with `with`."""
 
     def __init__(self, port: int) -> None:
@@ -31,19 +31,8 @@ class Relay:
         self.searches: list[int] = []
         """The status of each answer to a search."""
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self)))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     @property
     def is_quiet(self) -> bool:

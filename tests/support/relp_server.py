@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import socketserver
-import threading
-from typing import TYPE_CHECKING
 
 from tests.support.scripted_server import OK, RelpSession
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.support.serving import Serving
 
 
-class RelpServer:
+class RelpServer(Serving):
     """To be used with `with`."""
 
     def __init__(self) -> None:
@@ -22,19 +18,10 @@ class RelpServer:
         """What it hangs up at, without an answer, where it stands in a message."""
         self.refuses = b""
         """What it refuses, where it stands in a message."""
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _handler_of(self))
+        server.daemon_threads = True
+        super().__init__(server)
+        self.address = f"127.0.0.1:{self.port}"
 
     def texts(self) -> list[str]:
         """Return the texts of what was received."""
