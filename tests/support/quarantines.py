@@ -6,7 +6,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from collector.files.quarantined import Entry
+from collector.files.quarantined import Entry, alone
 from collector.names import ENTRIES, OLDER_QUARANTINE, QUARANTINE
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ def entries_of(frames: list[bytes], client: str = "10.0.0.7:51934", reason: str 
 
 
 def put(directory: Path, frames: list[bytes], name: str = QUARANTINE) -> None:
-    """Write one half, with an entry for each of *frames*."""
+    """Write one half, with an entry for each of *frames*, and nothing of a collector's between the two."""
     directory.mkdir(exist_ok=True)
-    (directory / name).write_bytes(b"".join(frames))
-    (directory / ENTRIES[name]).write_bytes(entries_of(frames))
+    with alone(str(directory)):
+        (directory / name).write_bytes(b"".join(frames))
+        (directory / ENTRIES[name]).write_bytes(entries_of(frames))
 
 
 def read(path: Path) -> bytes:
