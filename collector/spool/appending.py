@@ -30,8 +30,10 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LAST_PAUSE_SECONDS = 60.0
 _TELL_SECONDS = 60.0
 # Packed in portions: all at once would take as much memory again, which the kernel would have to provide anew
-# each time; portions of megabytes took half as much CPU again.
+# each time; portions of megabytes took half as much CPU again. Where much waits, they are part of it: behind
+# each write the thread waits for the interpreter, and would never catch up with what comes meanwhile.
 _PORTION_BYTES = 128 * 1024
+_PORTIONS = 8
 # Of memory that a block takes beside its payloads. A lone record is a block of its own.
 _BLOCK_OVERHEAD_BYTES = 400
 _size_of = bytes.__sizeof__
@@ -306,14 +308,15 @@ class Spool:
             log.warning("spool %s: was emptied or moved away, beginning anew", self._writer.directory)
             self._begin()
         left = len(self._waiting)  # what comes meanwhile is for the next hop
+        most_bytes = max(_PORTION_BYTES, self.waiting_bytes // _PORTIONS)
         while left > 0:
-            left -= self._write_portion(left)
+            left -= self._write_portion(left, most_bytes)
 
-    def _write_portion(self, most: int) -> int:
-        """Write the oldest blocks, *most* at most; return how many."""
+    def _write_portion(self, most: int, most_bytes: int) -> int:
+        """Write the oldest blocks, *most* and about *most_bytes* at most; return how many."""
         size = count = 0
         for _, block_size in islice(self._waiting, most):
-            if count and size + block_size > _PORTION_BYTES:
+            if count and size + block_size > most_bytes:
                 break
             size, count = size + block_size, count + 1
         base = self._base

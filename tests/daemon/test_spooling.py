@@ -17,6 +17,7 @@ from collector.wire.records import message_of
 from tests.support.collectors import messages
 from tests.support.frames import make_frame
 from tests.support.signals import hang_up
+from tests.support.spools import numbers_in
 from tests.support.tracing import trace_syncs, wait_for
 from tests.support.waiting import within
 
@@ -72,6 +73,16 @@ def test_only_what_a_destination_wants_and_a_file_has_is_in_the_spool(
     within(5, lambda: messages(collector, "bank_audit.log") == ["of audit"])
     assert collector.stop() == 0
     assert ["of shop", "of bank", "of audit"] == spooled(collector.directory / ".spool")
+
+
+@pytest.mark.slow
+def test_with_a_client_at_full_speed_the_spool_keeps_up(make_collector: Callable[..., Collector]) -> None:
+    """It waited for the interpreter twice a block, and more than a third was dropped."""
+    collector = make_collector(f"[spool]\n{ELK}").start()
+    collector.send(make_frame("x" * 200) * 200_000)
+    assert collector.stop() == 0
+    numbers = numbers_in(collector.directory / ".spool")
+    assert len(numbers) > 0.95 * 200_000, f"{numbers[-1] - len(numbers)} were dropped"
 
 
 def test_without_a_destination_there_is_no_spool(make_collector: Callable[..., Collector]) -> None:
