@@ -40,6 +40,20 @@ def take(path: str) -> int:
     return fd
 
 
+def follow(path: str, fd: int) -> int:
+    """Return the descriptor of the lock at *path* that was taken as *fd*: another one, if it was removed.
+
+    The lock is taken again then, in a spool that was emptied, say, and *fd* is closed. Raises HeldError if
+    another process was quicker, OSError.
+    """
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd)):
+            return fd
+    taken = take(path)
+    os.close(fd)
+    return taken
+
+
 def holder(path: str) -> int | None:
     """Return the process id of whoever holds the lock at *path*, 0 if unknown; None: nobody does.
 

@@ -74,16 +74,15 @@ def run(  # noqa: PLR0913 - all that a process is given
     held = _take_lock(directory, settings.name, orders)
     if held is None:
         return
-    try:
-        checkpoint = _find_checkpoint(directory, settings.name, orders)
-        if checkpoint:
-            forwarder = _Forwarder(directory, settings, make, checkpoint, encoding)
-            try:
-                forwarder.run(orders, reload)
-            finally:
-                forwarder.close()
-    finally:
+    checkpoint = _find_checkpoint(directory, settings.name, orders)
+    if checkpoint is None:
         os.close(held)
+        return
+    forwarder = _Forwarder(directory, settings, make, checkpoint, held, encoding)
+    try:
+        forwarder.run(orders, reload)
+    finally:
+        forwarder.close()
 
 
 def _take_lock(directory: str, name: str, orders: Told) -> int | None:
@@ -120,14 +119,15 @@ def _find_checkpoint(directory: str, name: str, orders: Told) -> Checkpoint | No
 
 
 class _Forwarder:
-    """What is handed over, from a checkpoint on, which it closes in the end."""
+    """What is handed over, from a checkpoint on, which it closes in the end, as the lock that is *held*."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - as run()
         self,
         directory: str,
         settings: Forward,
         make: Callable[[Forward], Destination],
         checkpoint: Checkpoint,
+        held: int,
         encoding: str,
     ) -> None:
         self._directory = directory
@@ -135,6 +135,7 @@ class _Forwarder:
         self._make = make
         self._encoding = encoding
         self._checkpoint = checkpoint
+        self._held = held
         self._reader = SpoolReader(directory, OLDEST)
         in_doubt_below = 0
         try:
@@ -161,6 +162,7 @@ class _Forwarder:
         self._delivery.close()
         self._reader.close()
         self._checkpoint.close()
+        os.close(self._held)
 
     def run(self, orders: Told, reload: Callable[[], Forward | None]) -> None:
         """Hand over until told to stop."""
@@ -230,6 +232,7 @@ class _Forwarder:
         progress = self._progress
         if is_second:
             self._second = now
+            self._keep_lock()
             self._look()
         due = sync or (is_second and self._unsynced) or progress.passed - self._synced >= _SYNC_RECORDS
         while at_once or due or (is_second and progress.position != self._saved):
@@ -250,6 +253,11 @@ class _Forwarder:
                 orders.wait(_KEEP_SECONDS)
         if is_second or sync:
             self._tell()
+
+    def _keep_lock(self) -> None:
+        """Take the lock again where it is gone, as others ask for it by its name. Raises lock.HeldError."""
+        with suppress(OSError):  # the spool is gone, too: whoever makes it anew, it is tried again
+            self._held = lock.follow(status.lock_path(self._directory, self._settings.name), self._held)
 
     def _look(self) -> None:
         """See how many numbers have been given out."""

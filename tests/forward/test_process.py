@@ -138,6 +138,38 @@ def test_a_second_one_ends_and_names_the_first(
     second.says(f"is held by process {first.process.pid}")
 
 
+def test_it_holds_its_lock_again_once_the_spool_was_emptied(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    make_checkpoint(spool)
+    spool.write(["a"])
+    first = start()
+    within(10, lambda: sink.stored)
+    for path in spool.directory.iterdir():
+        path.unlink()
+    within(10, lambda: lock.holder(str(spool.directory / "elk.lock")) == first.process.pid)
+    second = start()
+    assert second.process.wait(10) == 2
+    assert first.stop() == 0
+
+
+def test_where_another_one_has_taken_its_lock_meanwhile_it_ends(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    make_checkpoint(spool)
+    spool.write(["a"])
+    first = start()
+    within(10, lambda: sink.stored)
+    spool.directory.rename(spool.directory.with_name("away"))
+    beside = spool.directory.with_name("beside")
+    beside.mkdir()
+    held = lock.take(str(beside / "elk.lock"))
+    beside.rename(spool.directory)
+    assert first.process.wait(10) == 2
+    first.says(f"is held by process {os.getpid()}")
+    os.close(held)
+
+
 def test_both_slots_bad_means_all_once_more_in_doubt_and_counted_from_zero(
     spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
 ) -> None:
