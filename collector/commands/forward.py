@@ -164,13 +164,14 @@ def _text_of(status: dict[str, Any]) -> str:
     if "numbered" not in status:
         waits = ", and waits for it" if status["running"] else ""
         return f"has not begun: a running collector makes its checkpoint{waits}"
-    runs = f"runs as process {status['process']}" if status["running"] else "does not run"
+    runs = f"runs as process {status['holder'] or status['process']}" if status["running"] else "does not run"
     counts = {name: status[name] for name in ("waiting", "shipped", "duplicate", "dropped", "filtered")}
     counts["dead"] = sum(status["dead"].values())
     numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
     parts = [runs, f"{counted(status['numbered'], 'record')}: {numbers}"]
     if status["waiting"]:
-        parts.append(f"the oldest that waits came {status['lag_seconds']:.1f} s ago")
+        lag = max(0.0, status["lag_seconds"] + time.time() - status["time"])
+        parts.append(f"the oldest that waits came {lag:.1f} s ago")
     if held := status["held"]:
         parts.append(f"holds since {moment(held['since'])}: {escape(held['text'])}")
     if days := status["certificate_days"]:

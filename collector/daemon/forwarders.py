@@ -15,6 +15,7 @@ from gevent.threadpool import ThreadPool
 
 from collector.forward import status
 from collector.greenlets import keep_running
+from collector.spool.reading import EndFinder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +39,7 @@ class Forwarders:
 
     def __init__(self, directory: str, stats: Stats) -> None:
         self._directory = directory
+        self._end = EndFinder(directory)
         self._seen: dict[str, Seen] = {}
         self._thread = ThreadPool(1)
         self._greenlet = keep_running("forwarders", self._run, stats)
@@ -57,18 +59,18 @@ class Forwarders:
     def _run(self) -> None:
         while True:
             seen = list(self._seen.values())
-            found = self._thread.apply(_read, (self._directory, [one.name for one in seen]))
+            found = self._thread.apply(_read, (self._directory, [one.name for one in seen], self._end))
             for one, said in zip(seen, found, strict=True):
                 one.learn(said, time.monotonic())
             gevent.sleep(_EVERY_SECONDS)
 
 
-def _read(directory: str, names: Sequence[str]) -> list[dict[str, Any] | str]:
+def _read(directory: str, names: Sequence[str], end: EndFinder) -> list[dict[str, Any] | str]:
     """Return the status of each destination, or why it cannot be read."""
     found: list[dict[str, Any] | str] = []
     for name in names:
         try:
-            found.append(status.read(directory, name))
+            found.append(status.read(directory, name, end))
         except OSError as error:
             found.append(str(error))
     return found
@@ -119,7 +121,7 @@ class Seen:
             "age_seconds": age,
             **{key: said[key] for key in _COUNTERS},
             # What waited then has waited on: while a request is in flight nothing is told.
-            "lag_seconds": said["lag_seconds"] + age if said["waiting"] else 0.0,
+            "lag_seconds": max(0.0, said["lag_seconds"] + age) if said["waiting"] else 0.0,
             "held": held,
             "last_success_seconds": last_success,
             "certificate_days": said["certificate_days"],

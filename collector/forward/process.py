@@ -285,10 +285,4 @@ class _Forwarder:
         if self._window.records:
             return self._window.records[0].spooled.received
         # Behind each request in a backlog: all that was read is passed, and the next one is not read yet.
-        reader = SpoolReader(self._directory, self._progress.position)
-        try:
-            return next((one.received for one in reader.read(1, 1)), None)
-        except (OSError, ReplacedError):  # whoever reads on says so
-            return None
-        finally:
-            reader.close()
+        return status.received_at(self._directory, self._progress.position)

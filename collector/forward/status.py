@@ -1,7 +1,8 @@
 """What a forwarder says of itself: the files of a destination in the spool, and the copy others may read.
 
-Whoever reads a status gets what was true up to a second ago, and is told when; whether the forwarder runs is
-told by its lock alone.
+Whoever reads a status gets what was true up to a second ago, and is told when. Where nothing was told for
+longer, while a request hangs or no forwarder runs, the counters are those of its checkpoint, and what waits
+is seen in the spool. Whether the forwarder runs is told by its lock alone.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from collector.forward import lock
 from collector.forward.progress import Progress
 from collector.spool.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from collector.spool.checkpoint import read_state
+from collector.spool.reading import EndFinder, ReplacedError, SpoolReader
 
 if TYPE_CHECKING:
     from collector.forward.holding import Hold
+    from collector.spool.reading import Position
+
+OLD_SECONDS = 3.0
+"""A status is told each second. One as old as this does not know what has come since."""
 
 
 def checkpoint_path(directory: str, name: str) -> str:
@@ -72,24 +78,45 @@ def write(directory: str, name: str, status: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
-def read(directory: str, name: str) -> dict[str, Any]:
+def read(directory: str, name: str, end: EndFinder | None = None) -> dict[str, Any]:
     """Return the status of a destination; `running` says whether its lock is held. Raises OSError.
 
     `holder` is the process that has the lock, 0 if unknown: `process` may be one of an earlier start.
-
-    What no forwarder has written yet is taken from the checkpoint; without one there is `running` alone.
+    `lag_seconds` are those before `time`, when it was told: below 0, what waits came since. Without a
+    checkpoint there is `running` alone. *end*: that of the spool, of whoever asks again and again.
     """
     status: dict[str, Any] = {}
     with suppress(FileNotFoundError, ValueError), open(_path(directory, name), encoding="utf-8") as file:
         status = json.load(file)
-    if not status:
+    if abs(time.time() - status.get("time", 0.0)) > OLD_SECONDS:
         with suppress(FileNotFoundError, TypeError, KeyError):
             if state := read_state(checkpoint_path(directory, name)):
-                progress = Progress.of(state)
-                known = status_of(progress, hold=None, oldest=None, last_success=0, certificate_days=None)
-                status = {**known, "process": 0}
+                status = _seen(directory, Progress.of(state), end or EndFinder(directory), status)
     holder = lock.holder(lock_path(directory, name))
     return {**status, "running": holder is not None, "holder": holder or 0}
+
+
+def received_at(directory: str, position: Position) -> int | None:
+    """Return when the first record from *position* on was received; None if none can be read."""
+    reader = SpoolReader(directory, position)
+    try:
+        return next((one.received for one in reader.read(1, 1)), None)
+    except (OSError, ReplacedError):  # the forwarder, which reads on, says so
+        return None
+    finally:
+        reader.close()
+
+
+def _seen(directory: str, progress: Progress, end: EndFinder, told: dict[str, Any]) -> dict[str, Any]:
+    """Return a status by what the spool holds now; *told* is what was told last, {} if nothing was."""
+    progress.know(end.find().number)
+    oldest = received_at(directory, progress.position) if progress.waiting else None
+    seen = status_of(progress, hold=None, oldest=oldest, last_success=0, certificate_days=None)
+    if not told:
+        return {**seen, "process": 0}
+    since = seen["time"] - told["time"]
+    only_told = {key: told[key] for key in ("time", "process", "held", "last_success", "certificate_days")}
+    return {**seen, **only_told, "lag_seconds": seen["lag_seconds"] - since}
 
 
 def _path(directory: str, name: str) -> str:

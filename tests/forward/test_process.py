@@ -329,6 +329,39 @@ def test_the_status_is_told_each_second_of_a_long_pause(
     within(2, lambda: status.read(directory, "elk")["waiting"] == 7)
 
 
+def test_while_a_request_hangs_and_while_none_runs_the_status_tells_what_waits(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    directory = str(spool.directory)
+    make_checkpoint(spool)
+    spool.write(numbered(3))
+    hung = threading.Event()
+
+    def hang(_: object) -> dict[str, Any]:
+        hung.wait(60)
+        return {}
+
+    forwarder = start()
+    within(10, lambda: len(sink.stored) == 3)
+    within(10, lambda: status.read(directory, "elk").get("shipped") == 3)
+    sink.order = hang
+    spool.write(numbered(4, 4))
+
+    def waits(count: int) -> bool:
+        told = status.read(directory, "elk")
+        assert told["numbered"] == told["shipped"] + told["waiting"]
+        return bool(told["waiting"] == count)
+
+    within(10, lambda: waits(4))
+    forwarder.kill()
+    hung.set()
+    spool.write(numbered(2, 8))
+    within(10, lambda: waits(6))
+    told = status.read(directory, "elk")
+    assert (9, 3, False) == (told["numbered"], told["shipped"], told["running"])
+    assert told["lag_seconds"] == pytest.approx(told["time"] - RECEIVED / 1e9 - 4, abs=0.1)
+
+
 def test_the_lag_of_a_backlog_is_told_between_two_requests_too(
     spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
 ) -> None:
