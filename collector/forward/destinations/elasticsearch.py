@@ -252,6 +252,12 @@ class Elasticsearch:
             if self._has_template() is False:
                 why = "no index template takes all labels as one field, so that some records will be refused"
                 yield f"{where}: index = {index}: {why}; {self._template_remedy()}"
+            elif older := self._older_than_template():
+                why = f"{older} was made before its template, so that some records will be refused"
+                remedy = f"POST {index}/_rollover"
+                if "%" in index:
+                    remedy = "delete it, or wait for the next one, which has the template"
+                yield f"{where}: index = {index}: {why}; {remedy}"
             if pipeline and self._status(f"/_ingest/pipeline/{quote(pipeline, safe='')}") == 404:  # noqa: PLR2004
                 yield f"{where}: pipeline = {pipeline}: there is none; make it"
             self._status("/")
@@ -264,15 +270,29 @@ class Elasticsearch:
 
     def _has_template(self) -> bool | None:
         """Return whether a new index would be mapped for our labels; None: it is not told."""
-        name = quote(_index(self._settings.index, time.time_ns()))
-        answer = self._http.request("POST", f"/_index_template/_simulate_index/{name}")
+        answer = self._http.request("POST", f"/_index_template/_simulate_index/{self._index_now}")
         try:
-            fields = json.loads(answer.body)["template"]["mappings"]["properties"]
-            return fields["labels"]["type"] in LABELS
+            return _takes_labels(json.loads(answer.body)["template"]["mappings"])
         except KeyError:
             return False if answer.status == HTTPStatus.OK else None
         except (TypeError, ValueError):
             return None
+
+    def _older_than_template(self) -> str:
+        """Return the index in use, if it is not mapped for our labels; "": it is, or it is not told."""
+        answer = self._http.request("GET", f"/{self._index_now}/_mapping")
+        if answer.status != HTTPStatus.OK:
+            return ""
+        try:
+            indices = json.loads(answer.body)
+            newest: str = max(indices)
+            return "" if _takes_labels(indices[newest]["mappings"]) else newest
+        except (KeyError, TypeError, ValueError):
+            return ""
+
+    @property
+    def _index_now(self) -> str:
+        return quote(_index(self._settings.index, time.time_ns()))
 
     def _template_remedy(self) -> str:
         name = self._settings.name
@@ -293,6 +313,14 @@ def _create(pattern: str, received: int) -> str:
 
 def _index(pattern: str, received: int) -> str:
     return time.strftime(pattern, time.gmtime(received // _NANOS))
+
+
+def _takes_labels(mappings: dict[str, Any]) -> bool:
+    """Tell whether all labels are one field. Raises TypeError where these are no mappings."""
+    try:
+        return mappings["properties"]["labels"]["type"] in LABELS
+    except KeyError:
+        return False
 
 
 def _addressed(one: Outgoing, pattern: str) -> bytes:

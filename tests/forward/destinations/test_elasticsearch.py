@@ -524,3 +524,30 @@ def test_check_tells_of_a_data_stream_that_is_none_and_of_wrong_credentials(
     assert "no data stream" in make(index=STREAM).check()[0]
     server.instead[""].append(Reply(401, b"Unauthorized"))
     assert "HTTP 401" in make().check()[0]
+
+
+@pytest.mark.parametrize(
+    ("index", "remedy"),
+    [
+        ("c-%Y", "delete it, or wait for the next one, which has the template"),
+        (STREAM, f"POST {STREAM}/_rollover"),
+    ],
+    ids=["an index a year", "data stream"],
+)
+def test_check_tells_of_an_index_that_is_older_than_its_template(
+    server: BulkServer, make: Callable[..., Elasticsearch], index: str, remedy: str
+) -> None:
+    server.roll_over(STREAM)
+    mapped = {"properties": {"labels": {"type": "flat_object"}}}
+    older = {"properties": {"labels": {"properties": {"user": {"type": "text"}}}}}
+
+    def reply(*mappings: object) -> Reply:
+        indices = {f"in-{number}": {"mappings": one} for number, one in enumerate(mappings, 1)}
+        return Reply(200, json.dumps(indices).encode())
+
+    server.instead["_mapping"] += [reply(mapped, older), reply(mapped, {}), reply(older, mapped), reply([])]
+    why = "in-2 was made before its template, so that some records will be refused"
+    for _ in range(2):
+        assert [f"{server.url}: index = {index}: {why}; {remedy}"] == make(index=index).check()
+    for _ in range(2):
+        assert [] == make(index=index).check()

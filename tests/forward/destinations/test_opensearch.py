@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -266,6 +267,26 @@ def test_check_asks_for_the_template_and_the_pipeline(
     assert f"pipeline = {name}-p: there is none" in pipeline
     put_template(opensearch, name, one)
     opensearch.ask("PUT", f"/_ingest/pipeline/{name}-p", {"processors": []})
+    assert [] == one.check()
+
+
+@pytest.mark.parametrize("index", ["%Y.%m.%d", "-stream"], ids=["dated", "data stream"])
+def test_check_tells_of_an_index_that_is_older_than_its_template_until_there_is_another(
+    opensearch: OpenSearch, make: Callable[..., Elasticsearch], name: str, index: str
+) -> None:
+    one = make(index)
+    if index == "-stream":
+        plain = {"index_patterns": [f"{name}*"], "priority": 500, "data_stream": {}}
+        opensearch.ask("PUT", f"/_index_template/{name}", plain)
+        opensearch.ask("PUT", f"/_data_stream/{name}-stream")
+    assert [STORED] == one.send([outgoing(one, 1, received=time.time_ns())], again=False)
+    put_template(opensearch, name, one)
+    (told,) = one.check()
+    assert "was made before its template" in told
+    if index == "-stream":
+        opensearch.ask("POST", f"/{name}-stream/_rollover")
+    else:
+        opensearch.ask("DELETE", f"/{name}*")
     assert [] == one.check()
 
 
