@@ -147,7 +147,7 @@ class Culprits:
         for one, reason in refused:
             one.shown = one.shown or shown
             if not one.short:
-                self._window.render_again(one, short=True)
+                self._window.render_again(one, reason or REFUSED)
                 continue
             if one.shown:
                 one.dead = reason or REFUSED
@@ -191,7 +191,7 @@ class Culprits:
             one.dead = BREAKS
         else:
             if one.proofs == PROOFS and not one.short:
-                self._window.render_again(one, short=True)
+                self._window.render_again(one, BREAKS)
             one.suspected = BREAKS
         self.take = sys.maxsize
         self._is_shown = self._is_borne = False
@@ -200,7 +200,7 @@ class Culprits:
         """Hold nothing that was seen before against a record."""
         one.suspected, one.shown, one.proofs = suspected, False, 0
         if one.short:
-            self._window.render_again(one, short=False)
+            self._window.render_again(one)
 
     def _try_again(self, suspects: list[Waiting]) -> None:
         tried = self._tried

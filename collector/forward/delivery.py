@@ -299,6 +299,7 @@ class Delivery:
         """Draw the conclusions of records that are there now, of which some were *stored*, or just *sent*."""
         self._pause = 0.0
         self._culprits.answered(batch, stored=stored, sent=sent)
+        self._refusals.note_reduced(batch)
         if stored:
             self.last_success = time.time()
         if holds:
@@ -393,6 +394,6 @@ class Delivery:
             self._window.progress.dead_letters_gone += self._letters.add(letters)
         for one in dead:
             one.settled = "dead"
-            self._refusals.add(one.dead, one.outgoing.id)
+            self._refusals.note_dead(one)
         self._refusals.tell(self._clock())
         self._window.advance()

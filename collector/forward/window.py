@@ -73,8 +73,8 @@ class Waiting:
     """Whether it was refused while another one was stored."""
     proofs: int
     """How often in a row the connection broke for it, alone, and not for the one sent before it."""
-    short: bool
-    """Whether it is reduced to text."""
+    short: str
+    """Why it is reduced to text; "": it is not."""
     dropped: int
     """Of a gap: how many numbers are missing."""
     after: Position | None
@@ -85,8 +85,8 @@ class Waiting:
         self.filtered = filtered
         self.doubt = doubt
         self.size = self.tries = self.proofs = self.dropped = 0
-        self.settled = self.dead = self.suspected = ""
-        self.shown = self.short = False
+        self.settled = self.dead = self.suspected = self.short = ""
+        self.shown = False
         self.after = None
 
 
@@ -212,8 +212,8 @@ class Window:
         progress.know(progress.position.number)
         return progress.position != before
 
-    def render_again(self, one: Waiting, *, short: bool) -> None:
-        """Render a record that was sent before: *short* reduces it to text, for a second try."""
+    def render_again(self, one: Waiting, short: str = "") -> None:
+        """Render a record that was sent before; a reason as *short* reduces it to text, for a second try."""
         one.short = short
         self._render(one, self._record_of(one.spooled))
 
@@ -306,7 +306,7 @@ class Window:
             one.dead = UNREADABLE
         else:
             try:
-                data = self._destination.render(spooled, record, id_, short=one.short)
+                data = self._destination.render(spooled, record, id_, short=bool(one.short))
             except Exception:
                 # Anything may come off the wire; if one record cannot be rendered, the next one can.
                 log.exception("%s: record %s cannot be rendered", self._name, id_)

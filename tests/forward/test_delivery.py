@@ -336,8 +336,8 @@ def test_a_record_that_is_refused_becomes_a_dead_letter_and_all_others_are_store
 
 
 @pytest.mark.parametrize("how", POISON, ids=POISON.values())
-def test_one_that_passes_as_text_is_stored(
-    how: str, spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+def test_one_that_passes_as_text_is_stored_and_told_of(
+    how: str, spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     spool.write(numbered(15))
     refuse = poisoned(sink, how, "record 3")
@@ -346,6 +346,9 @@ def test_one_that_passes_as_text_is_stored(
     running.run(60)
     assert f"{SHORT}record 3" in sink.texts
     assert {"numbered": 15, "shipped": 15} == running.counts
+    reason = {"dead": "mapper", "400": "400", "hang up": "closes the connection"}[how]
+    told = f"elk: record {COLLECTOR}-{1:016x}-3 is refused as it is, and stored as text: {reason}"
+    assert [told] == [line for line in caplog.messages if "stored as text" in line]
 
 
 @pytest.mark.parametrize("how", POISON, ids=POISON.values())

@@ -53,7 +53,7 @@ def test_a_record_whose_time_is_none_that_can_be_was_made_when_it_was_received(s
     times = [good, first, None, first, first, second, good]
     assert times == [float(one.outgoing.data) if not one.dead else None for one in window.records]
     for one in window.unsettled():
-        window.render_again(one, short=True)
+        window.render_again(one, "refused")
     assert times == [float(one.outgoing.data) if not one.dead else None for one in window.records]
 
 
