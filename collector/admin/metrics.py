@@ -150,6 +150,7 @@ _FORWARD_COUNTERS = (
     ("filtered_records", "Records that it does not want", "filtered"),
     ("in_doubt_records", "Records sent without an answer, or stored and perhaps there twice", "in_doubt"),
     ("dropped_records", "Records that were gone from the spool before they were sent", "dropped"),
+    ("dead_letters_gone", "Dead letters that went for newer ones", "dead_letters_gone"),
     ("bad_blocks", "Blocks in the spool that could not be read", "bad_blocks"),
 )
 _FORWARD_GAUGES = (

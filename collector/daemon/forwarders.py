@@ -29,7 +29,7 @@ FREE_SECONDS = 60.0
 _EVERY_SECONDS = 1.0
 _COUNTERS = (
     *("numbered", "waiting", "shipped", "duplicate", "dead", "dropped", "filtered"),  # the equation
-    *("retried", "in_doubt", "bad_blocks"),
+    *("retried", "in_doubt", "bad_blocks", "dead_letters_gone"),
 )
 _SAID = {*_COUNTERS, "time", "lag_seconds", "held", "last_success", "certificate_days"}
 

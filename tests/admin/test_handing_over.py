@@ -108,6 +108,20 @@ def test_each_metric_of_the_contract_is_there_and_in_the_docs(
     assert set() == ours - set(re.findall(r"collector_\w+", (HOME / "docs/operate.rst").read_text()))
 
 
+def test_dead_letters_that_went_for_newer_ones_are_counted(
+    make_collector: MakeCollector, server: BulkServer
+) -> None:
+    server.errors["poison"] = (400, REFUSED)
+    few = "dead_letter_bytes = 4096\n"
+    collector = make_collector(f"{ADMIN}[spool]\n{destination(server.url)}{few}").start()
+    log(collector, ("app", logging.INFO, "good"), *[("app", logging.INFO, "poison")] * 50)
+    within(PATIENCE, lambda: sum(forward(collector).get("dead", {}).values()) == 50, "dead letters")
+    state = forward(collector)
+    assert 0 < state["dead_letters_gone"] < 50
+    found = samples(collector)['collector_forward_dead_letters_gone_total{forward="elk"}']
+    assert state["dead_letters_gone"] == found
+
+
 def test_a_destination_that_is_down_is_no_matter_of_health(make_collector: MakeCollector) -> None:
     collector = make_collector(f"{ADMIN}[spool]\n{destination(NOBODY)}").start()
     log(collector, ("app", logging.INFO, "waits"))
