@@ -108,7 +108,7 @@ def _hand_over(path: str | None, config: Config, directory: str, settings: Forwa
     """Be the forwarder of a destination."""
     notifier = Notifier()
     pipe = int(os.environ.pop(guardian.PIPE, "0")) or None
-    orders = Orders(config.listen.drain_seconds, pipe, notifier.alive)
+    orders = Orders(config.listen.drain_seconds, pipe, alive=notifier.alive)
     tells = pipe is None  # else the worker does
     reload = partial(_settings_again, path, settings.name, notifier, tells=tells)
     notifier.allow(_REQUESTS_A_STEP * settings.timeout_seconds)
@@ -220,8 +220,16 @@ def _print_template(settings: Forward) -> int:
 
 def _resend(options: argparse.Namespace, config: Config, directory: str, settings: Forward) -> int:
     log.set_up(config.log.level, config.log.style)
-    orders = Orders(config.listen.drain_seconds)
     encoding = config.listen.python2_encoding
+    outcome = resend.Outcome()
+    letters = _letters(directory, settings)
+    report = partial(_report, settings.name, outcome, letters, stays=options.resend_dead)
+
+    def report_what_was_cut() -> None:
+        outcome.trouble = resend.STOPPED
+        report()
+
+    orders = Orders(config.listen.drain_seconds, ends=report_what_was_cut)
     try:
         held = lock.take(os.path.join(directory, f"{settings.name}.resend.lock"))
     except FileNotFoundError as error:
@@ -230,28 +238,32 @@ def _resend(options: argparse.Namespace, config: Config, directory: str, setting
     except lock.HeldError as error:
         text = f"{settings.name}: is sent again already, by process {error.pid or 'unknown'}"
         raise ConfigError([f"collector forward: {text}"]) from error
-    letters = _letters(directory, settings)
+    how: dict[str, Any] = {"encoding": encoding, "outcome": outcome}
     try:
         if options.resend_dead:
-            outcome = resend.resend_letters(letters, settings, make(settings), orders, encoding=encoding)
+            resend.resend_letters(letters, settings, make(settings), orders, **how)
         else:
             until = time.time() if options.until is None else options.until
             times = int(options.since * _BILLION), int(until * _BILLION)
-            outcome = resend.resend_spooled(
-                *(directory, settings, make(settings), orders, times), letters=letters, encoding=encoding
-            )
+            resend.resend_spooled(directory, settings, make(settings), orders, times, letters=letters, **how)
     finally:
         os.close(held)
+    return report()
+
+
+def _report(name: str, outcome: resend.Outcome, letters: DeadLetters, *, stays: bool) -> int:
+    """Say what came of it; *stays*: what is refused once more had been before. Return the exit code."""
     counts = f"{outcome.stored} stored, {outcome.duplicate} there already, {outcome.filtered} filtered"
     _say(f"{counts}, {sum(outcome.dead.values())} refused")
-    left = [*_refused(outcome, stays=options.resend_dead), *_unread(letters, "sent")]
+    sys.stdout.flush()
+    left = [*_refused(outcome, stays=stays), *_unread(letters, "sent")]
     if outcome.bad_blocks:
         left.append(f"{counted(outcome.bad_blocks, 'block')} of the spool cannot be read")
     if outcome.trouble:
         unsettled = counted(len(outcome.unsettled), "record")
         left.append(f"{escape(outcome.trouble)}; {unsettled} and what follows left")
     for text in left:
-        _say(f"{settings.name}: {text}", to=sys.stderr)
+        _say(f"{name}: {text}", to=sys.stderr)
     return EXIT_FAILED if left else EXIT_OK
 
 

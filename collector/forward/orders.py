@@ -27,11 +27,17 @@ class Orders:
     """The orders of this process. Signals come here from now on; there is one for a process."""
 
     def __init__(
-        self, drain_seconds: float, pipe: int | None = None, alive: Callable[[], object] = int
+        self,
+        drain_seconds: float,
+        pipe: int | None = None,
+        *,
+        alive: Callable[[], object] = int,
+        ends: Callable[[], object] = int,
     ) -> None:
         """*pipe* ends when the guardian does. After *drain_seconds* of stopping the process is ended.
 
-        *alive* is called whenever somebody asks for orders: who does that does not hang.
+        *alive* is called whenever somebody asks for orders: who does that does not hang. *ends* is called, in
+        a thread, before the process is ended in the middle of something.
         """
         self.stop = False
         """Whether to start nothing more."""
@@ -39,6 +45,7 @@ class Orders:
         self._drain_seconds = drain_seconds
         self._pipe = pipe
         self._alive = alive
+        self._ends = ends
         self._told = threading.Event()
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         threading.Thread(target=self._listen, daemon=True, name="orders").start()
@@ -65,13 +72,17 @@ class Orders:
                 self._told.set()
             stops = number in (signal.SIGTERM, signal.SIGINT)
             if stops and self.stop:  # a second one: at once
-                end_at_once(EXIT_FAILED)
+                self._end()
             if stops or (not self.stop and self._has_ended()):
                 self.stop = True
                 deadline = time.monotonic() + self._drain_seconds
                 self._told.set()
             if deadline is not None and time.monotonic() > deadline:
-                end_at_once(EXIT_FAILED)
+                self._end()
+
+    def _end(self) -> None:
+        self._ends()
+        end_at_once(EXIT_FAILED)
 
     def _has_ended(self) -> bool:
         """Tell whether the guardian has."""

@@ -8,6 +8,7 @@ a dead letter, as it did the first time; a dead letter that is refused stays one
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from collector.forward.delivery import Delivery
@@ -27,21 +28,50 @@ if TYPE_CHECKING:
     from collector.spool.reading import Spooled
 
 
+STOPPED = "told to stop"
+"""What ends it that is no fault."""
+
+
 class Outcome:
-    """What came of it."""
+    """What came of it, as far as it has come."""
 
     def __init__(self) -> None:
-        self.stored = self.duplicate = self.filtered = 0
-        self.dead: dict[str, int] = {}
-        """How many were refused for good, by reason."""
-        self.letters_gone = 0
-        """How many older dead letters went for them."""
+        self.windows: list[Window] = []
+        """All that were begun, one after the other."""
         self.bad_blocks = 0
         """How many blocks of the spool could not be read."""
-        self.unsettled: set[str] = set()
-        """The ids of what was read and has no verdict."""
         self.trouble = ""
         """What ended it before everything was sent, "" if nothing did."""
+
+    @property
+    def stored(self) -> int:
+        """How many are stored."""
+        return sum(window.progress.shipped for window in self.windows)
+
+    @property
+    def duplicate(self) -> int:
+        """How many were there already."""
+        return sum(window.progress.duplicate for window in self.windows)
+
+    @property
+    def filtered(self) -> int:
+        """How many are not wanted."""
+        return sum(window.progress.filtered for window in self.windows)
+
+    @property
+    def dead(self) -> dict[str, int]:
+        """How many were refused for good, by reason."""
+        return dict(sum((Counter(window.progress.dead) for window in self.windows), Counter[str]()))
+
+    @property
+    def letters_gone(self) -> int:
+        """How many older dead letters went for them."""
+        return sum(window.progress.dead_letters_gone for window in self.windows)
+
+    @property
+    def unsettled(self) -> set[str]:
+        """The ids of what was read last and has no verdict."""
+        return {one.spooled.id for window in self.windows[-1:] for one in window.records if not one.settled}
 
 
 class _Refused:
@@ -96,10 +126,13 @@ def resend_spooled(  # noqa: PLR0913 - a command's options
     *,
     letters: DeadLetters,
     encoding: str,
-) -> Outcome:
-    """Send what the spool in *directory* holds from one time to before another, in ns since 1970."""
+    outcome: Outcome,
+) -> None:
+    """Send what the spool in *directory* holds from one time to before another, in ns since 1970.
+
+    *outcome* tells at any time what came of it. So it does for resend_letters().
+    """
     reader = SpoolReader(directory, OLDEST)
-    outcome = Outcome()
     try:
         _resend(
             _Between(reader, *times),
@@ -113,14 +146,18 @@ def resend_spooled(  # noqa: PLR0913 - a command's options
     finally:
         reader.close()
     outcome.bad_blocks = reader.bad_blocks
-    return outcome
 
 
-def resend_letters(
-    letters: DeadLetters, settings: Forward, destination: Destination, orders: Told, *, encoding: str
-) -> Outcome:
+def resend_letters(  # noqa: PLR0913 - the same
+    letters: DeadLetters,
+    settings: Forward,
+    destination: Destination,
+    orders: Told,
+    *,
+    encoding: str,
+    outcome: Outcome,
+) -> None:
     """Send all dead letters; what is not stored stays one. Raises OSError."""
-    outcome = Outcome()
     while not outcome.trouble and not outcome.dead and (taken := letters.take()):
         source, refused = _Letters(taken), _Refused()
         _resend(source, settings, destination, orders, outcome, letters=refused, encoding=encoding)
@@ -130,7 +167,6 @@ def resend_letters(
             for letter in taken
             if letter.spooled.id in left
         )
-    return outcome
 
 
 def _resend(  # noqa: PLR0913 - the same
@@ -144,8 +180,8 @@ def _resend(  # noqa: PLR0913 - the same
     encoding: str,
 ) -> None:
     """Send all of a source, until it holds or is told to stop."""
-    progress = Progress.at(OLDEST)
-    window = Window(source, progress, encoding, in_doubt=sys.maxsize, has_gaps=False)
+    window = Window(source, Progress.at(OLDEST), encoding, in_doubt=sys.maxsize, has_gaps=False)
+    outcome.windows.append(window)
     delivery = Delivery(settings, destination, window, letters)
     try:
         while not delivery.is_idle and not delivery.hold and not orders.stop:
@@ -155,11 +191,4 @@ def _resend(  # noqa: PLR0913 - the same
     if delivery.hold:
         outcome.trouble = delivery.hold.text
     elif orders.stop:
-        outcome.trouble = "told to stop"
-    outcome.unsettled = {one.spooled.id for one in window.records if not one.settled}
-    outcome.stored += progress.shipped
-    outcome.duplicate += progress.duplicate
-    outcome.filtered += progress.filtered
-    outcome.letters_gone += progress.dead_letters_gone
-    for reason, count in progress.dead.items():
-        outcome.dead[reason] = outcome.dead.get(reason, 0) + count
+        outcome.trouble = STOPPED

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ from tests.support.spool_files import COLLECTOR, SpoolFiles
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -176,6 +178,43 @@ def test_what_a_resend_is_refused_is_told_and_a_dead_letter(tmp_path: Path, spoo
         "mapper_parsing_exception 10.0.0.1:5 app: poison"
         in run("forward", "-c", str(path), "elk", "--dead").stdout
     )
+
+
+@pytest.mark.parametrize(
+    ("signals", "drain_seconds"),
+    [([signal.SIGINT], 1), ([signal.SIGINT, signal.SIGTERM], 60)],
+    ids=["at the deadline", "at once"],
+)
+def test_a_resend_that_is_cut_while_the_destination_hangs_tells_how_far_it_came(
+    tmp_path: Path, spool: SpoolFiles, signals: list[int], drain_seconds: int
+) -> None:
+    go = threading.Event()
+
+    def hang(_: socket.socket) -> None:
+        go.wait(60)
+
+    with BulkServer() as server:
+        server.instead["_bulk"].append(hang)
+        path = tmp_path / "c.toml"
+        spooled = f'[spool]\ndirectory = "{spool.directory}"\n{destination(server.url)}'
+        path.write_text(
+            f'[files]\ndirectory = "{tmp_path}"\n[listen]\ndrain_seconds = {drain_seconds}\n{spooled}'
+        )
+        spool.write(["a", "b"])
+        command = [sys.executable, "-m", "collector", "forward", "-c", str(path), "elk", "--resend"]
+        with subprocess.Popen(
+            [*command, "--since", "2026-09-01T00:00"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as sending:
+            within(20, lambda: any("_bulk" in one.path for one in server.asked), "a request")
+            for number in signals:
+                sending.send_signal(number)
+            said = sending.communicate(timeout=30)
+        go.set()
+    assert (1, "0 stored, 0 there already, 0 filtered, 0 refused\n") == (sending.returncode, said[0])
+    assert said[1].endswith("elk: told to stop; 2 records and what follows left\n")
 
 
 def test_a_missing_package_holds_and_a_second_process_is_turned_away(

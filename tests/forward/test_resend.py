@@ -40,7 +40,16 @@ def letters_of(spool: SpoolFiles) -> DeadLetters:
 def resend(spool: SpoolFiles, sink: Sink, times: tuple[int, int] = ALWAYS) -> Outcome:
     destination = LineDestination(sink.port)
     what = (str(spool.directory), SETTINGS, destination, NoOrders(), times)
-    return resend_spooled(*what, letters=letters_of(spool), encoding="utf-8")
+    outcome = Outcome()
+    resend_spooled(*what, letters=letters_of(spool), encoding="utf-8", outcome=outcome)
+    return outcome
+
+
+def send_letters(letters: DeadLetters, sink: Sink) -> Outcome:
+    destination = LineDestination(sink.port)
+    outcome = Outcome()
+    resend_letters(letters, SETTINGS, destination, NoOrders(), encoding="utf-8", outcome=outcome)
+    return outcome
 
 
 def refused(spool: SpoolFiles, path: Path, count: int) -> DeadLetters:
@@ -94,8 +103,7 @@ def test_what_a_resend_has_refused_becomes_a_dead_letter_with_its_reason(
     kept = list(letters_of(spool).read())
     assert [(2, "mapper"), (3, "mapper")] == [(one.spooled.number, one.reason) for one in kept]
     sink.order = lambda _: None
-    how = {"encoding": "utf-8"}
-    again = resend_letters(letters_of(spool), SETTINGS, LineDestination(sink.port), NoOrders(), **how)
+    again = send_letters(letters_of(spool), sink)
     assert (2, {}) == (again.stored, again.dead)
     assert ["a", "d", "b", "c"] == sink.texts
 
@@ -116,7 +124,7 @@ def test_dead_letters_that_cannot_be_read_are_counted_and_kept_and_the_others_ar
     letters = refused(spool, path, 3)
     damage(path, b"damaged")
     damaged = path.read_bytes()
-    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    outcome = send_letters(letters, sink)
     assert (2, "") == (outcome.stored, outcome.trouble)
     assert ["a", "c"] == sink.texts
     aside = tmp_path / "elk.dead.damaged"
@@ -131,7 +139,7 @@ def test_a_half_that_cannot_be_read_at_all_keeps_nothing_back(
     spool.write(["a"])
     letters = refused(spool, tmp_path / "elk.dead", 1)
     (tmp_path / "elk.dead.1").write_bytes(bytes(1000))
-    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    outcome = send_letters(letters, sink)
     assert (1, ["a"]) == (outcome.stored, sink.texts)
     assert {str(tmp_path / "elk.dead.damaged"): 1} == letters.bad
 
@@ -141,7 +149,7 @@ def test_dead_letters_are_sent_again_and_gone_once_they_are_stored(
 ) -> None:
     spool.write(["a", "b", "c"])
     letters = refused(spool, tmp_path / "elk.dead", 3)
-    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    outcome = send_letters(letters, sink)
     assert (3, "") == (outcome.stored, outcome.trouble)
     assert ["a", "b", "c"] == sink.texts
     assert [] == list(letters.read())
@@ -151,7 +159,7 @@ def test_those_that_are_refused_again_stay(spool: SpoolFiles, sink: Sink, tmp_pa
     spool.write(["a", "b", "c"])
     letters = refused(spool, tmp_path / "elk.dead", 3)
     sink.order = sink.refuse("b")
-    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    outcome = send_letters(letters, sink)
     assert {"mapper": 1} == outcome.dead
     assert ["a", "c"] == sink.texts
     assert [2] == [letter.spooled.number for letter in letters.read()]
@@ -161,6 +169,6 @@ def test_where_all_are_refused_all_stay(spool: SpoolFiles, sink: Sink, tmp_path:
     spool.write(["a", "b"])
     letters = refused(spool, tmp_path / "elk.dead", 2)
     sink.order = sink.refuse("a", "b")
-    outcome = resend_letters(letters, SETTINGS, LineDestination(sink.port), NoOrders(), encoding="utf-8")
+    outcome = send_letters(letters, sink)
     assert outcome.trouble
     assert [1, 2] == [letter.spooled.number for letter in letters.read()]
