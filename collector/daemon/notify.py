@@ -78,6 +78,8 @@ class Notifier:
         try:
             self._sock.sendmsg([state], [], 0, self._address)
         except OSError as error:
+            if self._address is None and isinstance(error, BrokenPipeError):
+                return  # the guardian has ended, of which whoever waits for that tells
             log.warning("systemd cannot be told %s: %s", state.decode().partition("\n")[0], error)
         else:
             self._told = self._told if state.startswith(b"WATCHDOG") else state

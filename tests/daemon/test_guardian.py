@@ -121,6 +121,7 @@ def test_when_the_guardian_is_killed_the_worker_drains_and_leaves_port_and_lock_
         within(10, lambda: gone(worker))
     assert 1000 == len(messages(collector))
     assert "the guardian has ended: draining" in collector.stderr
+    assert "cannot be told" not in collector.stderr, "there is no systemd"
     collector.process.wait()
     collector.configure(f"[listen]\nport = {collector.port}\n")
     collector.start()
