@@ -227,9 +227,8 @@ class Delivery:
             doubted = [one for one, verdict in zip(batch, verdicts, strict=True) if verdict.doubt]
             self._in_doubt([one for one in doubted if not one.settled], SENT_AGAIN_AFTER_SECONDS)
             if again == len(batch):
-                self._trouble(
-                    BusyError(f"none of {counted(len(batch), 'record')} taken: {verdicts[0].reason}")
-                )
+                text = f"none of {counted(len(batch), 'record')} taken: {verdicts[0].reason}"
+                self._trouble(BusyError(text))
             elif again:
                 self._not_before = self._clock() + _FIRST_PAUSE_SECONDS
 
@@ -363,6 +362,8 @@ class Delivery:
     def _trouble(self, error: Exception) -> None:
         """Say what keeps records from being taken, and wait longer than the last time."""
         wait = self._wait_longer(error.retry_after or 0.0 if isinstance(error, BusyError) else 0.0)
+        if any(one.doubt for one in self._window.unsettled()):
+            wait = max(wait, self._no_doubt_before - self._clock())
         text = escape(str(error) or type(error).__name__)
         if not isinstance(error, HoldError):
             log.warning("%s: %s; trying again in %.1f s", self._name, text, wait)

@@ -833,8 +833,8 @@ def test_the_verdicts_of_an_answer_in_part_count(
     assert {"numbered": 4, "shipped": 4} == running.counts
 
 
-def test_after_a_timeout_the_old_request_is_given_timeout_seconds_more(
-    spool: SpoolFiles, sink: Sink, start: Callable[..., Running]
+def test_after_a_timeout_the_old_request_is_given_timeout_seconds_more_as_the_log_says(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     spool.write(["a"])
     running = start(timeout_seconds=30)
@@ -851,6 +851,7 @@ def test_after_a_timeout_the_old_request_is_given_timeout_seconds_more(
     running.run(60)
     assert running.now - begun >= 30
     assert {"numbered": 1, "duplicate": 1} == running.counts
+    assert ["elk: timed out; trying again in 30.0 s"] == caplog.messages
 
 
 def test_after_a_start_the_first_records_are_in_doubt_and_wait_two_seconds(
