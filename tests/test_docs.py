@@ -462,12 +462,18 @@ def test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it(
         assert like(shown("docs/forward.rst", "ERROR elk:")) == like(told.partition(" ")[2].partition(" ")[2])
         show, letter, resend, outcome = shown("docs/forward.rst", "$ collector forward elk").splitlines()
         assert like(letter) == like(do(show.removeprefix("$ ")))
+        (spool,) = collector.directory.glob(".spool")
+        found = {path.name for path in spool.iterdir()}
         server.errors.clear()
         assert like(outcome) == like(do(resend.removeprefix("$ ")))
         ago, between = shown("docs/forward.rst", "collector forward elk --resend").splitlines()
         assert do(ago) == "0 stored, 5 there already, 0 filtered, 0 refused\n"
         assert do(between).endswith(" refused\n")
     collector.stop()
+    found |= {path.name for path in spool.iterdir()}
+    named = {re.sub(r"^.*(?=\.seg|\.new)", "*", name.replace("elk", "NAME")) for name in found}
+    assert named <= {text.astext() for text in document("docs/forward.rst").findall(nodes.literal)}
+    assert {"*.seg", "NAME.dead", "NAME.resend.lock", "NAME.status.json"} <= named
 
 
 @pytest.mark.skipif(not shutil.which("rsyslogd"), reason="needs rsyslog")
