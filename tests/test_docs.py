@@ -479,7 +479,10 @@ def test_dead_letters_are_shown_and_sent_again_as_the_docs_have_it(
 @pytest.mark.skipif(not shutil.which("rsyslogd"), reason="needs rsyslog")
 def test_rsyslog_takes_the_configuration_that_the_docs_have_for_it(tmp_path: Path) -> None:
     path = tmp_path / "rsyslog.conf"
-    path.write_text(shown("docs/forward.rst", "global(maxMessageSize"))
+    plain, tls = (shown("docs/forward.rst", text) for text in ("global(maxMessageSize", "input(type="))
+    path.write_text(plain + tls.replace("/etc/rsyslog", str(tmp_path)))
+    for name in re.findall(r'"/etc/rsyslog/(\S+?)"', tls):
+        (tmp_path / name).touch()
     ended = run("rsyslogd", "-N1", "-f", str(path))
     if "imrelp" in ended.stderr and "could not load module" in ended.stderr:
         pytest.skip("needs rsyslog's module for RELP")

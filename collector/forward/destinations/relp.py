@@ -117,7 +117,10 @@ class Relp(Syslog):
         except FramingError as error:
             raise HoldError("relp", f"{where}: {error}", remedy) from None
         except (ConnectionError, ssl.SSLEOFError):  # as rsyslog does with a certificate that is not permitted
-            raise OSError(f"{where}: closed without an answer to open; see why in the server's log") from None
+            why = "see why in the server's log"
+            if self._settings.ca and not self._settings.certificate:
+                why = f"with TLS rsyslog wants a certificate, and none is given, or {why}"
+            raise OSError(f"{where}: closed without an answer to open; {why}") from None
         except OSError as error:
             raise connection.fault(error) from None
         numbers, text = answers[0]
