@@ -173,7 +173,10 @@ def _text_of(status: dict[str, Any]) -> str:
         lag = max(0.0, status["lag_seconds"] + time.time() - status["time"])
         parts.append(f"the oldest that waits came {lag:.1f} s ago")
     if held := status["held"]:
-        parts.append(f"holds since {moment(held['since'])}: {escape(held['text'])}")
+        remedy = f"; {held['remedy']}" if held.get("remedy") else ""
+        parts.append(f"holds since {moment(held['since'])}: {escape(held['text'] + remedy)}")
+    elif status["waiting"] and (trouble := status.get("trouble")):
+        parts.append(f"tries again: {trouble}")
     if days := status["certificate_days"]:
         parts.append(f"certificate valid for {counted(int(days), 'day')}")
     parts.append(f"at {moment(status['time'])}")

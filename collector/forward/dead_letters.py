@@ -15,7 +15,7 @@ import os
 from contextlib import contextmanager, suppress
 from itertools import chain
 from itertools import count as count_from
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from collector.spool.checkpoint import replace_file, sync_directory
 from collector.spool.reading import Spooled
@@ -49,6 +49,13 @@ class Letter(NamedTuple):
     id: str
     reason: str
     spooled: Spooled
+
+
+class Letters(Protocol):
+    """Where dead letters go."""
+
+    def add(self, letters: Sequence[Waiting]) -> int:
+        """Keep records, durably; return how many older ones went for them. Raises OSError."""
 
 
 class DeadLetters:

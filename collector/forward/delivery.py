@@ -12,7 +12,7 @@ import random
 import time
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from collector.escape import escape
 from collector.forward.culprits import REFUSED, WITNESSES, Culprits
@@ -32,9 +32,10 @@ from collector.forward.verdicts import (
 from collector.log import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from collector.config.tables import Forward
+    from collector.forward.dead_letters import Letters
     from collector.forward.verdicts import Destination, Verdict
     from collector.forward.window import Waiting, Window
 
@@ -49,13 +50,6 @@ TOO_LARGE = "too large"
 """Why a record is refused."""
 
 
-class Letters(Protocol):
-    """Where dead letters go."""
-
-    def add(self, letters: Sequence[Waiting]) -> int:
-        """Keep records, durably; return how many older ones went for them. Raises OSError."""
-
-
 class Delivery:
     """Hands what is in a window over to a destination."""
 
@@ -68,6 +62,8 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.hold: Hold | None = None
+        self.trouble = ""
+        """Why records were not taken the last time, if none has been since."""
         self.last_success = 0.0
         """When a record was last stored, in seconds since 1970; 0: not yet."""
         self.is_idle = False
@@ -296,7 +292,7 @@ class Delivery:
         self, batch: list[Waiting], *, stored: bool, sent: bool = True, holds: bool = False
     ) -> None:
         """Draw the conclusions of records that are there now, of which some were *stored*, or just *sent*."""
-        self._pause = 0.0
+        self._pause, self.trouble = 0.0, ""
         self._culprits.answered(batch, stored=stored, sent=sent)
         self._refusals.note_reduced(batch)
         if stored:
@@ -364,12 +360,12 @@ class Delivery:
         wait = self._wait_longer(error.retry_after or 0.0 if isinstance(error, BusyError) else 0.0)
         if any(one.doubt for one in self._window.unsettled()):
             wait = max(wait, self._no_doubt_before - self._clock())
-        text = escape(str(error) or type(error).__name__)
+        self.trouble = text = escape(str(error) or type(error).__name__)
         if not isinstance(error, HoldError):
             log.warning("%s: %s; trying again in %.1f s", self._name, text, wait)
             return
         since = self.hold.since if self.hold else time.time()
-        self.hold = Hold(error.reason, text, since)
+        self.hold = Hold(error.reason, text, since, error.remedy)
         what = (self._name, moment(since), text, error.advice)
         log.error("%s: holds since %s: %s%s", *what, extra={"about": error.reason})
 

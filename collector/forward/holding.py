@@ -23,6 +23,7 @@ class Hold(NamedTuple):
     text: str
     since: float
     """Seconds since 1970."""
+    remedy: str = ""
 
 
 def moment(seconds: float) -> str:

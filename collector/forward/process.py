@@ -271,6 +271,7 @@ class _Forwarder:
         told = status.status_of(
             self._progress,
             hold=delivery.hold,
+            trouble=delivery.trouble,
             oldest=self._oldest() if self._progress.waiting else None,
             last_success=delivery.last_success,
             certificate_days=delivery.certificate_days,

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collector.config.tables import Forward
-    from collector.forward.dead_letters import DeadLetters, Letter
-    from collector.forward.delivery import Letters
+    from collector.forward.dead_letters import DeadLetters, Letter, Letters
     from collector.forward.process import Told
     from collector.forward.verdicts import Destination
     from collector.forward.window import Source, Waiting

@@ -42,15 +42,19 @@ def dead_letters_path(directory: str, name: str) -> str:
     return os.path.join(directory, f"{name}.dead")
 
 
-def status_of(
+def status_of(  # noqa: PLR0913 - all that is told
     progress: Progress,
     *,
     hold: Hold | None,
+    trouble: str = "",
     oldest: int | None,
     last_success: float,
     certificate_days: float | None,
 ) -> dict[str, Any]:
-    """Return a status. *oldest*: when the first record that waits was received, in nanoseconds."""
+    """Return a status. *oldest*: when the first record that waits was received, in nanoseconds.
+
+    *trouble*: why records were not taken the last time, if none has been since.
+    """
     now = time.time()
     counters = {
         key: value for key, value in progress.state().items() if key not in ("destination", "position")
@@ -63,6 +67,7 @@ def status_of(
         "next": progress.position.number,
         "lag_seconds": max(0.0, now - oldest / 10**9) if oldest and progress.waiting else 0.0,
         "held": hold._asdict() if hold else None,
+        "trouble": trouble,
         "last_success": last_success,
         "certificate_days": certificate_days,
     }
@@ -115,8 +120,8 @@ def _seen(directory: str, progress: Progress, end: EndFinder, told: dict[str, An
     if not told:
         return {**seen, "process": 0}
     since = seen["time"] - told["time"]
-    only_told = {key: told[key] for key in ("time", "process", "held", "last_success", "certificate_days")}
-    return {**seen, **only_told, "lag_seconds": seen["lag_seconds"] - since}
+    keys = ("time", "process", "held", "trouble", "last_success", "certificate_days")
+    return {**seen, **{key: told[key] for key in keys}, "lag_seconds": seen["lag_seconds"] - since}
 
 
 def _path(directory: str, name: str) -> str:

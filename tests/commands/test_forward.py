@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from collector.forward import status
 from collector.forward.dead_letters import DeadLetters
+from collector.forward.holding import Hold
 from collector.forward.progress import Progress
 from collector.forward.verdicts import Outgoing
 from collector.forward.window import Waiting
@@ -87,6 +89,30 @@ def test_without_a_name_it_shows_the_status_of_all(config: str, spool: SpoolFile
     numbers = "0 waiting, 0 shipped, 0 duplicate, 0 dropped, 0 filtered, 0 dead"
     assert re.fullmatch(f"elk: does not run; 0 records: {numbers}; at [0-9TZ:-]+", elk)
     assert siem == "siem: has not begun: a running collector makes its checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"trouble": "timed out"}, "the oldest that waits came 5.0 s ago; tries again: timed out; at "),
+        (
+            {"trouble": "no key", "hold": Hold("credentials", "no key", 0.0, "give one")},
+            "the oldest that waits came 5.0 s ago; holds since 1970-01-01T00:00:00Z: no key; give one; at ",
+        ),
+    ],
+    ids=["down", "held"],
+)
+def test_the_status_says_why_records_wait(
+    config: str, spool: SpoolFiles, what: dict[str, Any], said: str
+) -> None:
+    waiting = Progress(Position(7, 0, 0, 3), first=1, numbered=4, shipped=2)
+    now = time.time()
+    told = status.status_of(
+        waiting, **{"hold": None} | what, oldest=int((now - 5) * 1e9), last_success=0, certificate_days=None
+    )
+    status.write(str(spool.directory), "elk", told | {"time": now})
+    shown = run("forward", "-c", config, "elk", "--status").stdout
+    assert said in re.sub(r"came \d\.\d s", "came 5.0 s", shown)
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(config: str) -> None:

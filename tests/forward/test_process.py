@@ -308,12 +308,28 @@ def test_the_status_says_what_waits_what_holds_and_who_runs(
     forwarder = start()
     within(10, lambda: status.read(directory, "elk").get("held"))
     told = status.read(directory, "elk")
-    assert ("closed", "the index is closed") == (told["held"]["reason"], told["held"]["text"])
+    assert {"reason": "closed", "text": "the index is closed", "remedy": "open it"}.items() <= told[
+        "held"
+    ].items()
     assert (3, 3, 0, True) == (told["numbered"], told["waiting"], told["shipped"], told["running"])
     assert forwarder.process.pid == told["process"]
     assert told["lag_seconds"] > 0
     forwarder.kill()
     assert status.read(directory, "elk")["running"] is False
+
+
+def test_the_status_says_what_is_tried_again_until_it_succeeds(
+    spool: SpoolFiles, sink: Sink, start: Callable[..., ForwarderProcess]
+) -> None:
+    directory = str(spool.directory)
+    make_checkpoint(spool)
+    spool.write(numbered(3))
+    sink.order = lambda _: {"error": "busy"}
+    start()
+    within(10, lambda: status.read(directory, "elk").get("trouble") == "503")
+    sink.order = lambda _: None
+    within(10, lambda: status.read(directory, "elk")["trouble"] == "")
+    assert status.read(directory, "elk")["shipped"] == 3
 
 
 def test_the_status_is_told_each_second_of_a_long_pause(
