@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
     config = preflight.sound()
     place = options.config or "the defaults"
     if not config.forwards:
-        raise ConfigError([f"{place}: no table [[forward]]: there is nobody to hand over to; add one"])
+        remedy = "add one" if options.config else "name a file with one by -c or COLLECTOR_CONFIG"
+        raise ConfigError([f"{place}: no table [[forward]]: there is nobody to hand over to; {remedy}"])
     since, until = options.since, options.until
     if options.resend != (since is not None) or (until is not None and not options.resend):
         raise ConfigError(

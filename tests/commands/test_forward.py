@@ -269,6 +269,9 @@ def test_without_a_destination_there_is_nobody_to_hand_over_to(tmp_path: Path) -
     shown = run("forward", "-c", str(path))
     assert shown.returncode == 2
     assert shown.stderr == f"{path}: no table [[forward]]: there is nobody to hand over to; add one\n"
+    nobody = "no table [[forward]]: there is nobody to hand over to"
+    remedy = "name a file with one by -c or COLLECTOR_CONFIG"
+    assert run("forward", "elk", "--dead").stderr == f"the defaults: {nobody}; {remedy}\n"
 
 
 def test_what_keeps_a_forwarder_from_starting_has_the_form_of_the_log(config: str, tmp_path: Path) -> None:
