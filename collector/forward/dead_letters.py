@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".dead"
 _OLDER, _RESEND, _DAMAGED = ".1", ".resend", ".damaged"
 # Letters are of many epochs, and of several spools perhaps: each says so itself.
 _EPOCH, _NO_ID = 0, 16 * "0"

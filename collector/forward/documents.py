@@ -28,7 +28,6 @@ MAX_LABEL_BYTES = 8000
 MAX_KEY_BYTES = 500
 SHORT_BYTES = 8000
 """Of the text that a record is reduced to."""
-ECS_VERSION = "8.11"
 
 _NANOS = 1_000_000_000
 _MICROS = 1_000_000

@@ -123,11 +123,6 @@ class SpoolReader:
             size += some_bytes
         return taken
 
-    def oldest(self) -> Position:
-        """Return where the oldest segment begins, OLDEST if there is none. Raises OSError."""
-        segments = segments_in(self._directory)
-        return Position(*segments[0], 0, 0) if segments else OLDEST
-
     def end(self) -> Position:
         """Return where the newest sound block ends, OLDEST if there is none. Raises OSError."""
         return self._end.find()

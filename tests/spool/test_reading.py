@@ -302,15 +302,14 @@ def test_another_spool_in_its_place_is_told_from_the_one_that_was_read(tmp_path:
     reader.close()
 
 
-def test_oldest_and_end_say_what_there_is(tmp_path: Path) -> None:
+def test_the_end_and_the_id_say_what_there_is(tmp_path: Path) -> None:
     reader = SpoolReader(str(tmp_path), OLDEST)
-    assert OLDEST == reader.oldest() == reader.end()
+    assert OLDEST == reader.end()
     assert "" == reader.collector_id
     spool = spool_of(tmp_path, 3, 3, segment_bytes=100)
     assert reader.collector_id == spool.collector_id
     last = read_all(tmp_path)[-1].after
     assert last == reader.end() == reader.end()
-    assert Position(last.epoch, 0, 0, 0) == reader.oldest()
     spool_now(spool, numbered(7, 9))
     assert 9 == reader.end().number
     for path in segments_of(tmp_path)[1:]:
@@ -331,7 +330,7 @@ def test_the_end_goes_on_in_the_next_segment_and_a_new_reader_finds_it_at_once(t
 
 def test_a_spool_that_is_not_there_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
     reader = SpoolReader(str(tmp_path / "none"), OLDEST)
-    for call in (reader.end, reader.oldest, lambda: reader.read(1, 1)):
+    for call in (reader.end, lambda: reader.read(1, 1)):
         with pytest.raises(FileNotFoundError):
             call()
 
