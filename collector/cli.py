@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import importlib.machinery
+import importlib.util
 import io
 import logging
 import os
@@ -114,8 +116,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser of what stands before a command, and those of the commands."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="collector", description=sys.modules["collector"].__doc__, formatter_class=layout)
-    version = f"collector {__version__}"
-    parser.add_argument("-V", "--version", action="version", version=version)
+    parser.add_argument("-V", "--version", action="version", version=_version())
     parser.usage = "collector [-c FILE] [COMMAND] [OPTION...]"
     commands = parser.add_subparsers(prog="collector", title="commands", metavar="COMMAND")
     with_config = _Parser(add_help=False)
@@ -142,6 +143,14 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         added.set_defaults(command=name)
         add_options(added)
     return parser, commands.choices
+
+
+def _version() -> str:
+    """Return the version, and whether what records cost most in was compiled."""
+    # Whoever compiles anything begins with this.
+    found = importlib.util.find_spec("collector.wire.fragments")
+    is_compiled = found and f"{found.origin}".endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+    return f"collector {__version__}, {'compiled' if is_compiled else 'not compiled'}"
 
 
 def _add_run_options(run: _Parser) -> None:

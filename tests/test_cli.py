@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import collector
 from collector import __version__
 from collector.cli import _COMMANDS, _options
 from tests.support.commands import run
@@ -16,7 +20,6 @@ from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.collectors import Collector
 
@@ -24,9 +27,18 @@ COMMANDS = [command[0] for command in _COMMANDS]
 COLLECTS = "import sys, collector.__main__, collector.cli, collector.commands.run"
 
 
-def test_version() -> None:
-    result = run("--version")
-    assert (0, f"collector {__version__}\n") == (result.returncode, result.stdout)
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_told_by_either_option(option: str) -> None:
+    result = run(option)
+    assert (0, f"collector {__version__}, not compiled\n") == (result.returncode, result.stdout)
+
+
+def test_the_version_says_whether_it_is_compiled(tmp_path: Path) -> None:
+    package = shutil.copytree(Path(collector.__file__).parent, tmp_path / "collector", symlinks=True)
+    module = package / "wire" / "fragments.py"
+    module.rename(module.with_suffix(EXTENSION_SUFFIXES[0]))  # which is not loaded for that
+    told = subprocess.check_output([sys.executable, "-m", "collector", "-V"], cwd=tmp_path, text=True)
+    assert f"collector {__version__}, compiled\n" == told
 
 
 @pytest.mark.quick
@@ -132,11 +144,6 @@ def test_help_tells_the_default_of_every_option(command: str) -> None:
     assert [] == [
         one for one in described if not one.startswith(without) and "(default: " not in " ".join(one.split())
     ]
-
-
-@pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version_is_told_by_either_option(option: str) -> None:
-    assert f"collector {__version__}\n" == run(option).stdout
 
 
 @pytest.mark.quick
