@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collector import __version__, levels, log, moments, signals
@@ -67,11 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = importlib.import_module(f"collector.commands.{options.command}")
         return int(command.run(options))
-    except ConfigError as error:
-        _complain(str(error))
-        return EXIT_CANNOT_START
-    except OSError as error:
-        _complain(f"collector: {error}")
+    except (ConfigError, OSError) as error:
+        text = log.answer(str(error) if isinstance(error, ConfigError) else f"collector: {error}")
+        print(text, file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level
         return EXIT_CANNOT_START
 
 
@@ -155,11 +154,17 @@ def _version() -> str:
 
 def _add_run_options(run: _Parser) -> None:
     # A flag is a variable that goes before that of the environment: reloads and forwarders have it too.
-    for flag, metavar, check, what in (
-        ("port", "PORT", _port_or_any, "TCP port, 0 for any free one (default: [listen] port, 9020)"),
-        ("directory", "DIR", _path, "where the log files go (default: [files] directory, logs)"),
-    ):
-        run.add_argument(f"--{flag}", metavar=metavar, type=check, help=what)
+    run.add_argument(
+        "--port",
+        type=partial(_number, high=_MAX_PORT),
+        help="TCP port, 0 for any free one (default: [listen] port, 9020)",
+    )
+    run.add_argument(
+        "--directory",
+        metavar="DIR",
+        type=_path,
+        help="where the log files go (default: [files] directory, logs)",
+    )
 
 
 def _add_config_options(config: _Parser) -> None:
@@ -231,7 +236,11 @@ def _add_tail_options(tail: _Parser) -> None:
 
 def _add_send_options(send: _Parser) -> None:
     send.add_argument("--host", help="name or address (default: [listen] host, 127.0.0.1)")
-    send.add_argument("--port", type=_port, help="TCP port (default: [listen] port or unix, 9020)")
+    send.add_argument(
+        "--port",
+        type=partial(_number, low=1, high=_MAX_PORT),
+        help="TCP port (default: [listen] port or unix, 9020)",
+    )
     send.add_argument("--logger", metavar="NAME", default="root", help="name of the logger (default: root)")
     send.add_argument(
         "--level", type=_level, default=logging.INFO, help="name, in any case, or number (default: INFO)"
@@ -247,7 +256,10 @@ def _add_send_options(send: _Parser) -> None:
 def _add_quarantine_options(quarantine: _Parser) -> None:
     does = quarantine.add_mutually_exclusive_group()
     does.add_argument(
-        "--show", metavar="N", type=_number, help="show frame N of the list as text; nothing in it is run"
+        "--show",
+        metavar="N",
+        type=partial(_number, low=1),
+        help="show frame N of the list as text; nothing in it is run",
     )
     does.add_argument(
         "--replay",
@@ -336,16 +348,6 @@ def _level(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
 
 
-def _port(text: str, low: int = 1) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or not low <= int(text) <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from {low} to {_MAX_PORT}")
-    return int(text)
-
-
-def _port_or_any(text: str) -> int:
-    return _port(text, 0)
-
-
 def _path(text: str) -> str:
     try:
         return str(checks.path(text))
@@ -370,9 +372,9 @@ def _moment(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
 
 
-def _number(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 up")
+def _number(text: str, low: int = 0, high: int = 999_999_999) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from {low} to {high}")
     return int(text)
 
 
@@ -391,7 +393,3 @@ def _context(text: str) -> int:
             f"{text}: must be at most {_MAX_CONTEXT}, as they are held in memory"
         )
     return number
-
-
-def _complain(text: str) -> None:
-    print(log.answer(text), file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level

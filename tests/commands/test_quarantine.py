@@ -216,18 +216,18 @@ def test_an_entry_that_somebody_has_forged_is_harmless_too(config: str, tmp_path
     assert "\x1b" not in text_of(config, 1)
 
 
-@pytest.mark.parametrize("number", ["0", "3"])
-def test_a_number_that_is_not_in_the_list_is_wrong_usage(config: str, tmp_path: Path, number: str) -> None:
+def test_a_number_that_is_not_in_the_list_is_wrong_usage(config: str, tmp_path: Path) -> None:
     put(tmp_path / "logs", BAD[:2])
-    result = run("quarantine", "-c", config, "--show", number)
+    result = run("quarantine", "-c", config, "--show", "3")
     assert (2, "") == (result.returncode, result.stdout)
-    assert f"--show {number}: no such frame; the list has 2 frames\n" in result.stderr
+    assert "--show 3: no such frame; the list has 2 frames\n" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["--show", "x"], "argument --show: x: must be a whole number"),
+        (["--show", "x"], "argument --show: x: must be a whole number from 1 to"),
+        (["--show", "0"], "argument --show: 0: must be a whole number from 1 to"),
         (["--show", "1", "--replay"], "not allowed with argument"),
         (["--reply"], "did you mean --replay?"),
         (["all"], "unrecognized arguments: all"),
