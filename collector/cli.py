@@ -90,7 +90,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         return commands["run"].parse([*before, *rest], "--version")
     name = rest.pop(0)
     if name not in commands:
-        meant = _meant(name.lower(), commands) or f"; there are {', '.join(commands)}"
+        meant = _meant(name.lower(), [*commands, "--help", "--version"])
+        meant = meant or f"; there are {', '.join(commands)}"
         meant = f"; a configuration is named by -c {name}" if os.path.isfile(name) else meant
         parser.error(f"{name}: no such command{meant}")
     return commands[name].parse([*before, *rest])

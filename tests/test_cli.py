@@ -87,6 +87,8 @@ def test_of_two_configurations_the_one_behind_the_command_holds(tmp_path: Path) 
             "collector [-c FILE]",
             "did you mean check?",
         ),
+        (["help"], "collector [-c FILE]", "help: no such command; did you mean --help?"),
+        (["version"], "collector [-c FILE]", "version: no such command; did you mean --version?"),
         (["xyz"], "collector [-c FILE]", "xyz: no such command; there are run, check, tail, top, "),
         (["tail", "--folow"], "collector tail", "unrecognized arguments: --folow; did you mean --follow?"),
         (["tail", "--sinse=10m"], "collector tail", "did you mean --since?"),
