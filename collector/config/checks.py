@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What a shell would have expanded.
 _UNEXPANDED = re.compile(r"\A~|\$[A-Za-z_{]")
 # What it would have taken away, as nothing does of a line in a file for `docker run --env-file`.
-_QUOTED = re.compile("(['\"]).*\\1")
+QUOTED = re.compile("(['\"]).*\\1")
 _TWICE = "must be without the quotes around it, which would be a part of the name"
 
 # What a text format of another style, `{` or `$` of logging.Formatter, has where ours has %(name)s.
@@ -113,8 +113,8 @@ def is_line(value: object) -> bool:
 def _is_host(value: str) -> bool:
     if not is_line(value) or len(value) > _HOST_CHARACTERS:
         return False
-    # A host with its port has one colon; glibc takes "*" for every address.
-    if re.search(r"[\s*/@]", value) or value.count(":") == 1:
+    # A host with its port has one colon; glibc takes "*" for every address. No name has quotes.
+    if re.search(r"[\s*/@'\"]", value) or value.count(":") == 1:
         return False
     try:  # what idna refuses would be a UnicodeError when the port is opened, where OSError is expected
         return bool(value.encode("idna"))
@@ -196,7 +196,7 @@ def path(value: object) -> object:
         rule = "must be a path in quotes, without newline, tab or control character"
         escaped = isinstance(value, str) and _CONTROL.search(value)
         raise ValueError(f"{rule}; in 'single quotes' a backslash is a backslash" if escaped else rule)
-    if _QUOTED.fullmatch(str(value)):
+    if QUOTED.fullmatch(str(value)):
         raise ValueError(_TWICE)
     if _UNEXPANDED.search(str(value)):
         whole = os.path.expanduser(os.path.expandvars(str(value)))
@@ -302,7 +302,7 @@ def _instead_of(conversion: str) -> str:
 def file_name(value: object) -> object:
     """Check a path below the directory; {logger} and {client} are filled in for each record."""
     name = str(LINE(value))
-    if _QUOTED.fullmatch(name):
+    if QUOTED.fullmatch(name):
         raise ValueError(_TWICE)
     if _UNEXPANDED.search(name):
         raise ValueError(

@@ -12,6 +12,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from collector.config import toml_text
+from collector.config.checks import QUOTED
 from collector.config.keys import is_text, keys
 from collector.config.tables import Config
 from collector.config.toml_text import UNREAD
@@ -95,4 +96,6 @@ def rule(text: str, given: str) -> str:
     text = text.replace(", without quotes", "").partition("; in 'single quotes'")[0]
     if not text.startswith("must be a list"):
         text = text.replace(" in quotes", "")
+    if QUOTED.fullmatch(given) and "the quotes around it" not in text:
+        return f"{text}; leave out the quotes around it"
     return text if given else f"{text}; unset it, for what holds without it"

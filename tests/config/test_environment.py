@@ -164,7 +164,22 @@ def test_a_variable_that_names_no_key_is_a_fault_without_its_value(
     ("name", "text", "fault"),
     [
         ("LISTEN__PORT", "many", '"many": must be a whole number from 0 to 65535'),
-        ("LISTEN__PORT", '"9020"', '"\\"9020\\"": must be a whole number from 0 to 65535'),
+        (
+            "LISTEN__PORT",
+            '"9020"',
+            '"\\"9020\\"": must be a whole number from 0 to 65535; leave out the quotes around it',
+        ),
+        (
+            "ADMIN__HOST",
+            '"::"',
+            '"\\"::\\"": must be an IP address or a host name, without port; :: is every address; leave out the quotes around it',  # noqa: E501 - what is said
+        ),
+        (
+            "LOG__STYLE",
+            "'json'",
+            "\"'json'\": must be one of text, json; did you mean json?; leave out the quotes around it",
+        ),
+        ("ROLLOVER__UTC", '"true"', '"\\"true\\"": must be true or false; leave out the quotes around it'),
         ("LISTEN__PORT", "9020\nbacklog = 5", '"9020\\nbacklog = 5": must be a whole number from 0 to 65535'),
         ("LISTEN__PORT", "65536", '"65536": must be a whole number from 0 to 65535'),
         (
@@ -211,6 +226,11 @@ def test_a_variable_that_names_no_key_is_a_fault_without_its_value(
             "LISTEN__TLS",
             "",
             '"": must be a table, such as { certificate = ... }; unset it, for what holds without it',
+        ),
+        (
+            "ADMIN__TOKEN",
+            '"s3cret"',
+            '"***": must be text of letters, digits and -._~ alone, or empty for none; leave out the quotes around it',  # noqa: E501 - the same
         ),
         (
             "ADMIN__TOKEN",
