@@ -23,6 +23,7 @@ from collector.escape import escape, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
 _Kind = tuple[int, str, str]
 """Level, format string, and what it is about."""
@@ -41,7 +42,7 @@ _MAX_TRACEBACK_CHARACTERS = 10_000
 def set_up(level: int, style: str = "text") -> None:
     """Send what the collector has to say, from *level* on, to stderr. To be called once.
 
-    *style* is "text" or "json".
+    *style* is "text" or "json". What nobody catches is said there too.
     """
     _stderr.addFilter(_limit)
     ours = logging.getLogger("collector")
@@ -49,6 +50,8 @@ def set_up(level: int, style: str = "text") -> None:
     ours.propagate = False
     reconfigure(level, style)
     _stderr.begin()  # now, as there may be none left when there is something to say
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = lambda args: _tell_uncaught(*args[:3])
 
 
 def reconfigure(level: int, style: str) -> None:
@@ -72,6 +75,14 @@ def say(text: str) -> None:
 def answer(text: str) -> str:
     """Return what keeps a command from its work, of several lines perhaps, in the form of the log."""
     return "\n".join(_stderr.form.plain(logging.ERROR, line) for line in text.split("\n"))
+
+
+def _tell_uncaught(
+    _kind: type[BaseException], fault: BaseException | None, _trace: TracebackType | None
+) -> None:
+    thread = threading.current_thread()
+    ends = "this process" if thread is threading.main_thread() else f"the thread {thread.name}"
+    logging.getLogger("collector").error("a fault in the collector; it ends %s", ends, exc_info=fault)
 
 
 def say_last(text: str) -> None:

@@ -277,6 +277,30 @@ def test_as_json_the_number_of_lines_left_out_is_in_the_object() -> None:
     assert 1 <= lines[-1]["lines_left_out"]
 
 
+UNCAUGHT = """
+import threading
+from collector import log
+log.set_up(20, "json")
+thread = threading.Thread(target=lambda: 1 // 0, name="beside")
+thread.start()
+thread.join()
+{}["from the wire\\n"]
+"""
+
+
+def test_what_nobody_has_caught_has_the_form_of_the_log() -> None:
+    """A line of the interpreter's is none that whoever collects JSON can read."""
+    result = subprocess.run([sys.executable, "-c", UNCAUGHT], capture_output=True, text=True, check=False)
+    assert 1 == result.returncode
+    faults = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [
+        ("ERROR", "a fault in the collector; it ends the thread beside"),
+        ("ERROR", "a fault in the collector; it ends this process"),
+    ] == [(fault["level"], fault["message"]) for fault in faults]
+    ends = [fault["exception"].splitlines()[-1] for fault in faults]
+    assert ["ZeroDivisionError: integer division or modulo by zero", "KeyError: 'from the wire\\n'"] == ends
+
+
 FAULTY = """
 import logging
 from collector import log
