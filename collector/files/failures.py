@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.files.append_file import NOT_REGULAR
+from collector.files.ownership import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,10 +103,11 @@ def explained(error: OSError, directory: str) -> OSError:
     return error
 
 
-def remedy(error: OSError) -> str:
-    """Return what to do about a file that cannot be written, "" if *error* says it all."""
+def remedy(error: OSError, path: str) -> str:
+    """Return what to do about a file that cannot be written, "" if *error* says it all. May block."""
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "; see who owns it"
+        whose = refusal(path if os.path.lexists(path) else os.path.dirname(path), error)
+        return f"; see who owns it{': ' if whose else ''}{whose}"
     if error.errno in NOT_REGULAR:
         return "; move it away; to silence a logger, give it a [[logger]] rule with level = 100"
     return ""

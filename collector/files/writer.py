@@ -267,7 +267,7 @@ class Writer:
             self._written(handler, job.lines)
             freed = job.lines.held
         else:
-            self._failed(handler, job.outcome.error, now)
+            self._failed(job, job.outcome.error, now)
         if handler.records or handler.changes:
             self._ready[handler] = None
         return freed
@@ -299,8 +299,9 @@ class Writer:
         self.failures.by_themselves.discard(handler)
         self._syncing.wrote(handler.file)
 
-    def _failed(self, handler: Handler, error: OSError, now: float) -> None:
+    def _failed(self, job: _Job, error: OSError, now: float) -> None:
         """Have what could not be written tried again after a pause."""
+        handler = job.handler
         self._stats.count_write_error(error)
         if error.__cause__:
             tell("writer", error.__cause__, self._stats, f"{handler.file.path} is tried again")
@@ -309,7 +310,7 @@ class Writer:
         # The first failure of each file is logged, however many fail. Of retries, and of errors that files
         # share, the limit leaves most out.
         about = "" if handler.pause or error.errno == errno.EMFILE else handler.file.path
-        to_do = remedy(error) if by_itself and not handler.pause else ""
+        to_do = job.remedy if by_itself and not handler.pause else ""
         waits = counted(handler.records, "record", "waits", "wait")
         why = (handler.file.path, waits, error, to_do)
         log.error("%s: cannot be written, %s: %s%s", *why, extra={"about": about})
@@ -320,10 +321,12 @@ class Writer:
 class _Job:
     """One file's part of a hop: what to change and what to write, and what came of it."""
 
-    __slots__ = ("changes", "handler", "lines", "outcome")
+    __slots__ = ("changes", "handler", "lines", "outcome", "remedy")
 
     outcome: Outcome
     """What has come of run()."""
+    remedy: str
+    """What to do about the error of that, if it has one."""
 
     def __init__(self, handler: Handler, lines: Lines | None, changes: list[Callable[[], None]]) -> None:
         self.handler = handler
@@ -355,6 +358,7 @@ def _work(jobs: list[_Job], first: First | None) -> None:
             job.outcome.error = OSError(f"a fault in the collector: {fault!r}")
             job.outcome.error.__cause__ = fault
         if job.outcome.error:
+            job.remedy = remedy(job.outcome.error, job.handler.file.path)
             job.outcome.error = explained(job.outcome.error, job.handler.file.directory.path)
     # Here, because on the hub a pause lasts as long as the longest batch of any client.
     time.sleep(_PAUSE_SECONDS)
