@@ -23,7 +23,6 @@ from collector.config.load import ConfigError, load
 from collector.config.tables import header
 from collector.daemon import guardian
 from collector.daemon.notify import READY, STOPPING, Notifier
-from collector.daemon.preflight import Preflight
 from collector.escape import escape
 from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, end_at_once, reader_may_leave
 from collector.forward import lock, process, resend
@@ -58,10 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError, OSError."""
     asks = options.template or options.dead or options.resend or options.resend_dead
     hands_over = options.name and not (options.status or asks)
-    preflight = Preflight(options.config)
-    if hands_over:  # nobody has asked: even what it cannot start by is for the log
-        log.set_up(preflight.config.log.level, preflight.config.log.style)
-    config = preflight.sound()
+    config = _with_log(options.config) if hands_over else load(options.config)
     place = options.config or "the defaults"
     if not config.forwards:
         remedy = "add one" if options.config else "name a file with one by -c or COLLECTOR_CONFIG"
@@ -90,6 +86,21 @@ def run(options: argparse.Namespace) -> int:
             return _print_template(chosen[0])
         return _show_dead(directory, chosen[0], config.listen.python2_encoding)
     return EXIT_OK
+
+
+def _with_log(path: str | None) -> Config:
+    """Set up the log, which gets even the faults that it cannot start by, as nobody has asked for them.
+
+    Return the configuration. Raises ConfigError.
+    """
+    try:
+        config = load(path)
+    except ConfigError as error:
+        if error.config:
+            log.set_up(error.config.log.level, error.config.log.style)
+        raise
+    log.set_up(config.log.level, config.log.style)
+    return config
 
 
 def _chosen(config: Config, name: str, place: str) -> tuple[Forward]:
