@@ -12,10 +12,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector.listen.sockets import host_port, to_reach
+from collector.listen.sockets import host_port, is_in, to_reach
 from collector.listen.tls import client_context
 
 if TYPE_CHECKING:
+    import ipaddress
+
     from collector.config.tables import Listen
 
 # As long as a stock SocketHandler waits.
@@ -23,6 +25,8 @@ _CONNECT_SECONDS = 1.0
 # A collector whose reserve is full may not read for a while.
 _READ_SECONDS = 10.0
 _POLL_SECONDS = 0.005
+# By which a proxy says that a connection is its own (doc/proxy-protocol.txt of HAProxy).
+_FOR_ITSELF = b"PROXY UNKNOWN\r\n"
 # Over TLS a hang-up comes in several forms.
 _HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -35,6 +39,8 @@ class Way(NamedTuple):
     unix: str
     """The path of its Unix socket, "" if it is reached over TCP."""
     tls: ssl.SSLContext | None
+    proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    """From whose addresses it wants a PROXY header."""
 
     @classmethod
     def to(cls, listen: Listen, host: str | None = None, port: int | None = None) -> Way | None:
@@ -49,7 +55,7 @@ class Way(NamedTuple):
         if not (port or unix):
             return None
         tls = client_context(listen.tls) if listen.tls and not unix else None
-        return cls(to_reach(host or listen.host), port, unix, tls)
+        return cls(to_reach(host or listen.host), port, unix, tls, listen.proxy_protocol)
 
     def __str__(self) -> str:
         return self.unix or host_port((self.host, self.port))[1]
@@ -66,6 +72,8 @@ class Way(NamedTuple):
                 raise
         else:
             sock = socket.create_connection((self.host, self.port), timeout=_CONNECT_SECONDS)
+            if is_in(host_port(sock.getsockname())[0], self.proxies):
+                sock.sendall(_FOR_ITSELF)
             sock = self.tls.wrap_socket(sock) if self.tls else sock
         sock.settimeout(_READ_SECONDS)
         return sock

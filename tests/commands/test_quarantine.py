@@ -386,6 +386,19 @@ def test_over_tls_and_at_a_wildcard(
     assert BAD[:1] == frames_in(collector.directory)
 
 
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_from_the_address_of_a_proxy(
+    make_collector: MakeCollector, certificates: Path, with_tls: bool
+) -> None:
+    """A header has to come first, as from stunnel on the collector's own machine."""
+    table = tls_table(certificates) if with_tls else ""
+    collector = make_collector(f'[listen]\nproxy_protocol = ["127.0.0.1"]\n{table}').start()
+    put(collector.directory, [GOOD, BAD[0]])
+    replayed(collector, 1, left=1)
+    assert ["one"] == messages(collector)
+    assert BAD[:1] == frames_in(collector.directory)
+
+
 def test_a_frame_that_the_collector_would_throw_away_for_its_size_stays(
     make_collector: MakeCollector,
 ) -> None:

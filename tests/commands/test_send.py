@@ -141,6 +141,15 @@ def test_who_is_not_let_in_is_told(make_collector: MakeCollector) -> None:
     assert "has not read all: " in result.stderr
 
 
+@pytest.mark.parametrize("proxies", ['"127.0.0.1"', '"::ffff:127.0.0.0/104"', '"192.0.2.1"'])
+def test_from_the_address_of_a_proxy_it_speaks_for_itself(
+    make_collector: MakeCollector, proxies: str
+) -> None:
+    collector = make_collector(f'[listen]\nhost = "::"\nproxy_protocol = [{proxies}]\n').start()
+    sent("-c", tell_the_port(collector), "--host", "127.0.0.1", "hello")
+    within(5, lambda: messages(collector) == ["hello"])
+
+
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f'[listen.tls]\ncertificate = "{tmp_path}/a.pem"\n')
