@@ -305,9 +305,10 @@ def _how(code: int) -> str:
 
 def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: socket.socket, what: str) -> int:
     """Start a child, with the sockets from descriptor 3 on if it gets any; return its process id."""
-    worker = os.fork()
-    if worker:
-        return worker
+    child = os.fork()
+    if child:
+        return child
+    code = EXIT_FAILED
     try:
         # A group of its own: Ctrl-C on a terminal reaches the guardian alone, which passes it on once.
         os.setpgid(0, 0)
@@ -329,8 +330,9 @@ def _start(command: Sequence[str], sockets: Sequence[socket.socket], theirs: soc
         os.execve(command[0], list(command), environment)  # noqa: S606 - a program and its arguments
     except OSError as error:
         os.write(sys.stderr.fileno(), f"{answer(f'cannot start {what}: {error}')}\n".encode())
+        code = EXIT_CANNOT_START
     finally:
-        os._exit(EXIT_FAILED)
+        os._exit(code)
 
 
 def _has_ended(worker: int) -> bool:
