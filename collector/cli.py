@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(command.run(options))
     except (ConfigError, OSError) as error:
         text = log.answer(str(error) if isinstance(error, ConfigError) else f"collector: {error}")
-        print(text, file=sys.stderr)  # noqa: T201 - it is the command's answer, whatever the log's level
+        print(text, file=sys.stderr)  # whatever the log's level
         return EXIT_CANNOT_START
 
 

@@ -40,9 +40,9 @@ def run(options: argparse.Namespace) -> int:
     preflight.try_destinations()
     config = preflight.config
     for warning in [*config.oddities(), *preflight.warnings]:
-        print(f"WARNING {warning}", file=sys.stderr)  # noqa: T201 - it is the command's answer
+        print(f"WARNING {warning}", file=sys.stderr)
     for fault in preflight.faults:
-        print(fault, file=sys.stderr)  # noqa: T201 - the same
+        print(fault, file=sys.stderr)
     if preflight.faults:
         return EXIT_CANNOT_START
     listens = _address(config.listen) + (f" and {config.listen.unix}" if config.listen.unix else "")
@@ -50,12 +50,12 @@ def run(options: argparse.Namespace) -> int:
     if preflight.holder:
         more += f"; the collector that has this directory now is process {preflight.holder}"
     directory = os.path.abspath(config.files.directory)
-    print(f"ok: listens on {listens}, writes to {directory}{more}")  # noqa: T201 - the same
+    print(f"ok: listens on {listens}, writes to {directory}{more}")
     if not options.send:
         return EXIT_OK
     sent = preflight.send_to_destinations()
     for place, one in sent:
-        print(f"{place}: {escape(one.text)}")  # noqa: T201 - the same
+        print(f"{place}: {escape(one.text)}")
     return EXIT_OK if all(one.stored for _, one in sent) else EXIT_FAILED
 
 

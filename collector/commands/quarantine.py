@@ -259,8 +259,8 @@ def _send(half: Half, batch: Sequence[Kept], way: Way) -> str:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201 - it is the command's answer
+    print(text)
 
 
 def _complain(text: str) -> None:
-    print(f"collector quarantine: {text}", file=sys.stderr)  # noqa: T201 - the same
+    print(f"collector quarantine: {text}", file=sys.stderr)

@@ -53,4 +53,4 @@ def _records(options: argparse.Namespace) -> Iterator[logging.LogRecord]:
 
 
 def _say(text: str) -> None:
-    print(f"collector send: {text}", file=sys.stderr)  # noqa: T201 - it is the command's answer
+    print(f"collector send: {text}", file=sys.stderr)

@@ -332,4 +332,4 @@ def _visible(record: bytes) -> bytes:
 
 
 def _say(text: str) -> None:
-    print(f"collector tail: {text}", file=sys.stderr)  # noqa: T201 - standard output has the records
+    print(f"collector tail: {text}", file=sys.stderr)
