@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     preflight = Preflight(options.config)
     own_log = preflight.config.log
     log.set_up(own_log.level, own_log.style)  # before anything else may be wrong: that has its form, too
-    config = _tried(preflight, make_directory=True)
+    preflight.try_directory(make=True)
+    config = _tried(preflight)
     if guardian.is_worker():
         more = [name for name in environment.ours(os.environ) if name not in variables]
         file = escape(os.path.abspath(options.config)) if options.config else "the defaults"
@@ -44,13 +45,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(path: str | None) -> Config:
     """Read the configuration again, as it is to be applied by a worker that runs. Raises ConfigError."""
-    return _tried(Preflight(path), make_directory=False)
+    return _tried(Preflight(path))
 
 
-def _tried(preflight: Preflight, *, make_directory: bool) -> Config:
+def _tried(preflight: Preflight) -> Config:
     """Try what a worker does not try by using it; return the configuration. Raises ConfigError."""
-    if make_directory:
-        preflight.try_directory(make=True)
     preflight.try_rules()
     preflight.try_tls()
     preflight.try_token()
