@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
     admin = load(options.config).admin
     if admin is None:
         place = options.config or "the defaults"
-        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; add it"])
+        remedy = "add it, or set COLLECTOR__ADMIN__PORT, and restart the collector"
+        raise ConfigError([f"{place}: no table [admin]: top asks the admin port; {remedy}"])
     # So that the terminal is restored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     terminal = sys.stdout.isatty()

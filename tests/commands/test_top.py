@@ -268,4 +268,5 @@ def test_a_configuration_without_an_admin_port_is_named(tmp_path: Path) -> None:
     config.write_text("[files]\n")
     result = run(sys.executable, "-m", "collector", "top", "-c", str(config))
     assert 2 == result.returncode
-    assert f"{config}: no table [admin]: top asks the admin port; add it\n" == result.stderr
+    fault = f"{config}: no table [admin]: top asks the admin port; "
+    assert f"{fault}add it, or set COLLECTOR__ADMIN__PORT, and restart the collector\n" == result.stderr
