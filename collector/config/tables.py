@@ -8,6 +8,7 @@ Does not know what the settings are used for, nor how a file is read.
 import ipaddress
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,6 +21,10 @@ DAY_SECONDS = 24 * 60 * 60
 RESERVE_PARTS = 4
 """All incomplete frames together may take one of this many parts of the reserve."""
 MIN_SEGMENT_BYTES = 64 * 1024
+
+
+def _seconds(low: int) -> Callable[[object], object]:
+    return checks.number(low, DAY_SECONDS, float, what="a number of seconds")
 
 
 def header(name: str, table: str = "logger") -> str:
@@ -55,12 +60,8 @@ class Listen:
     max_frame_bytes: Annotated[int, checks.number(1, 2**32 - 1)] = 16 * MiB  # its length comes in four bytes
     max_buffered_bytes: Annotated[int, checks.number(RESERVE_PARTS, 2**40)] = 256 * MiB
     when_full: Annotated[str, checks.one_of("wait, drop", "wait", "drop")] = "wait"
-    frame_timeout_seconds: Annotated[
-        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
-    ] = 60
-    drain_seconds: Annotated[
-        float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")
-    ] = 8
+    frame_timeout_seconds: Annotated[float | int, _seconds(1)] = 60
+    drain_seconds: Annotated[float | int, _seconds(0)] = 8
     python2_encoding: Annotated[str, checks.ENCODING] = "utf-8"
     tls: Tls | None = None
 
@@ -76,7 +77,7 @@ class Files:
     mode: Annotated[int, checks.file_mode] = 0o640
     max_files: Annotated[int, checks.number(1, 1_000_000)] = 4096
     max_open: Annotated[int, checks.number(1, 1_000_000)] = 512
-    sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 0
+    sync_seconds: Annotated[float | int, _seconds(0)] = 0
 
     def path_of(self, logger: str, host: str = "{client}") -> str:
         """Return the path, below the directory, of a logger's file for a client at *host*."""
@@ -165,7 +166,7 @@ class Spool:
     directory: Annotated[str, checks.optional_path] = ""
     max_bytes: Annotated[int, checks.number(2 * MIN_SEGMENT_BYTES, 2**63 - 1)] = 1024 * MiB
     segment_bytes: Annotated[int, checks.number(MIN_SEGMENT_BYTES, 1024 * MiB)] = 16 * MiB
-    sync_seconds: Annotated[float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")] = 1
+    sync_seconds: Annotated[float | int, _seconds(0)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +188,10 @@ class Forward:
     start: Annotated[str, checks.one_of("end, oldest", "end", "oldest")] = "end"
     batch_records: Annotated[int, checks.number(1, 10_000)] = 2000
     batch_bytes: Annotated[int, checks.number(1, 100_000_000)] = 5_000_000
-    batch_seconds: Annotated[
-        float | int, checks.number(0, DAY_SECONDS, float, what="a number of seconds")
-    ] = 1.0
-    timeout_seconds: Annotated[
-        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
-    ] = 60
-    max_pause_seconds: Annotated[
-        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
-    ] = 60
-    reconnect_seconds: Annotated[
-        float | int, checks.number(1, DAY_SECONDS, float, what="a number of seconds")
-    ] = 300
+    batch_seconds: Annotated[float | int, _seconds(0)] = 1.0
+    timeout_seconds: Annotated[float | int, _seconds(1)] = 60
+    max_pause_seconds: Annotated[float | int, _seconds(1)] = 60
+    reconnect_seconds: Annotated[float | int, _seconds(1)] = 300
     max_record_bytes: Annotated[int, checks.number(480, 100_000_000)] = 1_000_000
     dead_letter_bytes: Annotated[int, checks.number(4096, 2**40)] = 64 * MiB
     compression: Annotated[str, checks.one_of("gzip, none", "gzip", "none")] = "gzip"
