@@ -195,7 +195,7 @@ class _Answer:
         self._lines: list[bytes] = []
         self._passed: list[bytes] = []
         self._size = 0
-        self._goes_forward = bool(request.query.get("after")) and not request.query.get("before")
+        self._goes_forward = "after" in request.query and "before" not in request.query
         self._last: Hit | None = None
         """The last record that was taken."""
         self._cursor = ""

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Which records are asked for; what is None, 0 or "" is not asked."""
+    """Which records are asked for; what has its default is not asked."""
 
     after: float | str | None = None
     """The first instant, in seconds since 1970; or the cursor of a record: those newer than it."""

@@ -135,6 +135,15 @@ def test_newer_ones_than_a_cursor(admin: Collector) -> None:
     assert ["record 4", "record 3"] == messages(admin, f"after={cursor}")
 
 
+@pytest.mark.parametrize("beginning", ["0", "1970-01-01Z", "1", "9999w"])
+def test_after_the_beginning_of_time_come_the_oldest_ones(admin: Collector, beginning: str) -> None:
+    logged(admin, *(("app", logging.INFO, f"record {n}") for n in range(5)))
+    first = get(admin, "records", f"limit=3&after={beginning}")
+
+    assert ["record 2", "record 1", "record 0"] == [record["message"] for record in first["records"]]
+    assert ["record 4", "record 3"] == messages(admin, f"after={first['cursor']}")
+
+
 def test_after_alone_goes_on_with_the_next_ones_and_with_before_it_has_the_newest(admin: Collector) -> None:
     logged(admin, *(("app", logging.INFO, f"record {n}") for n in range(9)))
     answer = get(admin, "records", "limit=3&after=2001-01-01T00:00:00Z")
