@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 USUAL_RECORDS = 200
 _TEXTS = ("logger", "text", "regex", "client")
 _BOUNDS = ("before", "after")
-_RULE = f"{RULE}; or seconds since 1970"
+_RULE = f"{RULE} (in an address, + is written %2B); or seconds since 1970"
 
 
 def request(given: dict[str, str]) -> Request:
@@ -32,7 +32,11 @@ def request(given: dict[str, str]) -> Request:
 def filters_of(given: dict[str, str]) -> dict[str, Any]:
     """Return the filters that history and the live stream have in common, as the fields of a Query."""
     found: dict[str, Any] = {key: given[key] for key in ("logger", "text", "regex") if given.get(key)}
-    return {**found, "level": levels.from_text(given.get("level", "NOTSET")), "ignore_case": True}
+    level = given.get("level", "NOTSET")
+    try:
+        return {**found, "level": levels.from_text(level), "ignore_case": True}
+    except ValueError as fault:
+        raise ValueError(f"level = {level[:100]}: {fault}") from fault
 
 
 def count(given: dict[str, str], key: str, usual: int) -> int:

@@ -103,6 +103,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
+def regex_fault(regex: str, why: object) -> str:
+    """Return what is wrong with a regular expression as an answer has it: name, value, rule."""
+    return f"regex = {regex[:100]}: must be a regular expression of Python's: {why}"
+
+
 def fingerprint(record: bytes) -> bytes:
     """Return what tells a record as it stands in its file, without the last newline, from others."""
     return hashlib.blake2b(record, digest_size=FINGERPRINT_CHARACTERS // 2).hexdigest().encode()
@@ -180,7 +185,7 @@ def main() -> None:
         answer.why = f"stopped: it would take more than {_MAX_MEMORY_BYTES // MiB} MB of memory"
     except OSError as error:
         answer.why = str(error)
-    except (ValueError, re.error, OverflowError, RecursionError) as fault:
+    except (ValueError, OverflowError, RecursionError) as fault:
         answer.fault = str(fault) or type(fault).__name__
     _stop_no_more()
     answer.finish()
@@ -207,8 +212,11 @@ class _Answer:
         from collector.readback.search import Search  # noqa: PLC0415 - the same
 
         asked = dict(self._request.query)
-        if regex := asked.pop("regex", ""):
-            asked["regex"] = re.compile(regex)
+        if regex := asked.get("regex"):
+            try:
+                asked["regex"] = re.compile(regex)
+            except (re.error, OverflowError, RecursionError) as fault:
+                raise ValueError(regex_fault(regex, fault)) from fault
         with closing(Search(config, Query(**asked))) as search:
             try:
                 self._take(search)

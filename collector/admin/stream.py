@@ -18,7 +18,7 @@ import gevent
 from gevent.socket import socket as gevent_socket
 
 from collector.admin import regex_process
-from collector.admin.query_process import fingerprint
+from collector.admin.query_process import fingerprint, regex_fault
 from collector.config.tables import Format
 from collector.format.json_lines import in_json
 from collector.format.renderer import renderer
@@ -278,10 +278,10 @@ class _Search:
         try:
             fault = self.ask(regex)
         except EOFError:
-            fault = "takes too long or too much memory to compile"
+            fault = "it takes too long or too much memory to compile"
         if fault:
             self.close()
-            raise ValueError(fault)
+            raise ValueError(regex_fault(regex, fault))
 
     def ask(self, question: object) -> Any:  # noqa: ANN401 - what it is depends on the question
         """Return what is wrong with the pattern, or for each text whether it matches.
