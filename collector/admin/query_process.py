@@ -208,7 +208,8 @@ class _Answer:
 
     def search(self, config: Config) -> None:
         """Look for records until there are enough. Raises what stops it."""
-        from collector.readback.query import Query  # noqa: PLC0415 - see main()
+        from collector.readback.filters import unusable  # noqa: PLC0415 - see main()
+        from collector.readback.query import Query  # noqa: PLC0415 - the same
         from collector.readback.search import Search  # noqa: PLC0415 - the same
 
         asked = dict(self._request.query)
@@ -217,14 +218,16 @@ class _Answer:
                 asked["regex"] = re.compile(regex)
             except (re.error, OverflowError, RecursionError) as fault:
                 raise ValueError(regex_fault(regex, fault)) from fault
-        with closing(Search(config, Query(**asked))) as search:
+        query = Query(**asked)
+        with closing(Search(config, query)) as search:
             try:
                 self._take(search)
             except (_StoppedError, MemoryError, OSError):
                 self._cursor = search.reached(self._last, newest_first=not self._goes_forward)
                 raise
             self._cursor = self._last.cursor if self._last else ""
-            troubles = search.troubles
+            field, why = unusable(config, query)
+            troubles = [*search.troubles, *([f"{field}: {why}"] if field else [])]
             if troubles and not self.why:
                 self.why = (
                     troubles[0] if len(troubles) == 1 else f"{troubles[0]} (and {len(troubles) - 1} more)"

@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         regex=options.grep and re.compile(options.grep.pattern, re.IGNORECASE if options.ignore_case else 0),
         client=options.client,
     )
-    if fault := _misuse(options) or unusable(config, query):
-        _say(f"--{fault}" if not fault.startswith("-") else fault)
+    if fault := _misuse(options) or _unusable(config, query):
+        _say(fault)
         return EXIT_CANNOT_START
     try:
         with reader_may_leave():
@@ -87,6 +87,12 @@ def _misuse(options: argparse.Namespace) -> str:
     if options.count and (context or options.number is not None):
         return "--count counts all that --since, --until and the filters leave; leave out -n, -A, -B and -C"
     return ""
+
+
+def _unusable(config: Config, query: Query) -> str:
+    """Return which filter cannot tell records apart, and why, with the remedy; "" if all can."""
+    name, why = unusable(config, query)
+    return name and f"--{ {'after': 'since', 'before': 'until'}.get(name, name) }: {why}"
 
 
 def _say_untimed(sources: Iterable[Source]) -> None:

@@ -43,22 +43,25 @@ _MAX_TEXTS = 10_000
 _MAX_DIGITS = 18
 
 
-def unusable(config: Config, query: Query) -> str:
-    """Return which filter cannot tell records apart and why, and the remedy; "" if all of them can."""
+def unusable(config: Config, query: Query) -> tuple[str, str]:
+    """Return which field of *query* cannot tell records apart, and why, with the remedy; "" if all can.
+
+    A cursor among `after` and `before` always can.
+    """
+    times = [name for name in ("after", "before") if isinstance(getattr(query, name), (int, float))]
     for layout in wanted_layouts(config, query.logger):
         if query.level and not (layout.tells("levelname") or layout.tells("levelno")):
-            why = f"level: lines of {layout.setting('text')} tell no level"
+            name, why = "level", f"lines of {layout.setting('text')} tell no level"
             remedy = "add %(levelname)s to it"
         elif query.client and not (layout.tells("client") or "{client}" in config.files.name):
-            why = f"client: lines of {layout.setting('text')} tell no client"
+            name, why = "client", f"lines of {layout.setting('text')} tell no client"
             remedy = "add %(client)s to it"
-        elif (query.after is not None or query.before is not None) and layout.untimed:
-            why = f"{'since' if query.after is not None else 'until'}: {layout.untimed}"
-            remedy = layout.remedy
+        elif times and layout.untimed:
+            name, why, remedy = times[0], layout.untimed, layout.remedy
         else:
             continue
-        return f'{why}; {remedy}, or use style = "json"'
-    return ""
+        return name, f'{why}; {remedy}, or use style = "json"'
+    return "", ""
 
 
 class Filters:

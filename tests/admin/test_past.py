@@ -186,7 +186,7 @@ def test_the_filters_apply_as_to_the_stream(
 
 def test_what_no_record_can_match_finds_none(collector: Collector) -> None:
     logged(collector, ("app", logging.INFO, "one"))
-    odd = ("text=%00", "text=%ff%fe", f"text={'x' * 8000}", "logger=%00", "logger=../..", "client=[")
+    odd = ("text=%00", "text=%ff%fe", f"text={'x' * 8000}", "logger=%00", "logger=../..")
     for query in (*odd, "regex=%00", "regex=%ed%a0%80", "before=-1e12", "after=1e300", "after=1&before=0"):
         assert [] == messages(collector, query), query
 
@@ -246,6 +246,29 @@ def test_text_and_regex_find_the_same_in_the_stream_and_in_history(
         fail(admin, 7)
         assert expected == [viewer.message() for _ in expected]
     assert sorted(expected) == sorted(messages(admin, query))
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "why"),
+    [
+        ("%(asctime)s %(message)s", "level=INFO", "level: lines of [format] text = "),
+        ("%(asctime)s %(message)s", "client=[", "client: lines of [format] text = "),
+        ("%(levelname)s %(message)s", "before=10m", "before: [format] text = "),
+        ("%(levelname)s %(message)s", "level=INFO&after=10m", "after: [format] text = "),
+    ],
+)
+def test_what_the_format_does_not_tell_is_said_as_tail_says_it(
+    make_collector: MakeCollector, text: str, query: str, why: str
+) -> None:
+    collector = make_collector(f"{ADMIN}[format]\ntext = '{text}'\n").start()
+    logged(collector, ("app", logging.INFO, "one"))
+    answer = get(collector, "records", query)
+
+    assert not answer["complete"]
+    assert answer["why"].startswith(why)
+    assert 'or use style = "json"' in answer["why"]
+    page = get(collector, "records", f"before={get(collector, 'records')['cursor']}")
+    assert ([], True, "") == (page["records"], page["complete"], page["why"])
 
 
 @pytest.mark.parametrize(
