@@ -10,12 +10,14 @@ RULE = (
     '2026-11-25 or "2026-11-25 20:55", with Z or +02:00 behind it or in the zone of this machine'
 )
 
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO = re.compile("(?:[0-9]{1,9}[smhdw])+")
+# The page has the same in page/clock.js.
+_UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO_PART = re.compile("([0-9]{1,9}) ?(min|[smhdw])")
+_AGO = re.compile(f"{_AGO_PART.pattern}(?: ?{_AGO_PART.pattern})*")
 _TIME = re.compile(
     r"(?:(?P<date>\d{4}-\d\d-\d\d)|(?P<day>today|yesterday))?"
-    r"(?:(?:(?<=[\dy])[ T]|^)(?P<clock>\d\d?:\d\d(?::\d\d(?:\.\d{1,6})?)?))?"
-    r" ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?",
+    r"(?:(?:(?<=[\dy])[ t]|^)(?P<clock>\d\d?:\d\d(?::\d\d(?:[.,]\d{1,6})?)?))?"
+    r" ?(?P<zone>z|utc|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII,
 )
 
@@ -25,8 +27,11 @@ def moment(text: str, now: float) -> float:
 
     A time of day is the latest one past. Raises ValueError, with the rule.
     """
+    text = text.lower()
+    if text == "now":
+        return now
     if _AGO.fullmatch(text):
-        ago = sum(int(one[:-1]) * _UNIT_SECONDS[one[-1]] for one in re.findall("[0-9]+[a-z]", text))
+        ago = sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _AGO_PART.findall(text))
         return max(0.0, now - ago)
     match = _TIME.fullmatch(text)
     if not match or not any(match.group("date", "day", "clock")):
@@ -54,7 +59,7 @@ def _zone(text: str | None) -> datetime.tzinfo | None:
     """Return the zone that is written *text*; None: that of this machine."""
     if text is None:
         return None
-    if text == "Z":
+    if text in ("z", "utc"):
         return datetime.timezone.utc
     hours, minutes = int(text[1:3]), int(text[-2:] if len(text) > len("+02") else 0)
     offset = datetime.timedelta(hours=hours, minutes=minutes)
@@ -63,6 +68,6 @@ def _zone(text: str | None) -> datetime.tzinfo | None:
 
 def _padded(clock: str | None) -> str:
     """Return a time of day as fromisoformat() of Python 3.10 takes it."""
-    whole, dot, fraction = (clock or "00:00").partition(".")
+    whole, dot, fraction = (clock or "00:00").replace(",", ".").partition(".")
     hours, _, rest = whole.partition(":")
     return f"{hours:0>2}:{rest}" + (f".{fraction:0<6}" if dot else "")

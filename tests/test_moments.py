@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector.moments import RULE, moment
+from tests.support.moments import IN_UTC, NOW, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,22 +52,17 @@ def test_a_time_is_the_one_that_people_mean(text: str, expected: str) -> None:
     assert expected == time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment(text, now)))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "soon",
-        "10",
-        "10x",
-        "1h 30m",
-        "25:00",
-        "2026-13-01",
-        "2026-11-2520:55",
-        "today20:55",
-        "Z",
-        "+02:00",
-    ],
-)
+@pytest.mark.parametrize(("text", "expected"), IN_UTC.items())
+def test_zone_and_case_may_be_written_in_many_ways(
+    text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    now = moment(NOW, 0)
+    assert expected == time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment(text, now)))
+
+
+@pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_time_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="must be how long ago") as fault:
         moment(text, time.time())

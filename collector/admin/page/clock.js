@@ -87,23 +87,38 @@ export function zoneWords(ms = Date.now()) {
   return name && name !== "UTC" ? `${name}, ${zoneOffset(ms)}` : name || `UTC${zoneOffset(ms)}`;
 }
 
-/* Milliseconds of what the reader entered, as for `tail --since`: "2026-11-25 20:55", "20:55", "yesterday", "1h30m".
+/* Milliseconds of what the reader entered, as for `tail --since`, of which moments.py has the rule: "20:55", "1h30m", ...
    Returns NaN for anything else. */
+
+const UNITS = {s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: DAY, w: 7 * DAY};
+const AGO = /^\d{1,9} ?(?:min|[smhdw])(?: ?\d{1,9} ?(?:min|[smhdw]))*$/, AGO_PART = /(\d{1,9}) ?(min|[smhdw])/g;
+const TIME = /^(?:(\d{4}-\d\d-\d\d)|(today|yesterday))?(?:(?:(?<=[\dy])[ t]|^)(\d\d?:\d\d(?::\d\d(?:[.,]\d{1,6})?)?))? ?(z|utc|[+-]\d\d(?::?\d\d)?)?$/;
+
 export function entered(text, now = Date.now()) {
   text = text.trim().toLowerCase();
-  const ago = /^(?=.)(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m(?:in)?)?\s*(?:(\d+)s)?$/.exec(text);
-  if (ago) return now - [86_400, 3_600, 60, 1].reduce((sum, size, index) => sum + size * 1000 * (ago[index + 1] ?? 0), 0);
-  const midnight = ms => fromLocal(`${date(ms)}T00:00:00`);
   if (text === "now") return now;
-  if (text === "today") return midnight(now);
-  if (text === "yesterday") return midnight(midnight(now) - DAY / 2);
-  const at = /^(?:(\d{4}-\d\d-\d\d)(?:[t ]\s*)?)?(?:(\d?\d:\d\d)(:\d\d(?:\.\d+)?)?)?\s*(z|utc|[+-]\d\d:?\d\d)?$/.exec(text);
-  if (!at || !(at[1] || at[2])) return NaN;
-  const [, givenDate, hour = "00:00", second = ":00", zone] = at, clock = `${hour.padStart(5, "0")}${second}`;
-  const one = givenDate => zone ? Date.parse(`${givenDate}T${clock}${zone.replace("utc", "z").toUpperCase()}`) : fromLocal(`${givenDate}T${clock}`);
-  if (givenDate) return one(givenDate);
-  const today = one(date(now));
-  return today <= now ? today : one(date(midnight(now) - DAY / 2));      // the latest one past
+  if (AGO.test(text)) return Math.max(0, now - [...text.matchAll(AGO_PART)].reduce((sum, [, number, unit]) => sum + number * UNITS[unit], 0));
+  const match = TIME.exec(text), ahead = match?.[4] && zoneAhead(match[4]);
+  if (!match || !(match[1] || match[2] || match[3]) || Number.isNaN(ahead)) return NaN;
+  const [, givenDate, word, given = "00:00", zone] = match, clock = (given[1] === ":" ? "0" : "") + given.replace(",", ".");
+  const instant = date => {
+    const utc = Date.parse(`${date}T${clock}Z`);
+    // A browser takes 24:00, and the 31st of February, for the day after.
+    if (Number.isNaN(utc) || isoDate(utc) !== date) return NaN;
+    return zone ? utc - ahead : fromLocal(`${date}T${clock}`);
+  };
+  const today = zone ? isoDate(now + ahead) : date(now), dayBefore = isoDate(Date.parse(today) - DAY);
+  if (givenDate || word) return instant(givenDate ?? (word === "today" ? today : dayBefore));
+  return instant(today) <= now ? instant(today) : instant(dayBefore);   // the latest one past
+}
+
+const isoDate = ms => new Date(ms).toISOString().slice(0, 10);
+
+/* How far a zone's clock is ahead of UTC. */
+function zoneAhead(zone) {
+  if (zone === "z" || zone === "utc") return 0;
+  const minutes = 60 * zone.slice(1, 3) + Number(zone.length > 3 ? zone.slice(-2) : 0);
+  return minutes < 24 * 60 ? (zone[0] === "-" ? -minutes : minutes) * 60_000 : NaN;
 }
 
 function fromLocal(text) {
