@@ -204,11 +204,12 @@ def _add_tail_options(tail: _Parser) -> None:
         default="",
         help="only records of this client, with its port or without (default: all)",
     )
-    for option, metavar, which in (
-        ("--since", "10m", "from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"),
-        ("--until", "T", "before this time, written likewise"),
+    since = "from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"
+    for option, metavar, kind, which in (
+        ("--since", "10m", _moment, since),
+        ("--until", "T", _written_moment, "before this time, written likewise"),
     ):
-        tail.add_argument(option, metavar=metavar, type=_moment, help=f"only records {which} (default: all)")
+        tail.add_argument(option, metavar=metavar, type=kind, help=f"only records {which} (default: all)")
     for letter, name, which in (
         ("A", "after", "after"),
         ("B", "before", "before"),
@@ -371,6 +372,12 @@ def _moment(text: str) -> float:
         return moments.moment(text, time.time())
     except ValueError as fault:
         raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
+
+
+def _written_moment(text: str) -> str:
+    """Return *text* if it is a time: which one may depend on another."""
+    _moment(text)
+    return text
 
 
 def _number(text: str, low: int = 0, high: int = 999_999_999) -> int:

@@ -22,10 +22,11 @@ _TIME = re.compile(
 )
 
 
-def moment(text: str, now: float) -> float:
+def moment(text: str, now: float, since: float | None = None) -> float:
     """Return the instant that *text* names at the time *now*, in seconds since 1970.
 
-    A time of day is the latest one past. Raises ValueError, with the rule.
+    A time of day is the latest one past. As the end of a span that begins *since* then it is today's, even if
+    that is still to come, where yesterday's is not behind that. Raises ValueError, with the rule.
     """
     text = text.lower()
     if text == "now":
@@ -44,8 +45,10 @@ def moment(text: str, now: float) -> float:
             day -= datetime.timedelta(days=1)
         clock = datetime.time.fromisoformat(_padded(match["clock"]))
         when = _instant(day, clock, zone)
-        if when > now and not (match["date"] or match["day"]):
-            when = _instant(day - datetime.timedelta(days=1), clock, zone)
+        if not (match["date"] or match["day"]):
+            the_day_before = _instant(day - datetime.timedelta(days=1), clock, zone)
+            if when > now and (since is None or the_day_before > since):
+                when = the_day_before
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{RULE}: {error}") from error
     return when

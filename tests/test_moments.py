@@ -62,6 +62,25 @@ def test_zone_and_case_may_be_written_in_many_ways(
     assert expected == time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment(text, now)))
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        ("11:55", "12:10", "2026-11-26 12:10:00"),  # which is still to come
+        ("11:00", "11:30", "2026-11-26 11:30:00"),
+        ("20:55", "21:10", "2026-11-25 21:10:00"),
+        ("20:55", "6:00", "2026-11-26 06:00:00"),
+        ("2026-11-20", "21:10", "2026-11-25 21:10:00"),
+        ("11:55", "yesterday 12:10", "2026-11-25 12:10:00"),
+    ],
+)
+def test_a_span_from_one_time_of_day_to_another_ends_after_it_begins(
+    since: str, until: str, expected: str
+) -> None:
+    now = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))
+    end = moment(until, now, moment(since, now))
+    assert expected == time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_time_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="must be how long ago") as fault:

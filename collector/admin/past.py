@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 USUAL_RECORDS = 200
 _TEXTS = ("logger", "text", "regex", "client")
-_BOUNDS = ("before", "after")
+_BOUNDS = ("after", "before")
 _RULE = f"{RULE} (in an address, + is written %2B); or seconds since 1970"
 
 
 def request(given: dict[str, str]) -> Request:
     """Return what /api/records is asked. Raises ValueError, with the rule."""
-    refuse_unknown(given, (*_BOUNDS, "level", *_TEXTS, "limit"))
-    bounds = {key: _bound(given, key) for key in _BOUNDS if given.get(key)}
+    refuse_unknown(given, ("before", "after", "level", *_TEXTS, "limit"))
+    bounds: dict[str, float | str] = {}
+    for key in _BOUNDS:
+        if given.get(key):
+            after = bounds.get("after")
+            bounds[key] = _bound(given, key, after if isinstance(after, float) else None)
     filters = filters_of(given) | {key: given[key] for key in ("client",) if given.get(key)}
     return Request({**filters, **bounds}, count(given, "limit", USUAL_RECORDS))
 
@@ -63,20 +67,20 @@ def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
         raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
 
 
-def _bound(given: dict[str, str], key: str) -> float | str:
+def _bound(given: dict[str, str], key: str, since: float | None) -> float | str:
     """Return a time, or the cursor of a record. Raises ValueError, with the rule."""
     text = given[key]
     with suppress(ValueError):
-        return _time(text)
+        return _time(text, since)
     with suppress(ValueError, RecursionError):
         Place.of(text)
         return text
     raise ValueError(f"{key} = {text[:100]}: {_RULE}; or the cursor of a record")
 
 
-def _time(text: str) -> float:
-    """Return seconds since 1970. Raises ValueError."""
+def _time(text: str, since: float | None = None) -> float:
+    """Return seconds since 1970. *since* is as for moment(). Raises ValueError."""
     with suppress(ValueError):
         if math.isfinite(seconds := float(text)):
             return seconds
-    return moment(text, time.time())
+    return moment(text, time.time(), since)

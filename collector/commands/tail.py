@@ -23,6 +23,7 @@ from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_
 from collector.files import inventory
 from collector.format.json_lines import KEY_OF
 from collector.format.text_lines import ABSENT
+from collector.moments import moment
 from collector.readback.filters import Filters, level_of, unusable
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
@@ -56,6 +57,8 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError."""
     config = load(options.config)
+    if options.until is not None:
+        options.until = moment(options.until, time.time(), options.since)
     query = Query(
         after=None if options.since is None else int(options.since),
         before=options.until,
@@ -86,7 +89,14 @@ def _misuse(options: argparse.Namespace) -> str:
         return f"-f shows what is written to the directory from now on; {rest}"
     if options.count and (context or options.number is not None):
         return "--count counts all that --since, --until and the filters leave; leave out -n, -A, -B and -C"
+    if options.since is not None and options.until is not None and options.until <= options.since:
+        since, until = map(_written, (options.since, options.until))
+        return f"--until is {until}, and --since is {since}: there is nothing between"
     return ""
+
+
+def _written(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
 
 
 def _unusable(config: Config, query: Query) -> str:

@@ -59,10 +59,15 @@ def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
         ("-f a.log", "-f shows what is written to the directory from now on; leave out FILE, --until"),
         ("--count -n 5", "--count counts all that --since, --until and the filters leave; leave out -n"),
         ("--client 10.0.0.7", "--client: lines of [format] text = "),
+        (
+            "--since 2026-11-26T20:55Z --until 2026-11-25T21:10Z",
+            "--until is 2026-11-25 21:10:00, and --since is 2026-11-26 20:55:00: there is nothing between",
+        ),
+        ("--since today --until today", "there is nothing between"),
     ],
 )
 def test_wrong_usage_names_value_rule_and_remedy(logs: Logs, arguments: str, fault: str) -> None:
-    result = logs.run(*arguments.split())
+    result = logs.run(*arguments.split(), TZ="UTC")
     assert (2, "") == (result.returncode, result.stdout)
     assert fault in " ".join(result.stderr.split())
 
