@@ -204,12 +204,10 @@ def _add_tail_options(tail: _Parser) -> None:
         default="",
         help="only records of this client, with its port or without (default: all)",
     )
-    since = "from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"
-    for option, metavar, kind, which in (
-        ("--since", "10m", _moment, since),
-        ("--until", "T", _written_moment, "before this time, written likewise"),
-    ):
-        tail.add_argument(option, metavar=metavar, type=kind, help=f"only records {which} (default: all)")
+    since = "only records from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"
+    tail.add_argument("--since", metavar="10m", type=_moment, help=f"{since} (default: all)")
+    until = "only records before this time, written likewise (default: all)"
+    tail.add_argument("--until", metavar="T", type=_written_moment, help=until)
     for letter, name, which in (
         ("A", "after", "after"),
         ("B", "before", "before"),

@@ -83,6 +83,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _misuse(options: argparse.Namespace) -> str:
     """Return which options do not go together, and the remedy; "" if all do."""
+    if match := next(filter(None, map(re.compile("-([0-9]*)").fullmatch, options.files)), None):
+        remedy = f"the last {match[1]} are -n {match[1]}" if match[1] else "save standard input to a file"
+        return f"{match[0]}: {remedy}, and a file of this name is ./{match[0]}"
     context = options.after or options.before or options.context
     if options.follow and (options.files or options.until is not None or options.count or context):
         rest = "leave out FILE, --until, --count, -A, -B and -C"
@@ -143,8 +146,7 @@ class _Tail:
             try:
                 files.append(inventory.given(self._config, path))
             except OSError as error:
-                why = "it is a directory; name the files in it" if os.path.isdir(path) else error.strerror
-                troubles.append(f"{path}: {why}" if why else str(error))
+                troubles.append(f"{path}: {error.strerror}" if error.strerror else str(error))
         if options.files and not files:
             return self._end([], troubles)
         progress = _Progress()

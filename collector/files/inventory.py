@@ -70,10 +70,14 @@ def given(config: Config, path: str) -> Found:
 
     Raises OSError, also if it is no regular file.
     """
-    real = os.path.realpath(path)
-    status = os.stat(real)
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(f"{path}: it is a directory; name the files in it")
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"not a regular file: {path!r}")
+        raise OSError(
+            f"{path}: not a regular file, and nothing else can be read from its end; save it as one"
+        )
+    real = os.path.realpath(path)
     name = os.path.relpath(real, os.path.realpath(config.files.directory))
     if name.startswith(".."):
         name = os.path.basename(real)

@@ -64,6 +64,8 @@ def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
             "--until is 2026-11-25 21:10:00, and --since is 2026-11-26 20:55:00: there is nothing between",
         ),
         ("--since today --until today", "there is nothing between"),
+        ("-5", "collector tail: -5: the last 5 are -n 5, and a file of this name is ./-5"),
+        ("-", "collector tail: -: save standard input to a file, and a file of this name is ./-"),
     ],
 )
 def test_wrong_usage_names_value_rule_and_remedy(logs: Logs, arguments: str, fault: str) -> None:
@@ -161,6 +163,11 @@ def test_files_from_elsewhere_are_read_alone_and_one_that_is_not_there_is_said(
     assert f"collector tail: {tmp_path}/none.log: No such file or directory\n" == result.stderr
     result = hundred.run(str(tmp_path))
     assert f"collector tail: {tmp_path}: it is a directory; name the files in it\n" == result.stderr
+    os.mkfifo(tmp_path / "pipe")
+    result = hundred.run(str(tmp_path / "pipe"))
+    assert result.stderr.startswith(
+        f"collector tail: {tmp_path}/pipe: not a regular file, and nothing else can"
+    )
 
 
 def test_counts_are_by_level_and_logger(hundred: Logs) -> None:
