@@ -35,7 +35,7 @@ export function tell(name, records) {
 export function showState() {
   // A stream that fails does not say why; an answer does.
   const why = troubles.get("answer") ?? troubles.get("stream");
-  const since = lostAt ? ` Since ${seconds(lostAt)}: what stands here is from then.` : "";
+  const since = lostAt ? ` Nothing here has been updated since ${seconds(lostAt)}.` : "";
   const text = [why && why === WORDS[0] ? `${why}${since} Trying again.` : why,
     troubles.get("filter"), troubles.get("history"), troubles.get("health")].filter(Boolean).join("\n");
   say($("alarm-text"), text);
