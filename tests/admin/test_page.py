@@ -178,6 +178,14 @@ def test_all_is_done_by_keys_too(page: Page, send: Send) -> None:
     assert "fine" in page.element("detail").text
     page.keys(keys.ESCAPE)
     assert not page.element("detail").is_displayed()
+    page.keys(keys.ARROW_DOWN, keys.ENTER, keys.TAB)
+    assert "Copy text" == page.js("return document.activeElement.textContent")
+    page.keys(keys.ESCAPE)
+    assert "rows" == page.js("return document.activeElement.id"), "arrows go on from where it was"
+    page.keys("e")
+    assert "exceptions-tab" == page.js("return document.activeElement.id")
+    page.keys("r")
+    assert "rows" == page.js("return document.activeElement.id")
 
 
 def test_markup_from_a_record_stays_text(page: Page, send: Send) -> None:

@@ -84,10 +84,13 @@ $("tabs").onkeydown = event => {
   $(`${name}-tab`).focus();
   event.preventDefault();
 };
-exceptions.whenRecordsAreWanted(() => {
+
+function showRecords() {
   showTab("records");
   $("rows").focus();
-});
+}
+
+exceptions.whenRecordsAreWanted(showRecords);
 
 /* ---- the table ---- */
 
@@ -121,7 +124,7 @@ const IN_TABLE = {
 };
 const ANYWHERE = {
   "/": () => $("text").select(), g: () => $("at").select(), w: () => setWrap(!isWrapped()),
-  r: () => showTab("records"), e: () => showTab("exceptions"),
+  r: showRecords, e: () => (showTab("exceptions"), $("exceptions-tab").focus()),
 };
 
 document.onkeydown = event => {
@@ -144,6 +147,7 @@ function escape(field) {
     $("rows").focus();
   } else if (choice.record) {
     look(null);
+    $("rows").focus();                        // a button of the record has gone
   } else if (isFiltered()) {
     for (const name in filters) $(name).value = "";
     filter();
