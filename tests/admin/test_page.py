@@ -96,6 +96,16 @@ def test_filters_are_in_the_address_and_come_back_with_it(
     send("one", logger="app")
     send("two", logger="app.web")
     page.shows("two")
+    # Another address in the place of this one, as when a view is passed on to somebody who has the page open.
+    page.js("location.hash = 'logger=app&text=one'")
+    page.shows("one")
+    assert ("app", "one") == tuple(page.element(name).get_attribute("value") for name in ("logger", "text"))
+    page.js("location.hash = 'at=10m'")
+    page.shows("one", "two")
+    page.says("state", "looking back")
+    page.js("location.hash = ''")
+    page.says("state", "live")
+    page.shows("one", "two")
 
 
 def test_pause_holds_the_table_and_counts_what_waits(page: Page, send: Send) -> None:

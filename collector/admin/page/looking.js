@@ -1,5 +1,6 @@
 /* How the reader looks at the records: live, paused, or at another time; and through which filters. */
 
+import {entered} from "./clock.js";
 import {detach, filters, held, loadAround, showWaiting, startOver} from "./records.js";
 import {reader, showState, trouble} from "./state.js";
 import {connect, whenLost} from "./stream.js";
@@ -103,21 +104,24 @@ export const toggleFilter = (name, value) => setFilter(name, filters[name] === v
 
 function writeAddress() {
   const at = Number.isNaN(goneTo) ? "" : new Date(goneTo).toISOString();
-  const parts = new URLSearchParams(Object.entries({...filters, at}).filter(([, value]) => value));
-  history.replaceState(null, "", `#${parts}`);
+  const parts = String(new URLSearchParams(Object.entries({...filters, at}).filter(([, value]) => value)));
+  history.replaceState(null, "", parts ? `#${parts}` : location.pathname);
 }
 
-/* Begin as the address says. */
+/* Look as the address says: at the beginning, and whenever another one is entered. */
 export function readAddress() {
-  const parts = new URLSearchParams(location.hash.slice(1)), at = Date.parse(parts.get("at"));
+  const parts = new URLSearchParams(location.hash.slice(1)), at = entered(parts.get("at") ?? "");
   for (const name in filters) filters[name] = $(name).value = parts.get(name) ?? "";
-  if (Number.isFinite(at)) {
+  if (Number.isNaN(at)) {
+    reader.detached = true;                   // whatever is shown now is not what was asked for
+    resume();
+  } else {
     connect(false);
     goTo(at);
-  } else {
-    goLive();
   }
 }
+
+window.onhashchange = readAddress;            // not called for what writeAddress() does
 
 whenLost(() => {
   // What comes meanwhile is in the files: it is there when the stream begins with history again.
