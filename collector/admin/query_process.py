@@ -24,6 +24,7 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
@@ -129,6 +130,10 @@ class _StoppedError(Exception):
     """The process has used up what it may; its text is why the answer is not complete."""
 
 
+class _OutOfCpuError(_StoppedError):
+    """The same, and nobody else on the machine is the reason."""
+
+
 def _config(given: dict[str, Any]) -> Config:
     from collector.config.tables import Config, Files, Format, Rollover, Rule  # noqa: PLC0415 - see main()
 
@@ -139,11 +144,11 @@ def _config(given: dict[str, Any]) -> Config:
     return Config(files=Files(**given["files"]), format=Format(**given["format"]), rules=tuple(rules))
 
 
-def _stop(number: int, _frame: object) -> NoReturn:
+def _stop(seconds: float, number: int, _frame: object) -> NoReturn:
     _stop_no_more()
     if number == signal.SIGXCPU:
-        raise _StoppedError(f"stopped after {LIMIT_CPU_SECONDS} s of CPU")
-    raise _StoppedError("stopped for the time that it took")
+        raise _OutOfCpuError(f"stopped after {LIMIT_CPU_SECONDS} s of CPU")
+    raise _StoppedError(f"stopped after {seconds:g} s")
 
 
 def _stop_no_more() -> None:
@@ -175,14 +180,14 @@ def main() -> None:
     _limit(request.seconds)
     answer = _Answer(request)
     for number in (signal.SIGXCPU, signal.SIGALRM):
-        signal.signal(number, _stop)
+        signal.signal(number, partial(_stop, request.seconds))
     try:
         answer.search(_config(told["config"]))
         _stop_no_more()
     except _StoppedError as stopped:
-        answer.why = str(stopped)
+        answer.why = f"{stopped}{answer.where}"
     except MemoryError:
-        answer.why = f"stopped: it would take more than {_MAX_MEMORY_BYTES // MiB} MB of memory"
+        answer.why = f"stopped: it would take more than {_MAX_MEMORY_BYTES // MiB} MB of memory{answer.where}"
     except OSError as error:
         answer.why = str(error)
     except (ValueError, OverflowError, RecursionError) as fault:
@@ -195,7 +200,7 @@ class _Answer:
     """What is found, on its way out."""
 
     def __init__(self, request: Request) -> None:
-        self.why = self.fault = ""
+        self.why = self.where = self.fault = ""
         self._request = request
         self._lines: list[bytes] = []
         self._passed: list[bytes] = []
@@ -222,16 +227,28 @@ class _Answer:
         with closing(Search(config, query)) as search:
             try:
                 self._take(search)
-            except (_StoppedError, MemoryError, OSError):
-                self._cursor = search.reached(self._last, newest_first=not self._goes_forward)
+            except (_StoppedError, MemoryError, OSError) as stopped:
+                _stop_no_more()
+                self._give_up(search, query.after if self._goes_forward else query.before, stopped)
                 raise
-            self._cursor = self._last.cursor if self._last else ""
+            self._cursor = search.cursor(self._last) if self._last else ""
             field, why = unusable(config, query)
             troubles = [*search.troubles, *([f"{field}: {why}"] if field else [])]
             if troubles and not self.why:
                 self.why = (
                     troubles[0] if len(troubles) == 1 else f"{troubles[0]} (and {len(troubles) - 1} more)"
                 )
+
+    def _give_up(self, search: Search, asked: float | str | None, stopped: Exception) -> None:
+        """Tell where to go on: behind the file that it is at, if that alone takes more than there is."""
+        newest_first = not self._goes_forward
+        self._cursor = search.reached(self._last, newest_first=newest_first)
+        if source := search.at:
+            self.where = f" in {source.found.path}"
+            if self._cursor == asked and isinstance(stopped, (_OutOfCpuError, MemoryError)):
+                search.leave_out(source)
+                self._cursor = search.reached(self._last, newest_first=newest_first)
+                self.where += ", which is left out of what is asked from here on"
 
     def _take(self, search: Search) -> None:
         from collector.readback.times import time_key  # noqa: PLC0415 - see main()

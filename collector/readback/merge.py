@@ -47,6 +47,11 @@ class Merge:
         """The time that it has come to, at any moment: none comes before that; None: to the end."""
         return self._heap[0][1] if self._heap else None
 
+    @property
+    def rank(self) -> int | None:
+        """The rank of the stream that it is at; None: it has come to the end."""
+        return self._heap[0][2].rank if self._heap else None
+
     def __iter__(self) -> Iterator[tuple[Run, int, int]]:
         """Yield which records of which run come next, from the first in its file to behind the last."""
         heap, newest_first = self._heap, self._newest_first

@@ -25,11 +25,13 @@ class Place(NamedTuple):
     base: str = ""
     print: str = ""
     offset: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Files that are left out from there on, by base and print: an earlier search did not get past them."""
 
     @property
     def cursor(self) -> str:
         """Text for it, which tells nobody else anything."""
-        named = json.dumps([self.key.decode(), *self[1:]])
+        named = json.dumps([self.key.decode(), self.base, self.print, self.offset, *self.left_out])
         return base64.urlsafe_b64encode(named.encode()).decode().rstrip("=")
 
     @classmethod
@@ -37,8 +39,9 @@ class Place(NamedTuple):
         """Return what *cursor* names. Raises ValueError, with the rule."""
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
-            key, base, found, offset = json.loads(base64.b64decode(padded, b"-_", validate=True))
-            return cls(str(key).encode(), str(base), str(found), int(offset))
+            key, base, found, offset, *rest = json.loads(base64.b64decode(padded, b"-_", validate=True))
+            left_out = tuple((str(base), str(found)) for base, found in rest)
+            return cls(str(key).encode(), str(base), str(found), int(offset), left_out)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{cursor}: must be a cursor as a record has it") from error
 

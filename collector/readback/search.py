@@ -68,11 +68,18 @@ class Search:
         for rank, source in enumerate(self.sources):
             source.rank = rank
         self._ranks = [self._rank_of(place) if place else None for place in self._places]
+        self._left_out = {one for place in self._places if place for one in place.left_out}
+        has_any = bool(self._left_out)
+        self._is_left_out = [has_any and self._name(one) in self._left_out for one in self.sources]
 
     @property
     def troubles(self) -> list[str]:
         """What could not be read to its end so far, and why."""
-        return [source.file.trouble for source in self.sources if source.file.trouble]
+        left_out = [one for one, is_so in zip(self.sources, self._is_left_out, strict=True) if is_so]
+        return [
+            *(source.file.trouble for source in self.sources if source.file.trouble),
+            *(f"{source.found.path}: left out, as it takes too long to search" for source in left_out),
+        ]
 
     def newest_first(self, most: int | None = None) -> Iterator[Hit]:
         """Yield what answers the query, from the newest to the oldest, reading no more than that takes.
@@ -109,7 +116,32 @@ class Search:
             # More of that time may still come.
             come.append(Place(key + _JUST_BEHIND if newest_first else key))
         farthest = min if newest_first else max
-        return farthest(come, key=lambda one: one.key.rstrip(_JUST_BEHIND)).cursor if come else ""
+        if not come:
+            return ""
+        return self._cursor(farthest(come, key=lambda one: one.key.rstrip(_JUST_BEHIND)))
+
+    def cursor(self, hit: Hit) -> str:
+        """Return a cursor for what comes behind *hit*."""
+        return self._cursor(hit.place)
+
+    @property
+    def at(self) -> Source | None:
+        """The file that the search has come to; None before its beginning and at its end."""
+        rank = self._merge.rank if self._merge else None
+        return None if rank is None else self.sources[rank]
+
+    def leave_out(self, source: Source) -> None:
+        """Leave *source* out of what is asked with the cursors of this search."""
+        self._left_out.add(self._name(source))
+
+    def _cursor(self, place: Place) -> str:
+        return place._replace(left_out=tuple(sorted(self._left_out))).cursor
+
+    def _name(self, source: Source) -> tuple[str, str]:
+        """Return what tells a file from all others, under whatever name."""
+        found = source.print if source.open() else ""
+        source.release()
+        return source.found.base, found
 
     def _in_turn(self) -> Iterator[Run]:
         """Yield the same as runs of records, one file after the other."""
@@ -147,6 +179,8 @@ class Search:
         """Return the records of *source* that answer the query; None if there are none."""
         written = time_key(source.found.status.st_mtime + AHEAD_SECONDS)
         span = self._span(source)
+        if self._is_left_out[source.rank]:
+            return None
         # A file's records were logged before it was last written.
         if written < span.low or not (self._is_given or self._filters.may_have(source.found.base)):
             return None

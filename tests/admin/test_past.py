@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import logging
@@ -350,8 +351,37 @@ def test_a_search_that_takes_too_long_ends_and_says_so(collector: Collector) -> 
 
     assert not answer["complete"]
     assert [SLOW_TEXT] == messages(collector, f"before={answer['cursor']}")  # it is still to be looked at
-    assert answer["why"] in ("stopped after 10 s of CPU", "stopped for the time that it took")
+    path = collector.directory / "app.log"
+    assert answer["why"] in (f"stopped after 10 s of CPU in {path}", f"stopped after 30 s in {path}")
     within(SECONDS, lambda: not searching(collector))
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
+def test_pages_go_on_past_a_file_that_takes_too_long_and_name_it(
+    collector: Collector, compressed: bool
+) -> None:
+    logged(collector, ("old", logging.INFO, "aab 1"), ("old", logging.INFO, "aab 2"))
+    logged(collector, ("slow", logging.INFO, SLOW_TEXT), ("new", logging.INFO, "aab 3"))
+    path = collector.directory / "slow.log"
+    if compressed:
+        status, data = path.stat(), path.read_bytes()
+        path.unlink()
+        path = path.with_name("slow.log.2026-11-25.gz")
+        path.write_bytes(gzip.compress(data))
+        os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    answers: list[dict[str, Any]] = []
+    cursor = ""
+    while not answers or cursor:
+        answers.append(get(collector, "records", f"regex={ENDLESS}&limit=2&before={cursor}"))
+        assert not answers[-1]["complete"]
+        cursor = answers[-1]["cursor"]
+
+    found = [record["message"] for answer in answers for record in answer["records"]]
+    assert ["aab 3", "aab 2", "aab 1"] == sorted(found, reverse=True)
+    told = [answer["why"] for answer in answers]
+    left_out = f"stopped after 10 s of CPU in {path}, which is left out of what is asked from here on"
+    assert 1 == told.count(left_out), told
+    assert {f"{path}: left out, as it takes too long to search"} == {*told[told.index(left_out) + 1 :]}
 
 
 def test_at_most_four_search_at_a_time_and_a_fifth_is_told_when_to_come_again(collector: Collector) -> None:
