@@ -440,7 +440,8 @@ def test_a_search_that_stops_early_is_told_and_goes_on(page: Page) -> None:
     """The edge of what is held, by what /api/records answers: the search itself has tests of its own."""
     page.js("""
         window.asked = [];
-        const answers = [{records: [], cursor: "c1", complete: false, why: "stopped after 10 s of CPU"},
+        const why = `stopped after 10 s of CPU in /var/log/${"collector/".repeat(30)}app.log.gz`;
+        const answers = [{records: [], cursor: "c1", complete: false, why},
                          {records: [], cursor: "", complete: true, why: ""}];
         const real = fetch;
         window.fetch = (url, how) => {
@@ -456,7 +457,11 @@ def test_a_search_that_stops_early_is_told_and_goes_on(page: Page) -> None:
     within(5, lambda: len(held(page)) == 99)
     page.module("records", "void (m.held.older.state = 'more')")
     page.scroll(0)
-    page.says("older-text", "Nothing older was found yet: stopped after 10 s of CPU")
+    words = (
+        f"Nothing older was found yet: stopped after 10 s of CPU in /var/log/{'collector/' * 30}app.log.gz"
+    )
+    page.says("older-text", words)
+    assert words == page.element("older-text").get_attribute("title"), "it is cut"
     page.driver.find_element("xpath", "//button[text()='Try again']").click()
     page.says("older-text", "Here the records begin.")
     asked = " ".join(page.js("return asked"))

@@ -193,6 +193,7 @@ const further = button("Try again", () => goOn(held.older));
 function showEdges() {
   const {older, newer} = held;
   const words = older.state === "stopped" ? `Nothing older was found yet: ${older.words}` : EDGES.older[older.state];
+  $("older-text").title = words;
   say($("older-text"), drawn.length || !["more", "begun"].includes(older.state) ? words : "");
   further.hidden = older.state !== "stopped";
   place.setAttribute("aria-busy", older.state === "loading" || newer.state === "loading");
