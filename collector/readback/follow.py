@@ -93,7 +93,7 @@ class Follower:
         }
         for found in listed:
             number = inventory.number(found)
-            is_known = found.backup is None or _backup(found) in self._backups
+            is_known = found.backup is not None and _backup(found) in self._backups
             self._backups.add(_backup(found))
             by_logrotate = found.backup is not None and not found.backup.label
             if followed := self._seen.get(number):
@@ -101,7 +101,8 @@ class Follower:
                 followed.live = by_logrotate or found.backup is None
             elif by_logrotate:
                 self._seen[number] = None  # a copy, or compressed: its records have been shown
-            elif number not in self._seen or found.backup is None:
+            elif number not in self._seen or not is_known:
+                # Or by the inode alone: that of a backup that was compressed goes to a new file.
                 source = Source(found, self._origins.layouts(found.base))
                 if compressed := found.path.endswith(".gz"):
                     self._add_compressed(
@@ -110,7 +111,9 @@ class Follower:
                 try:
                     file = None if compressed else open_regular(found.path)
                 except OSError:
-                    present.discard(number)  # renamed meanwhile; otherwise it is tried again
+                    # Renamed or compressed meanwhile; otherwise it is tried again.
+                    present.discard(number)
+                    self._backups.discard(_backup(found))
                     continue
                 live = found.backup is None
                 self._seen[number] = _Followed(source, file, 0, live) if file else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import resource
 import subprocess
 from contextlib import closing
 from datetime import timedelta
@@ -231,6 +232,45 @@ def test_a_file_that_was_made_rolled_over_and_compressed_between_two_looks_is_sh
         assert [] == shown()
         roll_over(4)
         assert [] == shown()
+        assert [] == shown()
+
+
+def test_backups_that_take_the_inode_of_others_or_cannot_be_opened_at_once_are_followed(logs: Logs) -> None:
+    logs.write("app.log", text(BEGIN, "app", "INFO", "old"))
+    config = load(logs.config)
+
+    def make(number: int) -> Path:
+        name = f"app.log.2026-11-22.{number}"
+        when = BEGIN + timedelta(minutes=number)
+        logs.write(name, text(when, "app", "INFO", f"new{number}"), when)
+        return logs.directory / name
+
+    with closing(Search(config, Query())) as search, closing(Follower(config, search.sources)) as follower:
+
+        def shown() -> list[str]:
+            return [record.decode().split()[-1] for _, record, _ in follower.poll()]
+
+        first = make(1)
+        assert ["new1"] == shown()
+        # As where the first was compressed, and the file that is the second by now was given its inode.
+        subprocess.run(["gzip", "-k", str(first)], check=True)
+        contents = make(2).read_bytes()
+        first.rename(f"{logs.directory}/app.log.2026-11-22.2")
+        (logs.directory / "app.log.2026-11-22.2").write_bytes(contents)
+        assert ["new2"] == shown()
+        # With one descriptor left, the second of two cannot be opened; it is compressed before the next look.
+        make(3)
+        second = make(4)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.open("/dev/null", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+        try:
+            assert ["new3"] == shown()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        subprocess.run(["gzip", str(second)], check=True)
+        assert ["new4"] == shown()
         assert [] == shown()
 
 
