@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from collector.files import inventory
@@ -56,7 +55,7 @@ class Follower:
             self._seen[source.number] = _Followed(source, file, size, live=True) if file else None
 
     def poll(self) -> Batch:
-        """Return the records written since the last call, by time."""
+        """Return the records written since the last call, by time, and where that is the same by file."""
         self._find_files()
         batch, self._compressed = self._compressed, []
         for number, followed in self._seen.items():
@@ -65,7 +64,7 @@ class Follower:
             if followed and not followed.live:
                 followed.file.close()
                 self._seen[number] = None
-        return sorted(batch, key=itemgetter(2))
+        return sorted(batch, key=lambda one: (one[2], age(one[0].found)))
 
     def close(self) -> None:
         """Let the files go."""
