@@ -220,6 +220,17 @@ def test_a_day_begins_with_its_date_by_the_clock_that_is_chosen_which_is_kept(
     page.says("zone", "Asia/Kolkata, +05:30")
 
 
+def test_records_whose_lines_tell_no_time_have_no_date_of_their_own_each(
+    make_collector: MakeCollector, open_page: OpenPage
+) -> None:
+    collector = make_collector(CONFIG.replace("style = 'json'", "text = '%(name)s %(message)s'"))
+    fill(collector.directory, ["app one\n", "app two\n"])
+    page = open_page(collector.start())
+    page.shows("one", "two")
+    assert ["no date", ""] == [row["date"] for row in page.rows()]
+    assert "Time" == page.text("day")
+
+
 def test_filters_apply_to_history_and_keep_the_place(
     past: Callable[..., Collector], open_page: OpenPage
 ) -> None:

@@ -39,10 +39,10 @@ onClock(() => {
 function layOut() {
   const records = held.records;
   if (tops.length < records.length + 1) tops = new Float64Array(2 * records.length + 1);
-  let y = lineHeight, before = NaN;              // the first line tells what lies before the oldest record
+  let y = lineHeight, before;                    // the first line tells what lies before the oldest record
   for (let index = 0; index < records.length; index++) {
     const record = records[index], today = dayNumber(record.ms);
-    record.dayFirst = today !== before;
+    record.dayFirst = !Object.is(today, before); // NaN where lines tell no time
     before = today;
     tops[index] = y;
     y += heightOf(record);
@@ -199,7 +199,7 @@ function showEdges() {
   place.setAttribute("aria-busy", older.state === "loading" || newer.state === "loading");
   place.classList.toggle("stale", held.stale);
   const first = drawn[indexAt(place.scrollTop)];
-  say($("day"), first ? date(first.ms) : "Time");
+  say($("day"), Number.isFinite(first?.ms) ? date(first.ms) : "Time");
   say($("zone"), zoneWords(first?.ms));
   place.setAttribute("aria-rowcount", older.state === "begun" && !reader.detached ? drawn.length + 1 : -1);
 }
