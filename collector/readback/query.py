@@ -84,7 +84,7 @@ class Hit(NamedTuple):
         layout = self.source.layout_of(self.record)
         fields = layout.fields(self.record)
         if not layout.is_json:
-            if layout.timed:
+            if layout.timed and self.source.timed:
                 fields[KEY_OF["asctime"]] = self.key.decode().rstrip(".") + "Z"
             fields.setdefault(KEY_OF["message"], self.record.decode("utf-8", "replace"))
         return fields

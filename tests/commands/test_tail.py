@@ -161,6 +161,8 @@ def test_files_from_elsewhere_are_read_alone_and_one_that_is_not_there_is_said(
     result = hundred.run(str(tmp_path / "none.log"), str(other))
     assert (1, 2) == (result.returncode, result.stdout.count("\n"))
     assert f"collector tail: {tmp_path}/none.log: No such file or directory\n" == result.stderr
+    other.write_text("no line of ours\n")
+    assert {"message": "no line of ours"} == json.loads(hundred.run("--json", str(other)).stdout)
     result = hundred.run(str(tmp_path))
     assert f"collector tail: {tmp_path}: it is a directory; name the files in it\n" == result.stderr
     os.mkfifo(tmp_path / "pipe")
