@@ -66,6 +66,10 @@ def test_those_that_are_new_since_a_chosen_time_come_first(page: Page, send: Sen
     page.js("document.getElementById('since-time').value = ''")
     page.element("since-time").send_keys("8 o'clock")
     within(5, lambda: page.element("since-time").get_attribute("aria-invalid") == "true")
+    within(5, lambda: page.text("exceptions-fault").startswith("No such time. Enter 20:55, yesterday"))
+    assert page.text("exceptions-fault").endswith("Until then, 24 hours ago is taken.")
+    page.choose("since", "today")
+    page.says("exceptions-fault", "")
 
 
 def test_a_group_opens_and_leads_to_its_latest_record(page: Page, send: Send) -> None:

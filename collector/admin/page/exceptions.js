@@ -19,24 +19,24 @@ export function show(isOn) {
   poll();
 }
 
-/* Since when a group is new, in milliseconds. */
+/* Since when a group is new, in milliseconds; NaN where no such time has been entered. */
 function since() {
   const chosen = $("since").value;
   $("since-when").hidden = chosen !== "";
   const ms = entered(chosen || $("since-time").value);
   $("since-time").setAttribute("aria-invalid", Number.isNaN(ms));
-  return Number.isNaN(ms) ? entered("1d") : ms;
+  return ms;
 }
 
 export async function poll() {
   clearTimeout(timer);
-  const mine = ++asked, begun = performance.now();
+  const mine = ++asked, begun = performance.now(), from = since(), isWrong = Number.isNaN(from);
   try {
-    const answer = await ask(`exceptions?since=${Math.floor(since() / 1000)}`, {known: tag});
+    const answer = await ask(`exceptions?since=${Math.floor((isWrong ? entered("1d") : from) / 1000)}`, {known: tag});
     if (mine !== asked) return;
     if (answer) ({groups, skipped, tag} = answer);
     draw();
-    say($("exceptions-fault"), "");
+    say($("exceptions-fault"), isWrong ? `${$("at-fault").textContent} Until then, 24 hours ago is taken.` : "");
   } catch (error) {
     say($("exceptions-fault"), error.message);
   }
