@@ -53,7 +53,7 @@ export function plotRates(sample = null) {
 
 /* ---- the last hour, day or week; a click or Enter goes there ---- */
 
-const SPANS = {hour: 3_600, day: 86_400, week: 7 * 86_400}, POLL_MS = 15_000, AXIS = 16;
+const SPANS = {hour: 3_600, day: 86_400, week: 7 * 86_400}, POLL_MS = 5_000, AXIS = 16;
 const TICKS = [60, 300, 600, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 2 * 86_400];
 
 let span = "hour", counts = null, at = -1, timer = 0, askedFor = 0, go = () => {};
@@ -84,7 +84,7 @@ async function poll() {
   } catch (error) {
     trouble("answer", error.message);       // which the next answer, of whatever, takes back
   }
-  if (mine === askedFor) timer = setTimeout(poll, document.hidden ? 4 * POLL_MS : POLL_MS);
+  if (mine === askedFor) timer = setTimeout(poll, document.hidden ? 12 * POLL_MS : POLL_MS);
 }
 
 export function plotHistory() {
@@ -165,7 +165,7 @@ canvas.onpointermove = event => counts && point(columnOf(event));
 canvas.onpointerleave = () => counts && point(-1);
 canvas.onclick = event => counts && columns() && go(timeAt(columnOf(event)));
 canvas.onkeydown = event => {
-  if (!counts || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (!counts || !columns() || event.ctrlKey || event.altKey || event.metaKey) return;
   const last = columns() - 1, here = at < 0 ? last : at;
   const to = {ArrowLeft: here - 1, ArrowRight: here + 1, PageUp: here - 10, PageDown: here + 10, Home: 0, End: last}[event.key];
   if (event.key === "Enter") go(timeAt(here));
