@@ -4,7 +4,7 @@ import {entered} from "./clock.js";
 import {detach, filters, held, loadAround, showWaiting, startOver} from "./records.js";
 import {reader, showState, trouble} from "./state.js";
 import {connect, whenLost} from "./stream.js";
-import {atEnd, choice, choose, inSight, render, showAt} from "./table.js";
+import {atEnd, choice, choose, inSight, isResized, render, showAt} from "./table.js";
 import {$} from "./words.js";
 
 const DEBOUNCE_MS = 250;
@@ -66,7 +66,8 @@ export function look(record, open = false) {
 }
 
 export function scrolled() {
-  if (!reader.paused && !atEnd()) pause("looking");
+  // A table that gets higher is scrolled by the browser, not by the reader.
+  if (!reader.paused && !atEnd() && !isResized()) pause("looking");
   else if (!followIfAtEnd()) render();
 }
 

@@ -19,6 +19,7 @@ export const choice = {record: null, opened: false};
 let frame = 0, rowHeight = 24, lineHeight = 24, wraps = false, width = 0;
 let tops = new Float64Array(1), drawn = [];     // where each record of `drawn` begins, and where the last one ends
 let top = {record: null, below: 0}, seenTop = 0; // what is at the top of the table, and how far its row is above that
+let seenHeight = 0;                             // of the table, when it was drawn
 let sight = {}, moving = 0, onMoved = () => {};
 
 hooks.draw = () => {
@@ -88,6 +89,7 @@ function wholeFrom(y) {
 }
 
 export const atEnd = () => place.scrollTop >= endTop() - 2;
+export const isResized = () => place.clientHeight !== seenHeight;
 
 /* ---- drawing ---- */
 
@@ -116,6 +118,7 @@ function scroll() {
   if (!reader.paused) place.scrollTop = end;
   else if (index >= 0) place.scrollTop = tops[index] + top.below;
   seenTop = place.scrollTop;
+  seenHeight = place.clientHeight;
 }
 
 function fillRows() {
