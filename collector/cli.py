@@ -14,15 +14,13 @@ import importlib.util
 import io
 import logging
 import os
-import re
 import signal
 import sys
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from collector import __version__, levels, log, moments, signals
-from collector.config import checks
+from collector import __version__, log, signals
+from collector.config import converters
 from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "example: "
 _MAX_PORT = 65_535
+# They are held in memory.
 _MAX_CONTEXT = 1000
 _WAIT_FOR_SIGNALS = ("run", "forward")
 """Commands that wait for signals themselves; they stay blocked for those."""
@@ -157,13 +156,13 @@ def _add_run_options(run: _Parser) -> None:
     # A flag is a variable that goes before that of the environment: reloads and forwarders have it too.
     run.add_argument(
         "--port",
-        type=partial(_number, high=_MAX_PORT),
+        type=partial(converters.number, high=_MAX_PORT),
         help="TCP port, 0 for any free one (default: [listen] port, 9020)",
     )
     run.add_argument(
         "--directory",
         metavar="DIR",
-        type=_path,
+        type=converters.path,
         help="where the log files go (default: [files] directory, logs)",
     )
 
@@ -182,7 +181,7 @@ def _add_tail_options(tail: _Parser) -> None:
     tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records until ^C")
     tail.add_argument(
         "--level",
-        type=_level,
+        type=converters.level,
         default=0,
         help="leave out records below this level: a name or a number (default: none)",
     )
@@ -192,7 +191,7 @@ def _add_tail_options(tail: _Parser) -> None:
     tail.add_argument(
         "--grep",
         metavar="RE",
-        type=_pattern,
+        type=converters.pattern,
         help="only records that match this regular expression (default: all)",
     )
     tail.add_argument(
@@ -205,9 +204,9 @@ def _add_tail_options(tail: _Parser) -> None:
         help="only records of this client, with its port or without (default: all)",
     )
     since = "only records from this time on: how long ago, 1h30m, or 20:55, yesterday, 2026-11-25T20:55"
-    tail.add_argument("--since", metavar="10m", type=_moment, help=f"{since} (default: all)")
+    tail.add_argument("--since", metavar="10m", type=converters.moment, help=f"{since} (default: all)")
     until = "only records before this time, written likewise (default: all)"
-    tail.add_argument("--until", metavar="T", type=_written_moment, help=until)
+    tail.add_argument("--until", metavar="T", type=converters.written_moment, help=until)
     for letter, name, which in (
         ("A", "after", "after"),
         ("B", "before", "before"),
@@ -217,7 +216,7 @@ def _add_tail_options(tail: _Parser) -> None:
             f"-{letter}",
             f"--{name}",
             metavar="N",
-            type=_context,
+            type=partial(converters.number, high=_MAX_CONTEXT),
             help=f"with each record that is found, the N of its file {which} it (default: 0)",
         )
     tail.add_argument("--json", action="store_true", help="print JSON lines, whatever the format")
@@ -226,7 +225,7 @@ def _add_tail_options(tail: _Parser) -> None:
         "-n",
         "--number",
         metavar="N",
-        type=_number_or_all,
+        type=converters.number_or_all,
         help="only the last N, or all (default: 10; with FILE, --grep, --since, --until or --count: all)",
     )
     tail.add_argument(
@@ -238,12 +237,15 @@ def _add_send_options(send: _Parser) -> None:
     send.add_argument("--host", help="name or address (default: [listen] host, 127.0.0.1)")
     send.add_argument(
         "--port",
-        type=partial(_number, low=1, high=_MAX_PORT),
+        type=partial(converters.number, low=1, high=_MAX_PORT),
         help="TCP port (default: [listen] port or unix, 9020)",
     )
     send.add_argument("--logger", metavar="NAME", default="root", help="name of the logger (default: root)")
     send.add_argument(
-        "--level", type=_level, default=logging.INFO, help="name, in any case, or number (default: INFO)"
+        "--level",
+        type=converters.level,
+        default=logging.INFO,
+        help="name, in any case, or number (default: INFO)",
     )
     send.add_argument(
         "message",
@@ -258,7 +260,7 @@ def _add_quarantine_options(quarantine: _Parser) -> None:
     does.add_argument(
         "--show",
         metavar="N",
-        type=partial(_number, low=1),
+        type=partial(converters.number, low=1),
         help="show frame N of the list as text; nothing in it is run",
     )
     does.add_argument(
@@ -280,7 +282,7 @@ def _add_forward_options(forward: _Parser) -> None:
         forward.add_argument(
             f"--{which}",
             metavar="T",
-            type=_moment,
+            type=converters.moment,
             help=f"{which} when it was received, 10m ago or at 2026-11-22T10:00 ({default})",
         )
 
@@ -293,7 +295,7 @@ def _add_check_options(check: _Parser) -> None:
 
 def _add_top_options(top: _Parser) -> None:
     top.add_argument(
-        "-n", metavar="COUNT", type=_number, help="stop after this many refreshes (default: never)"
+        "-n", metavar="COUNT", type=converters.number, help="stop after this many refreshes (default: never)"
     )
 
 
@@ -339,63 +341,3 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[_Parser], None]], ...] = (
     ("config", "print what holds, and where each value comes from", "-c collector.toml", _add_config_options),
 )
 """Each command with what it does, an example of its arguments, and what adds its options to a parser."""
-
-
-def _level(text: str) -> int:
-    try:
-        return levels.from_text(text)
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
-
-
-def _path(text: str) -> str:
-    try:
-        return str(checks.path(text))
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(f"{text}: {fault}".replace(" in quotes", "")) from fault
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(
-            f"{text}: must be a regular expression of Python's: {error}"
-        ) from error
-
-
-def _moment(text: str) -> float:
-    """Return a time in seconds since 1970."""
-    try:
-        return moments.moment(text, time.time())
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(f"{text}: {fault}") from fault
-
-
-def _written_moment(text: str) -> str:
-    """Return *text* if it is a time: which one may depend on another."""
-    _moment(text)
-    return text
-
-
-def _number(text: str, low: int = 0, high: int = 999_999_999) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from {low} to {high}")
-    return int(text)
-
-
-def _number_or_all(text: str) -> float:
-    if text == "all":
-        return float("inf")
-    try:
-        return _number(text)
-    except argparse.ArgumentTypeError as fault:
-        raise argparse.ArgumentTypeError(f"{fault}, or all") from fault
-
-
-def _context(text: str) -> int:
-    if (number := _number(text)) > _MAX_CONTEXT:
-        raise argparse.ArgumentTypeError(
-            f"{text}: must be at most {_MAX_CONTEXT}, as they are held in memory"
-        )
-    return number

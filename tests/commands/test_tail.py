@@ -54,7 +54,7 @@ def test_wrong_usage_is_exit_2(logs: Logs, wrong: str) -> None:
             "25:00: must be how long ago, such as 10m or 1h30m (w, d, h, m, s), or a time such as 20:55",
         ),
         ("-n some", "argument -n/--number: some: must be a whole number from 0 to 999999999, or all"),
-        ("-C 1001", "argument -C/--context: 1001: must be at most 1000, as they are held in memory"),
+        ("-C 1001", "argument -C/--context: 1001: must be a whole number from 0 to 1000"),
         ("-f --until 10m", "-f shows what is written to the directory from now on; leave out FILE, --until"),
         ("-f a.log", "-f shows what is written to the directory from now on; leave out FILE, --until"),
         ("--count -n 5", "--count counts all that --since, --until and the filters leave; leave out -n"),
