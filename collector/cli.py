@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from collector import __version__, log, signals
 from collector.config import converters
 from collector.config.load import ConfigError
 from collector.exits import EXIT_CANNOT_START
+from collector.moments import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,6 +52,8 @@ class _Parser(argparse.ArgumentParser):
             if not unknown[0].startswith("-"):
                 meant = f"; a configuration is named by -c {unknown[0]}"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        if vars(options).get("until") is not None:
+            options.until = moment(options.until, time.time(), options.since)
         return options
 
     def knows(self, option: str) -> bool:
@@ -282,7 +286,7 @@ def _add_forward_options(forward: _Parser) -> None:
         forward.add_argument(
             f"--{which}",
             metavar="T",
-            type=converters.moment,
+            type=converters.moment if which == "since" else converters.written_moment,
             help=f"{which} when it was received, 10m ago or at 2026-11-22T10:00 ({default})",
         )
 

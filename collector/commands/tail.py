@@ -23,7 +23,6 @@ from collector.exits import EXIT_CANNOT_START, EXIT_FAILED, EXIT_OK, reader_may_
 from collector.files import inventory
 from collector.format.json_lines import KEY_OF
 from collector.format.text_lines import ABSENT
-from collector.moments import moment
 from collector.readback.filters import Filters, level_of, unusable
 from collector.readback.follow import Follower
 from collector.readback.layouts import layouts_of
@@ -57,8 +56,6 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code. Raises ConfigError."""
     config = load(options.config)
-    if options.until is not None:
-        options.until = moment(options.until, time.time(), options.since)
     query = Query(
         after=None if options.since is None else int(options.since),
         before=options.until,

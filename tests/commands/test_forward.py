@@ -146,7 +146,15 @@ def test_a_time_that_is_none_is_refused(config: str) -> None:
     assert "noon: must be how long ago, such as 10m" in shown.stderr
 
 
-@pytest.mark.parametrize("what", [["--resend", "--since", "10m"], ["--resend-dead"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "what",
+    [
+        ["--resend", "--since", "10m"],
+        ["--resend", "--since", "today", "--until", "23:59:59"],
+        ["--resend-dead"],
+    ],
+    ids=" ".join,
+)
 def test_where_there_is_no_spool_nothing_is_sent_again(what: list[str], tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f'[files]\ndirectory = "{tmp_path}"\n[spool]\n{destination("http://127.0.0.1:1")}')
