@@ -170,12 +170,16 @@ class Spool:
             self._tell_drops()
 
     def open(self) -> bool:
-        """Begin an epoch, so that the first write() need not; return whether that was possible. May block."""
-        self._opening = True
+        """Begin an epoch, so that the first write() need not; return whether that was possible. May block.
+
+        Later calls make again what was emptied or moved away, so that forwarders need not wait for a record.
+        """
+        # Once it is open, write() waits here: a line may be in its file only behind its record in the spool.
+        self._opening = not self._is_open
         try:
             with self._mutex:
-                if not self._is_open:
-                    self._survive(self._begin)
+                if not (self._is_open and self._pause):
+                    self._survive(self._be_in_place)
         finally:
             self._opening = False
         return self._is_open
@@ -301,12 +305,15 @@ class Spool:
         self._base = max(self._base, first - self._written_to)
         self._is_open = True
 
-    def _write(self) -> None:
+    def _be_in_place(self) -> None:
         if not self._is_open:
             self._begin()
         elif not self._writer.is_in_place():
             log.warning("spool %s: was emptied or moved away, beginning anew", self._writer.directory)
             self._begin()
+
+    def _write(self) -> None:
+        self._be_in_place()
         left = len(self._waiting)  # what comes meanwhile is for the next hop
         most_bytes = max(_PORTION_BYTES, self.waiting_bytes // _PORTIONS)
         while left > 0:

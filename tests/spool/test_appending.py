@@ -293,6 +293,20 @@ def test_emptied_by_hand_all_is_made_again_and_numbers_go_on(tmp_path: Path, how
 
 
 @pytest.mark.slow
+def test_what_was_removed_by_hand_is_made_again_before_a_record_comes(tmp_path: Path) -> None:
+    """Forwarders keep their progress there; until a record came, each told every second that it could not."""
+    directory = tmp_path / "spool"
+    spool = make_spool(directory)
+    spool_now(spool, numbered(1, 3))
+    shutil.rmtree(directory)
+    until_it_looks_again()
+    assert spool.open()
+    assert {"id", "epoch"} == {path.name for path in directory.iterdir()}
+    spool_now(spool, numbered(3, 4))
+    assert [3] == numbers_in(directory)
+
+
+@pytest.mark.slow
 def test_numbers_go_on_behind_those_of_a_spool_that_was_put_in_its_place(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
     spool = make_spool(directory)
