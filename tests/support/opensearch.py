@@ -42,11 +42,11 @@ class OpenSearch:
         self._command = ["java", *memory, "-cp", f"{jars}/*", *node, *more]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
+    def start(self, status: str = "yellow") -> None:
+        """Start it, and return when its health is at least *status*; "red": where shards will be missing."""
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
-        within(_START_SECONDS, self._is_up, "OpenSearch answers")
+        within(_START_SECONDS, lambda: self._is(status), f"OpenSearch is {status}")
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -89,11 +89,12 @@ class OpenSearch:
         (found,) = self.ask("GET", f"/{index}/_settings").values()
         return self._home / "data/nodes/0/indices" / str(found["settings"]["index"]["uuid"]) / str(number)
 
-    def _is_up(self) -> bool:
+    def _is(self, status: str) -> bool:
         assert self._process
         assert self._process.poll() is None, self._output.read_text()[-2000:]
         with suppress(OSError, ValueError, http.client.HTTPException):
-            return "status" in self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=1s")
+            health = self.ask("GET", f"/_cluster/health?wait_for_status={status}&timeout=1s")
+            return health.get("timed_out") is False
         return False
 
 

@@ -161,7 +161,7 @@ def test_while_shards_are_missing_after_a_kill_what_is_in_doubt_waits(
         opensearch.kill()
         relay.hangs_up = False
         aside = shard.rename(shard.with_name("aside"))
-        opensearch.start()
+        opensearch.start("red")
         within(SECONDS, lambda: relay.searches.count(503) > 1, "what is in doubt is sought")
         stored = shipped(collector)
         hold(3, lambda: shipped(collector) == stored, "nothing is sent")
