@@ -76,7 +76,7 @@ def test_of_a_long_header_only_what_names_the_client_is_held() -> None:
     header = ProxyHeader()
     with memory_taken() as taken:
         fed(header, SIGNATURE + b"\x21\x11\xff\xff", *[bytes(100)] * 600)
-        assert taken() < 5000
+        assert taken() < 20_000  # of 60,000
     assert not header.complete
     assert not header.fault
 
