@@ -409,6 +409,23 @@ def test_of_more_than_64_the_one_that_has_waited_longest_is_closed(
     within(2, lambda: closed(waiting) == waiting[:1])
 
 
+def test_of_many_who_are_answered_in_one_go_all_may_ask_again(
+    admin: Collector, connect: Callable[[int], list[socket.socket]]
+) -> None:
+    """More than may wait for their answers; each has it before the next one's turn comes."""
+    waiting = connect(AT_MOST_ASKING)
+    os.kill(admin.worker, signal.SIGSTOP)
+    try:
+        for sock in waiting:
+            sock.sendall(GET)
+    finally:
+        os.kill(admin.worker, signal.SIGCONT)
+    for _ in range(2):
+        for sock in waiting:
+            assert is_answered(sock)
+            sock.sendall(GET)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trickles", [False, True])
 def test_who_has_not_sent_a_request_within_five_seconds_is_closed(
