@@ -104,23 +104,18 @@ class Connection(WSGIHandler):  # type: ignore[misc] # gevent has no annotations
 
     def handle_one_request(self) -> object:
         """Serve one request in time, or end the connection."""
-        self._ask()
+        self.server.asking.add(self._greenlet)
         with (
             gevent.Timeout(_ASKING_SECONDS + _ANSWERED_SECONDS, False) as self._answered_by,  # noqa: FBT003 - gevent's way to raise nothing
             gevent.Timeout(_ASKING_SECONDS, False) as self._asked_by,  # noqa: FBT003 - the same
         ):
             done = super().handle_one_request()
-            if done is True:  # before others have their turn: it would be one whose answer takes long
-                self._ask()
+            # Now, as others have their turn first: meanwhile it is none whose answer, or request, takes long.
+            self.server.answered.discard(self._greenlet)
             gevent.sleep(0)  # requests may wait one behind another: everything else has its turn in between
             self._answered_by.close()  # it may be another by now
             return done
         return None
-
-    def _ask(self) -> None:
-        """Count as one whose next request is awaited."""
-        self.server.answered.discard(self._greenlet)
-        self.server.asking.add(self._greenlet)
 
     def MessageClass(self, rfile: Any, _: object) -> Any:  # noqa: ANN401, N802 - pywsgi's names and types
         """Read the headers, within a limit: pywsgi would take a hundred of 64 KiB each."""
