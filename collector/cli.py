@@ -282,11 +282,14 @@ def _add_forward_options(forward: _Parser) -> None:
     does.add_argument("--dead", action="store_true", help="show what it has refused for good")
     does.add_argument("--resend-dead", action="store_true", help="send what it has refused once more")
     does.add_argument("--resend", action="store_true", help="send again what the spool holds since a time")
-    for which, default in (("since", "needed with --resend"), ("until", "default: now")):
+    for which, converter, default in (
+        ("since", converters.moment, "needed with --resend"),
+        ("until", converters.written_moment, "default: now"),
+    ):
         forward.add_argument(
             f"--{which}",
             metavar="T",
-            type=converters.moment if which == "since" else converters.written_moment,
+            type=converter,
             help=f"{which} when it was received, 10m ago or at 2026-11-22T10:00 ({default})",
         )
 
